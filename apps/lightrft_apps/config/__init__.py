@@ -1,0 +1,39 @@
+"""What a run is told: typed, from YAML, flags or keywords, checked before any model loads."""
+
+from lightrft_apps.config.batches import describe_batches
+from lightrft_apps.config.checks import check, require_valid
+from lightrft_apps.config.differences import differences
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.rl import RLConfig
+from lightrft_apps.config.rl_command import parse_rl
+from lightrft_apps.config.sections import (
+    AlgorithmArgs,
+    DataArgs,
+    EvalArgs,
+    ModelArgs,
+    RewardArgs,
+    RolloutArgs,
+    RunArgs,
+    TrainArgs,
+)
+
+__all__ = [
+    "AlgorithmArgs",
+    "ConfigError",
+    "DataArgs",
+    "EvalArgs",
+    "ModelArgs",
+    "RLConfig",
+    "RewardArgs",
+    "RolloutArgs",
+    "RunArgs",
+    "TrainArgs",
+    "check",
+    "describe_batches",
+    "differences",
+    "exit_on_config_error",
+    "parse",
+    "parse_rl",
+    "require_valid",
+]

@@ -1,0 +1,79 @@
+"""What each number may be, whatever the others are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightrft_apps.config.text import as_text
+
+
+@dataclass(frozen=True)
+class Bound:
+    """allows: whether a number will do; instead: what to set it to when it does not."""
+
+    allows: Callable[[float], bool]
+    instead: str
+
+
+ONE_OR_MORE = Bound(lambda x: x >= 1, "1 or more")
+ZERO_OR_MORE = Bound(lambda x: x >= 0, "0 or more")
+ABOVE_ZERO = Bound(lambda x: x > 0, "a number above 0")
+SHARE = Bound(lambda x: 0 <= x <= 1, "a number from 0 to 1")
+PROBABILITY = Bound(lambda x: 0 < x <= 1, "a number above 0 and at most 1 (1 samples from all tokens)")
+DECAY = Bound(lambda x: 0 <= x < 1, "two numbers from 0 to below 1, such as 0.9 0.95")
+SAVE_EVERY = Bound(lambda x: x == -1 or x >= 1, "1 or more, or to -1 to save only at the end")
+EVALUATE_EVERY = Bound(lambda x: x == -1 or x >= 1, "1 or more, or to -1 to evaluate only before and after")
+
+BOUNDS = {
+    "max_samples": ONE_OR_MORE,
+    "prompt_max_len": ONE_OR_MORE,
+    "rollout_batch_size": ONE_OR_MORE,
+    "n_samples_per_prompt": ONE_OR_MORE,
+    "micro_rollout_batch_size": Bound(lambda x: x >= 0, "1 or more, or to 0 for no bound"),
+    "generate_max_len": ONE_OR_MORE,
+    "temperature": Bound(
+        lambda x: x > 0, "a number above 0, such as 1.0 (at 0 all samples of a prompt are equal: nothing to learn)"
+    ),
+    "top_p": PROBABILITY,
+    "top_k": Bound(lambda x: x >= 0, "1 or more, or to 0 to sample from all tokens"),
+    "train_batch_size": ONE_OR_MORE,
+    "micro_train_batch_size": ONE_OR_MORE,
+    "max_tokens_per_micro_batch": ONE_OR_MORE,
+    "max_epochs": ONE_OR_MORE,
+    "num_episodes": ONE_OR_MORE,
+    "max_steps": ONE_OR_MORE,
+    "actor_learning_rate": Bound(lambda x: x > 0, "a number above 0, such as 1e-6"),
+    "lr_warmup_ratio": SHARE,
+    "adam_betas": DECAY,
+    "adam_eps": ABOVE_ZERO,
+    "l2": ZERO_OR_MORE,
+    "max_norm": Bound(lambda x: x >= 0, "a number above 0, or to 0 to clip nothing"),
+    "max_skipped_steps": ONE_OR_MORE,
+    "eps_clip": ABOVE_ZERO,
+    "eps_clip_high": ABOVE_ZERO,
+    "init_kl_coef": ZERO_OR_MORE,
+    "entropy_coef": ZERO_OR_MORE,
+    "reward_timeout": ABOVE_ZERO,
+    "reward_workers": ONE_OR_MORE,
+    "max_reward_error_share": SHARE,
+    "eval_steps": EVALUATE_EVERY,
+    "eval_temperature": ZERO_OR_MORE,
+    "eval_n_samples_per_prompt": ONE_OR_MORE,
+    "eval_max_samples": ONE_OR_MORE,
+    "eval_generate_max_len": ONE_OR_MORE,
+    "seed": ZERO_OR_MORE,
+    "save_steps": SAVE_EVERY,
+    "max_ckpt_num": ONE_OR_MORE,
+}
+
+
+def out_of_bounds(flat: Mapping[str, Any]) -> Iterator[str]:
+    """What to change about each number that nothing could work with; infinite and NaN never do."""
+    for name, bound in BOUNDS.items():
+        value = flat[name]
+        numbers = () if value is None else value if isinstance(value, tuple) else (value,)
+        if not all(math.isfinite(number) and bound.allows(number) for number in numbers):
+            yield f"--{name} {as_text(value)}: set it to {bound.instead}"

@@ -1,0 +1,106 @@
+"""Rules across flags, checked before any model loads. Each complaint says which flag to change to what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from lightrft_apps.config.bounds import out_of_bounds
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.places import misplaced, split_sources
+from lightrft_apps.config.rl import RLConfig
+
+COMPARE_WITHIN_GROUPS = frozenset({"group_norm"})
+"""Advantage estimators that compare a prompt's answers with each other."""
+
+
+def require_valid(config: RLConfig) -> None:
+    """Raise ConfigError with everything `check` finds."""
+    problems = check(config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def check(config: RLConfig) -> list[str]:
+    """Everything that would stop or spoil the run, a line each; empty if there is nothing."""
+    return [
+        *_rewards(config),
+        *out_of_bounds(config.to_flat()),
+        *_algorithm(config),
+        *_batches(config),
+        *_probabilities(config),
+        *_evaluation(config),
+        *misplaced(config),
+    ]
+
+
+def _rewards(config: RLConfig) -> Iterator[str]:
+    reward = config.reward
+    rules = [
+        flag
+        for flag, given in (("--rule_reward", reward.rule_reward), ("--reward_routes", reward.reward_routes))
+        if given
+    ]
+    if reward.reward_fn is None and not rules:
+        yield (
+            "nothing judges the answers: set --rule_reward (such as number:1.0), --reward_routes, "
+            "or --reward_fn file.py:function"
+        )
+    if reward.reward_fn is not None and rules:
+        given = " and ".join(rules)
+        yield f"--reward_fn and {given} are both given, and one of them judges: leave out --reward_fn or {given}"
+
+
+def _algorithm(config: RLConfig) -> Iterator[str]:
+    from lightrft_core import ADVANTAGE_ESTIMATORS, ALGORITHMS  # imports torch, which --help does not wait for
+
+    name, estimator = config.algorithm.algorithm, config.algorithm.advantage_estimator
+    if name not in ALGORITHMS:
+        yield f"--algorithm {name}: set it to one of {', '.join(ALGORITHMS)}"
+    if estimator is not None and estimator not in ADVANTAGE_ESTIMATORS:
+        yield f"--advantage_estimator {estimator}: set it to one of {', '.join(ADVANTAGE_ESTIMATORS)}"
+    if estimator is None and name in ALGORITHMS:
+        advantages = ALGORITHMS[name].advantages
+        estimator = next((known for known, function in ADVANTAGE_ESTIMATORS.items() if function is advantages), None)
+    if estimator in COMPARE_WITHIN_GROUPS and config.rollout.n_samples_per_prompt == 1:
+        yield (
+            f"--n_samples_per_prompt 1 with {estimator}: a group of one has no signal: "
+            "set --n_samples_per_prompt to 2 or more"
+        )
+
+
+def _batches(config: RLConfig) -> Iterator[str]:
+    prompts, samples = config.rollout.rollout_batch_size, config.rollout.n_samples_per_prompt
+    size = config.train.train_batch_size
+    if size is not None and size > prompts * samples > 0:
+        yield (
+            f"--train_batch_size {size}: a step has only {prompts} prompts x {samples} samples = {prompts * samples} "
+            f"rollouts; set it to {prompts * samples} or less, or raise --rollout_batch_size"
+        )
+
+
+def _probabilities(config: RLConfig) -> Iterator[str]:
+    if config.data.prompt_data_probs is None:
+        return
+    given, count = config.data.prompt_data_probs, len(split_sources(config.data.prompt_data))
+    try:
+        shares = [float(share) for share in given.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != count or not all(math.isfinite(share) and share >= 0 for share in shares) or not sum(shares):
+        yield (
+            f"--prompt_data_probs {given}: set it to {count} numbers of 0 or more, separated by commas: "
+            "one for each source in --prompt_data"
+        )
+
+
+def _evaluation(config: RLConfig) -> Iterator[str]:
+    evaluation = config.evaluation
+    if evaluation.eval_n_samples_per_prompt > 1 and evaluation.eval_temperature == 0:
+        yield (
+            f"--eval_n_samples_per_prompt {evaluation.eval_n_samples_per_prompt} at --eval_temperature 0: "
+            "all samples would be equal: set --eval_temperature above 0, such as 1.0, or "
+            "--eval_n_samples_per_prompt to 1"
+        )
+    if evaluation.eval_steps > 0 and evaluation.eval_dataset is None:
+        yield f"--eval_steps {evaluation.eval_steps}: there is nothing to evaluate on; set --eval_dataset"

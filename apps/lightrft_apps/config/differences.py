@@ -1,0 +1,26 @@
+"""Whether a run may be resumed under another configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FREE_ON_RESUME = frozenset({"progress", "save_steps", "max_ckpt_num", "reward_workers"})
+"""May change when a run is resumed: none of them touches a number the run computes."""
+
+
+def differences(old_flat: Mapping[str, Any], new_flat: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """name -> (old, new) of the values that make the new configuration another run than the old one.
+
+    Lists equal tuples, a value left out equals None, and output_dir may be spelled in another way for the same folder.
+    """
+    names = [name for name in {**old_flat, **new_flat} if name not in FREE_ON_RESUME]
+    pairs = {name: (old_flat.get(name), new_flat.get(name)) for name in names}
+    return {name: (old, new) for name, (old, new) in pairs.items() if _comparable(name, old) != _comparable(name, new)}
+
+
+def _comparable(name: str, value: Any) -> Any:
+    if name == "output_dir" and value is not None:
+        return Path(value).expanduser().resolve()
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,79 @@
+"""Configurations on disk: flat YAML, the same names as the flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.schema import fields_of, unknown
+from lightrft_apps.config.text import as_text
+from lightrft_apps.config.values import Given
+
+RECORD = "_record"
+"""Key of the notes beside a configuration (code revision, package versions); no reader of configurations heeds it."""
+
+
+def read_config_file(config_type: type, path: str | os.PathLike[str]) -> list[Given]:
+    """The values in a YAML file, its record left out.
+
+    Raises ConfigError, naming the file, if it cannot be read or holds names the configuration does not have.
+    """
+    values = _mapping(Path(path))
+    values.pop(RECORD, None)
+    fields = fields_of(config_type)
+    problems = [f"{path}: unknown name {unknown(str(name), fields)}" for name in values if name not in fields]
+    if problems:
+        raise ConfigError(problems)
+    return [Given(name, value, f"{path}: {name}: {as_text(value)}") for name, value in values.items()]
+
+
+def _mapping(path: Path) -> dict[Any, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError([f"--config {path}: {(error.strerror or 'cannot be read').lower()}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not a text file in UTF-8"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not isinstance(document, yaml.MappingNode):
+        raise ConfigError([f"{path}: expected lines of `name: value`"])
+    keys = [key.value for key, _ in document.value]
+    twice = {key for key in keys if keys.count(key) > 1}
+    if twice:
+        raise ConfigError([f"{path}: {key} is given twice; keep one of the two" for key in sorted(twice)])
+    return content
+
+
+def yaml_of(config_type: type, flat: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> str:
+    """The complete configuration as YAML, section by section, with a record for people below it."""
+    lines: list[str] = []
+    title = None
+    for name, field in fields_of(config_type).items():
+        if field.title != title:
+            title = field.title
+            lines.append(f"\n# {title}\n" if lines else f"# {title}\n")
+        value = list(flat[name]) if isinstance(flat[name], tuple) else flat[name]
+        inline = None if isinstance(value, list) else False
+        lines.append(yaml.safe_dump({name: value}, default_flow_style=inline, allow_unicode=True, width=100_000))
+    if record is not None:
+        lines.append("\n# How the run was made; not read back\n")
+        lines.append(yaml.safe_dump({RECORD: dict(record)}, sort_keys=False, allow_unicode=True))
+    return "".join(lines)
+
+
+def write_yaml(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    target = Path(path)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(target)

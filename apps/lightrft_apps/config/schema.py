@@ -1,0 +1,81 @@
+"""The flat view of a configuration: a dataclass whose fields are dataclasses, seen as one list of named fields."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from itertools import pairwise
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+NEEDED: Any = dataclasses.MISSING
+"""The default of a field that must be given."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One flag.
+
+    section: the configuration's attribute that holds it; title: how help calls that section.
+    type: without None; optional tells whether None is a value too.
+    """
+
+    name: str
+    section: str
+    title: str
+    type: Any
+    optional: bool
+    default: Any
+    doc: str
+
+
+def fields_of(config_type: type) -> Mapping[str, Field]:
+    """Every field of every section, by name, in order. No two sections may share a name."""
+    sections = get_type_hints(config_type)
+    fields = [
+        field
+        for section in dataclasses.fields(config_type)
+        for field in _section_fields(section.name, sections[section.name])
+    ]
+    by_name = {field.name: field for field in fields}
+    assert len(by_name) == len(fields), "two sections share the name of a field"
+    return by_name
+
+
+@cache
+def _section_fields(section: str, section_type: type) -> list[Field]:
+    hints, docs = get_type_hints(section_type), attribute_docs(section_type)
+    title = inspect.cleandoc(section_type.__doc__ or section).splitlines()[0]
+    return [
+        Field(field.name, section, title, *_without_none(hints[field.name]), field.default, docs[field.name])
+        for field in dataclasses.fields(section_type)
+    ]
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    types = [member for member in get_args(hint) if member is not NoneType]
+    return (types[0], True) if NoneType in get_args(hint) else (hint, False)
+
+
+def attribute_docs(section_type: type) -> dict[str, str]:
+    """The line of documentation under each field of a dataclass, read from its source."""
+    module = ast.parse(textwrap.dedent(inspect.getsource(section_type)))
+    body = module.body[0].body if isinstance(module.body[0], ast.ClassDef) else []
+    docs = {}
+    for statement, following in pairwise(body):
+        match statement, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                docs[name] = doc
+    return docs
+
+
+def unknown(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """What to say about a name that does not exist: `prefix` stands before names, as in --pretrain."""
+    nearest = get_close_matches(name, list(known), n=1)
+    return f"{prefix}{name}" + (f"; did you mean {prefix}{nearest[0]}?" if nearest else "; --help lists them all")

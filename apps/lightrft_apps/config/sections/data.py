@@ -1,0 +1,33 @@
+"""Which prompts it learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DataArgs:
+    """The prompts"""
+
+    prompt_data: str
+    """prompts to learn from: a file, a folder or a hub name; several separated by commas"""
+    prompt_data_probs: str | None = None
+    """how often each of several sources is drawn from, such as 0.7,0.3"""
+    prompt_split: str = "train"
+    """split of the prompt data"""
+    input_key: str = "input"
+    """column that holds the prompt"""
+    label_key: str = "label"
+    """column that holds the right answer"""
+    route_key: str = "route"
+    """column that names the row's entry in reward_routes"""
+    apply_chat_template: bool = False
+    """format prompts with the tokenizer's chat template"""
+    system_prompt: str | None = None
+    """system message put before every prompt"""
+    input_template: str | None = None
+    """text around every prompt, with {} where the prompt goes"""
+    max_samples: int | None = None
+    """use only the first so many prompts; default: all"""
+    prompt_max_len: int = 1024
+    """longest prompt, in tokens"""

@@ -1,0 +1,21 @@
+"""Which model is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """The model"""
+
+    pretrain: str
+    """model to start from: a folder, or a name on the Hugging Face hub"""
+    bf16: bool = False
+    """bf16 compute over fp32 master weights"""
+    attn_implementation: str | None = None
+    """attention kernel, as transformers names it; its own choice is sdpa"""
+    gradient_checkpointing: bool = False
+    """compute activations again in the backward pass: less memory, more time"""
+    trust_remote_code: bool = False
+    """let the model's repository run its own Python code"""

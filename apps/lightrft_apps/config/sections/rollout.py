@@ -1,0 +1,25 @@
+"""How answers are sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RolloutArgs:
+    """Sampling"""
+
+    rollout_batch_size: int = 128
+    """prompts per step"""
+    n_samples_per_prompt: int = 8
+    """samples per prompt"""
+    micro_rollout_batch_size: int = 0
+    """upper bound on sequences sampled side by side; 0: no bound"""
+    generate_max_len: int = 1024
+    """longest answer, in tokens"""
+    temperature: float = 1.0
+    """divides the logits: above 1 bolder, below 1 safer"""
+    top_p: float = 1.0
+    """sample from the smallest set of tokens that reaches this probability; 1: all"""
+    top_k: int = 0
+    """sample from this many likeliest tokens; 0: all"""

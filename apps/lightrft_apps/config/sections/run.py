@@ -1,0 +1,23 @@
+"""Where a run is kept, and how it is repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """The run"""
+
+    output_dir: str
+    """folder for everything the run writes; a run stopped halfway goes on from it"""
+    seed: int = 42
+    """the same seed and configuration give the same run"""
+    save_steps: int = -1
+    """checkpoint every so many steps; -1: only at the end"""
+    max_ckpt_num: int = 2
+    """checkpoints to keep, the newest"""
+    save_trajectories: bool = True
+    """keep every prompt, answer and reward as Parquet files"""
+    progress: bool = True
+    """show progress on the terminal"""

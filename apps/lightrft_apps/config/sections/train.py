@@ -1,0 +1,40 @@
+"""How the model is optimised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """Optimisation"""
+
+    train_batch_size: int | None = None
+    """samples per optimiser step; default: the whole rollout batch"""
+    micro_train_batch_size: int = 64
+    """upper bound on sequences in a micro-batch"""
+    max_tokens_per_micro_batch: int = 16384
+    """upper bound on tokens in a micro-batch, padding included"""
+    max_epochs: int = 1
+    """passes over each rollout batch"""
+    num_episodes: int = 1
+    """passes over the prompts"""
+    max_steps: int | None = None
+    """stop after so many rollout batches; default: when the prompts are used up"""
+    actor_learning_rate: float = 1e-6
+    """peak learning rate of the model"""
+    lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
+    """course of the learning rate after its warm-up"""
+    lr_warmup_ratio: float = 0.03
+    """share of the run in which the learning rate rises to its peak"""
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    """decay of AdamW's two moving averages"""
+    adam_eps: float = 1e-8
+    """AdamW's epsilon"""
+    l2: float = 0.0
+    """decoupled weight decay"""
+    max_norm: float = 1.0
+    """clip the global gradient norm; 0: off"""
+    max_skipped_steps: int = 5
+    """stop after so many non-finite optimiser steps in a row"""

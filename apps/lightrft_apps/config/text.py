@@ -1,0 +1,49 @@
+"""How values and their types are written for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, get_args, get_origin
+
+from lightrft_apps.config.schema import NEEDED, Field
+
+
+def as_text(value: Any) -> str:
+    """A value as one would write it on the command line."""
+    match value:
+        case None:
+            return "null"
+        case bool() | dict():
+            return json.dumps(value, ensure_ascii=False, default=str)
+        case list() | tuple():
+            return " ".join(as_text(item) for item in value)
+    return str(value)
+
+
+def expectation(field: Field) -> str:
+    """What kind of value a field takes, to finish the sentence "expected ..."."""
+    if get_origin(field.type) is Literal:
+        return "one of " + ", ".join(get_args(field.type))
+    if get_origin(field.type) is tuple:
+        return f"{len(get_args(field.type))} numbers, such as {as_text(field.default)}"
+    if get_origin(field.type) is dict:
+        return 'names with a text each, such as {"math": "number:1.0"}'
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text (in quotes)"}[field.type]
+
+
+def metavar(field: Field) -> str:
+    """What stands for a field's value in help."""
+    if get_origin(field.type) is Literal:
+        return "{" + ",".join(get_args(field.type)) + "}"
+    if get_origin(field.type) is tuple:
+        return " ".join("X" for _ in get_args(field.type))
+    if get_origin(field.type) is dict:
+        return "JSON"
+    return {bool: "[true|false]", int: "N", float: "X", str: "TEXT"}[field.type]
+
+
+def help_line(field: Field) -> str:
+    """A field's documentation and its default."""
+    if field.default is NEEDED:
+        return f"{field.doc} (needed)"
+    return field.doc if field.default is None else f"{field.doc} (default: {as_text(field.default)})"

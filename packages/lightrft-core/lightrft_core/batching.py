@@ -1,0 +1,115 @@
+"""From training sequences to the tensors of a micro-batch, under a budget of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class TrainingSequence:
+    """One rollout as the loss sees it.
+
+    prompt_ids, response_ids: the tokens as sampled; sequences side by side with equal prompt_ids share them.
+    loss_mask: [response] which response tokens carry loss; the tensors below hold one number for each of those.
+    weight: of each loss token in the step's loss (aggregation.token_weight).
+    """
+
+    prompt_ids: tuple[int, ...]
+    response_ids: Sequence[int]
+    loss_mask: Sequence[bool]
+    weight: float
+    advantages: Tensor
+    rollout_logprobs: Tensor
+
+
+@dataclass
+class Batch:
+    """A micro-batch: prompts once, the responses that continue them, and one number per loss token.
+
+    prompt_ids, prompt_mask: [prompts, prompt_time], padded on the left, where prompt_mask is False.
+    response_ids, loss_mask: [batch, response_time], padded on the right; loss_mask is True at tokens that carry loss.
+    prompt_index: [batch] which row of prompt_ids a response continues; ascending.
+    sequence_ids: [tokens] which row of response_ids a loss token belongs to. Loss tokens come row by row, unpadded.
+    weights, advantages, rollout_logprobs: [tokens].
+    old_logprobs, reference_logprobs: [tokens], or None: old is then the policy itself (a first step on fresh samples).
+    """
+
+    prompt_ids: Tensor
+    prompt_mask: Tensor
+    response_ids: Tensor
+    prompt_index: Tensor
+    loss_mask: Tensor
+    sequence_ids: Tensor
+    weights: Tensor
+    advantages: Tensor
+    rollout_logprobs: Tensor
+    old_logprobs: Tensor | None = None
+    reference_logprobs: Tensor | None = None
+
+
+def micro_batches(
+    sequences: Sequence[TrainingSequence], *, token_budget: int, max_sequences: int
+) -> list[list[TrainingSequence]]:
+    """Cut sequences into micro-batches whose tokens, padding included and shared prompts counted once, fit the budget.
+
+    Groups with long answers come first and like lengths stand together, so that little is padded. A single sequence
+    over the budget stands alone.
+    """
+    groups = [list(group) for _, group in groupby(sequences, key=lambda sequence: sequence.prompt_ids)]
+    groups.sort(key=lambda group: -max(len(sequence.response_ids) for sequence in group))
+    plan: list[list[TrainingSequence]] = []
+    for sequence in (sequence for group in groups for sequence in group):
+        if plan and len(plan[-1]) < max_sequences and padded_tokens([*plan[-1], sequence]) <= token_budget:
+            plan[-1].append(sequence)
+        else:
+            plan.append([sequence])
+    return plan
+
+
+def padded_tokens(sequences: Sequence[TrainingSequence]) -> int:
+    """Tokens a batch of these sequences computes: padded prompts, once each, and padded responses."""
+    prompts = _distinct_prompts(sequences)
+    longest_prompt = max(map(len, prompts))
+    longest_response = max(len(sequence.response_ids) for sequence in sequences)
+    return len(prompts) * longest_prompt + len(sequences) * longest_response
+
+
+def collate(sequences: Sequence[TrainingSequence]) -> Batch:
+    """Pad sequences into one batch; what stands in the padding never reaches the loss."""
+    prompts = _distinct_prompts(sequences)
+    changes = [a.prompt_ids != b.prompt_ids for a, b in zip(sequences, sequences[1:], strict=False)]
+    prompt_ids, prompt_mask = _padded(prompts, left=True)
+    response_ids, _ = _padded([sequence.response_ids for sequence in sequences], left=False)
+    loss_mask, _ = _padded([sequence.loss_mask for sequence in sequences], left=False)
+    return Batch(
+        prompt_ids,
+        prompt_mask,
+        response_ids,
+        prompt_index=torch.tensor([False, *changes]).cumsum(0),
+        loss_mask=loss_mask.bool(),
+        sequence_ids=loss_mask.nonzero()[:, 0],
+        weights=torch.cat([torch.full_like(s.advantages, s.weight) for s in sequences]),
+        advantages=torch.cat([s.advantages for s in sequences]),
+        rollout_logprobs=torch.cat([s.rollout_logprobs for s in sequences]),
+    )
+
+
+def _distinct_prompts(sequences: Sequence[TrainingSequence]) -> list[tuple[int, ...]]:
+    return [prompt for prompt, _ in groupby(sequence.prompt_ids for sequence in sequences)]
+
+
+def _padded(rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:
+    """(values, mask), both [rows, longest]."""
+    width = max(map(len, rows))
+    values = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        values[index, place] = torch.tensor(row, dtype=torch.long)
+        mask[index, place] = True
+    return values, mask

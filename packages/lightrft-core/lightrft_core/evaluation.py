@@ -1,0 +1,83 @@
+"""Held-out accuracy with an interval: greedy, or pass@k from n samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, sqrt
+
+from lightrft_core.protocols import Engine, Reward
+from lightrft_core.rollout_metrics import correct, verdict
+from lightrft_core.sampling import SamplingParams
+from lightrft_core.types import FinishReason, Group, Prompt
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share estimated from n problems, with its 95% confidence interval."""
+
+    value: float
+    n: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """accuracy: mean over prompts of the share of right answers; pass_at_k: k -> share solved by k answers."""
+
+    accuracy: Estimate
+    pass_at_k: dict[int, Estimate]
+    length_mean: float
+    truncated_share: float
+    failed: int
+    groups: list[Group]
+
+    def metrics(self) -> dict[str, float]:
+        """The eval/* entries of a metrics line."""
+        passes = {f"eval/pass@{k}": estimate.value for k, estimate in self.pass_at_k.items()}
+        return passes | {
+            "eval/accuracy": self.accuracy.value,
+            "eval/length_mean": self.length_mean,
+            "eval/truncated_share": self.truncated_share,
+            "eval/failed": float(self.failed),
+        }
+
+
+def evaluate(
+    engine: Engine, reward: Reward, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int
+) -> Evaluation:
+    """Answer and judge every prompt. An answer whose judging failed is counted as failed and as not solved."""
+    groups = engine.generate(prompts, sampling, step=step)
+    for group, verdicts in zip(groups, reward.score(groups, step=step), strict=True):
+        for rollout, judgement in zip(group.rollouts, verdicts, strict=True):
+            rollout.verdict = judgement
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    solved = [sum(map(correct, group.rollouts)) for group in groups]
+    powers = [k for k in (2**i for i in range(sampling.n.bit_length())) if k <= sampling.n]
+    passes = {k: _mean([pass_at_k(sampling.n, c, k) for c in solved]) for k in powers}
+    return Evaluation(
+        accuracy=_mean([c / sampling.n for c in solved]),
+        pass_at_k=passes,
+        length_mean=sum(len(rollout.token_ids) for rollout in rollouts) / len(rollouts),
+        truncated_share=sum(r.finish_reason is FinishReason.LENGTH for r in rollouts) / len(rollouts),
+        failed=sum(verdict(rollout).score is None for rollout in rollouts),
+        groups=groups,
+    )
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Unbiased chance that k of n samples hold one of the c right ones (Chen et al. 2021, arXiv 2107.03374, eq. 1)."""
+    return 1 - comb(n - c, k) / comb(n, k)
+
+
+def wilson_interval(value: float, n: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share seen as `value` in n trials (Wilson 1927); never leaves [0, 1]."""
+    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(value * (1 - value) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _mean(shares: Sequence[float]) -> Estimate:
+    """Mean over problems; for shares between 0 and 1 the interval is conservative, as if each were a yes or no."""
+    value = sum(shares) / len(shares)
+    return Estimate(value, len(shares), wilson_interval(value, len(shares)))

@@ -1,0 +1,123 @@
+"""What the loop asks of the world: the only things core knows of machines, data and judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from torch import Tensor
+
+from lightrft_core.batching import Batch
+from lightrft_core.metrics import Metrics
+from lightrft_core.sampling import SamplingParams
+from lightrft_core.types import Group, Prompt, Verdict
+
+
+class PromptSource(Protocol):
+    """Prompts by step: a pure function of the step, so that a resumed run reads what it would have read."""
+
+    num_steps: int
+
+    def batch(self, step: int) -> list[Prompt]:
+        """The prompts of one step, 1 being the first."""
+        ...
+
+
+class Engine(Protocol):
+    """Draws answers from the policy."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int) -> list[Group]:
+        """sampling.n rollouts for each prompt, in the order of the prompts; step keys the randomness."""
+        ...
+
+    def load_weights(self, version: int) -> None:
+        """From now on sample with the policy as it stands after optimiser step `version`."""
+        ...
+
+
+class Reward(Protocol):
+    """Judges answers."""
+
+    def score(self, groups: Sequence[Group], *, step: int) -> list[list[Verdict]]:
+        """One verdict per rollout, nested as the groups are."""
+        ...
+
+
+@dataclass(frozen=True)
+class PolicyOutput:
+    """What a policy says of a batch's loss tokens. Both [tokens], float32."""
+
+    logprobs: Tensor
+    entropy: Tensor
+
+
+Loss: TypeAlias = Callable[[Any, Batch], tuple[Tensor, Metrics]]
+"""(model output, batch) -> this batch's share of the step's loss (already divided globally), and its metrics."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimiser step. grad_norm: global L2 norm before clipping. fault: why it was skipped, "" if it was not."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    metrics: Metrics
+    fault: str = ""
+
+
+class Strategy(Protocol):
+    """Holds the models of a run by name, any of them trainable, and steps their optimisers."""
+
+    rank: int
+    world_size: int
+
+    def forward(self, model: str, batch: Batch) -> Any:
+        """The named model's output on a batch, without gradient."""
+        ...
+
+    def train_step(self, model: str, batches: Sequence[Batch], loss: Loss) -> StepReport:
+        """One optimiser step over micro-batches; a non-finite loss or gradient skips it on all ranks together."""
+        ...
+
+    def skip_step(self, model: str) -> None:
+        """Count a step that has nothing to learn from: schedules advance, weights and moments stay."""
+        ...
+
+    def all_sum(self, values: Sequence[float]) -> list[float]:
+        """The values added up over all ranks."""
+        ...
+
+    def reduce(self, metrics: Metrics) -> dict[str, float]:
+        """The metrics of all ranks as one."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Everything needed to go on with the same bits, written into a folder."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """What save wrote."""
+        ...
+
+
+class Recorder(Protocol):
+    """Keeps what a run did."""
+
+    def phase(self, name: str, step: int) -> Any:
+        """A context manager around one phase of a step, timed."""
+        ...
+
+    def record(self, step: int, metrics: Mapping[str, float], groups: Sequence[Group]) -> None:
+        """One finished step: its metrics line and its trajectories."""
+        ...
+
+    def warn(self, step: int, message: str) -> None:
+        """Something a person should look at."""
+        ...
+
+    def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
+        """Let `save` fill a folder that appears whole or not at all."""
+        ...

@@ -1,0 +1,98 @@
+"""What flows through the loop: prompts in, rollouts out, a verdict on each. Plain data, no tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+Part: TypeAlias = Mapping[str, Any]
+"""One piece of a message: ``{"type": "text", "text": ...}``, or an image, video or audio part."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat turn. content: plain text, or parts of any modality in reading order."""
+
+    role: str
+    content: str | Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One task for the policy.
+
+    uid: names the row it came from (``train.jsonl:12``); stable between runs, the key of its randomness.
+    messages: the chat, before the model's template.
+    text: the rendered prompt; token_ids: the same as the policy reads it.
+    label: what a reward compares the answer with; any JSON value, None without one.
+    route: which rewards judge it ("" for the run's own).
+    occurrence: how often the run has drawn this row before (its episode).
+    """
+
+    uid: str
+    messages: tuple[Message, ...]
+    text: str
+    token_ids: tuple[int, ...]
+    label: Any = None
+    route: str = ""
+    occurrence: int = 0
+
+
+class FinishReason(StrEnum):
+    """Why a rollout ended."""
+
+    STOP = "stop"
+    """The policy produced an end-of-sequence or stop token; that token is part of token_ids."""
+    LENGTH = "length"
+    """The token budget ran out: the answer is truncated."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rewards say of one rollout. Score, error and time-out exclude each other.
+
+    score: the reward; None if there is none because judging failed. A failure is never a zero.
+    accuracy: 1 right, 0 wrong, or the share in between; feeds pass rates and filters. None as for score.
+    parts: each reward by name, before its weight.
+    metrics: further numbers to average into the metrics line.
+    error: what went wrong and in which function; "" if nothing did.
+    timed_out: judging exceeded its deadline.
+    """
+
+    score: float | None
+    accuracy: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    error: str = ""
+    timed_out: bool = False
+
+
+@dataclass
+class Rollout:
+    """One sampled answer, kept as the token ids the engine produced (never decoded and encoded again).
+
+    token_ids: [time] the answer, its end token included.
+    logprobs: [time] log-probability of each token under the law it was drawn from (temperature, top-p, top-k applied).
+    loss_mask: [time] False where a token was not the policy's own.
+    sample: its number within the group, the last part of its random key.
+    text: token_ids decoded, special tokens left out: what rewards read.
+    """
+
+    sample: int
+    token_ids: list[int]
+    logprobs: list[float]
+    loss_mask: list[bool]
+    finish_reason: FinishReason
+    text: str
+    verdict: Verdict | None = None
+    advantage: float = 0.0
+
+
+@dataclass
+class Group:
+    """The n rollouts of one prompt."""
+
+    prompt: Prompt
+    rollouts: list[Rollout]

@@ -1,0 +1,75 @@
+"""The rules by name: the built-in ones, and those of other packages (entry points, group ``lightrft.rewards``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from lightrft_rewards.errors import RewardSetupError
+from lightrft_rewards.rules.boxed import boxed, prepare_boxed
+from lightrft_rewards.rules.gym import prepare_reasoning_gym, reasoning_gym
+from lightrft_rewards.rules.number import hash_answer, number
+from lightrft_rewards.rules.tags import think_answer
+
+GROUP = "lightrft.rewards"
+
+
+def _nothing() -> None:
+    """For rules with nothing to prepare."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A reward that needs no model.
+
+    score: (response, label) -> reward. It sees the response alone, and raises for a label it cannot read.
+    measures_accuracy: its reward is 1 for right, 0 for wrong, or the share in between.
+    prepare: run once by a worker before its first sample (slow imports).
+    """
+
+    score: Callable[[str, Any], float]
+    measures_accuracy: bool
+    prepare: Callable[[], None] = _nothing
+
+
+RULES: dict[str, Rule] = {
+    "number": Rule(number, measures_accuracy=True),
+    "gsm8k": Rule(hash_answer, measures_accuracy=True),
+    "boxed": Rule(boxed, measures_accuracy=True, prepare=prepare_boxed),
+    "format": Rule(think_answer, measures_accuracy=False),
+    "reasoning_gym": Rule(reasoning_gym, measures_accuracy=True, prepare=prepare_reasoning_gym),
+}
+
+
+def rule_names() -> list[str]:
+    """Every name a reward may use, without importing any foreign package."""
+    return sorted({*RULES, *_foreign()})
+
+
+def find_rule(name: str) -> Rule:
+    """The rule of that name. A foreign entry point may load to a Rule or to a plain function (response, label) -> float,
+    which is then taken not to measure accuracy.
+
+    Raises RewardSetupError if two rules bear the name, if there is none, or if the entry point is neither.
+    """
+    foreign = _foreign()
+    if name in RULES:
+        if name in foreign:
+            raise RewardSetupError(
+                f"the entry point {foreign[name].value} offers a rule {name!r}, but a built-in rule has that name"
+            )
+        return RULES[name]
+    if name not in foreign:
+        raise RewardSetupError(f"there is no rule {name!r}; known rules: {', '.join(rule_names())}")
+    loaded = foreign[name].load()
+    if isinstance(loaded, Rule):
+        return loaded
+    if callable(loaded):
+        return Rule(loaded, measures_accuracy=False)
+    raise RewardSetupError(f"the entry point {foreign[name].value} is neither a function nor a Rule")
+
+
+def _foreign() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -1,0 +1,79 @@
+"""Exact numbers: the last number of an answer, or the one after GSM8K's ``####``."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from lightrft_rewards.errors import LabelError
+
+# A minus is a sign unless it follows a digit, a letter or a closing bracket ("10-7" holds 10 and 7). A number glued
+# to a letter before it (x2, H2O) is part of a name. The exponent has at most three digits, so that no answer can ask
+# for a number that does not fit into memory.
+_NUMBER = re.compile(
+    r"""
+    (?: \\?\$ )? (?: (?<![\w)\]]) (?P<sign> [-−+] ) )? (?: \\?\$ )?
+    (?<!\w)
+    (?P<digits> \d{1,3} (?:,\d{3})+ (?!\d) (?:\.\d+)? | \d+ (?:\.\d+)? | (?<!\.)\.\d+ )
+    (?: [eE] (?P<exponent> [-+]?\d{1,3} ) (?!\w) )?
+    (?: / (?P<denominator> \d* [1-9] \d* ) (?![\d/]) )?
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_HASHES = "####"
+
+
+def number(response: str, label: Any) -> float:
+    """1 if the last number in the response equals the label exactly, else 0 (0 too if it holds no number).
+
+    Thousands separators, a dollar sign, decimals ("3.0" is 3), exponents and plain fractions ("1/2") are read.
+    label: an int, a float, or a string that is one number. Raises LabelError for anything else.
+    """
+    expected = _label_number(label, "number")
+    found = _numbers(response)
+    return float(bool(found) and found[-1] == expected)
+
+
+def hash_answer(response: str, label: Any) -> float:
+    """1 if the number after the last ``####`` of the response equals the label, else 0 (the format of GSM8K,
+    Cobbe et al. 2021, arXiv 2110.14168).
+
+    label: as for `number`, or a worked GSM8K solution that ends in ``#### 72``. Raises LabelError for anything else.
+    """
+    expected = _hash_number(label) if isinstance(label, str) and _HASHES in label else None
+    if expected is None:
+        expected = _label_number(label, "gsm8k")
+    return float(_hash_number(response) == expected)
+
+
+def _hash_number(text: str) -> Fraction | None:
+    """The first number on the line after the last ``####``."""
+    _, hashes, rest = text.rpartition(_HASHES)
+    found = _numbers(rest.partition("\n")[0]) if hashes else []
+    return found[0] if found else None
+
+
+def _numbers(text: str) -> list[Fraction]:
+    return [_value(match) for match in _NUMBER.finditer(text)]
+
+
+def _value(match: re.Match[str]) -> Fraction:
+    """The exact value. By way of Decimal, which, unlike int, reads any number of digits."""
+    value = Fraction(Decimal(match["digits"].replace(",", "")))
+    if match["exponent"]:
+        value *= Fraction(10) ** int(match["exponent"])
+    if match["denominator"]:
+        value /= Fraction(Decimal(match["denominator"]))
+    return -value if match["sign"] in ("-", "−") else value
+
+
+def _label_number(label: Any, rule: str) -> Fraction:
+    if isinstance(label, int | float) and not isinstance(label, bool):
+        label = repr(label)
+    if isinstance(label, str):
+        match = _NUMBER.fullmatch(label.strip())
+        if match:
+            return _value(match)
+    raise LabelError(f"rule {rule} needs a number as its label, such as 72 or '1,234'; this label is {label!r:.200}")

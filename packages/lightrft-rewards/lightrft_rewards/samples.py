@@ -1,0 +1,50 @@
+"""What goes to a worker and what comes back: plain data that fits into JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer to judge.
+
+    response: the answer alone, without its prompt; prompt: the text it answers.
+    label: what the answer is compared with; any JSON value.
+    route: which rewards judge it ("" for the default ones).
+    name: how error messages call it.
+    """
+
+    response: str
+    label: Any = None
+    prompt: str = ""
+    route: str = ""
+    name: str = "an unnamed sample"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What judging one sample gave. Score, error and time-out exclude each other.
+
+    score: the reward; None if judging failed. accuracy: 0 to 1, feeds pass rates and filters; None as for score.
+    parts: each reward by name, before its weight. metrics: further numbers for the metrics line.
+    error: what went wrong, in which function, on which sample. timed_out: judging exceeded its deadline.
+    """
+
+    score: float | None = None
+    accuracy: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    error: str = ""
+    timed_out: bool = False
+
+
+_NOTHING = Outcome()
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """The outcome's fields, those at their default left out; Outcome(**...) turns it back."""
+    values = {item.name: getattr(outcome, item.name) for item in fields(outcome)}
+    return {name: value for name, value in values.items() if value != getattr(_NOTHING, name)}

@@ -1,0 +1,53 @@
+"""Checkpoint folders that exist whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+_NAME = re.compile(r"step_(\d+)")
+_UNFINISHED = ".unfinished"
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into a folder beside `folder`, flush it to disk, and only then give it its name.
+
+    Killed at any moment, this leaves either the whole folder or what was there before, and an unfinished one that the
+    next call removes. An existing `folder` is replaced.
+    """
+    unfinished = folder.with_name(folder.name + _UNFINISHED)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    fill(unfinished)
+    for path in [*unfinished.rglob("*"), unfinished]:
+        _flush(path)
+    if folder.exists():
+        shutil.rmtree(folder)
+    unfinished.rename(folder)
+    _flush(folder.parent)
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """The finished checkpoints in a folder by step, oldest first."""
+    found = {int(match[1]): path for path in folder.glob("step_*") if (match := _NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def write_checkpoint(folder: Path, step: int, fill: Callable[[Path], None], *, keep: int) -> None:
+    """Write `folder`/step_N and remove all but the newest `keep` checkpoints."""
+    write_folder(folder / f"step_{step}", fill)
+    for path in list(checkpoints(folder).values())[:-keep]:
+        doomed = path.with_name(path.name + _UNFINISHED)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Raw rows and where they come from, before anything is known of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from lightrft_strategy.data.rejected import PromptDataError, Rejected
+
+
+@dataclass(frozen=True)
+class Row:
+    """One raw row. number: as in `Rejected.row`."""
+
+    number: int
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Under which keys a row holds its prompt, its label and its reward route."""
+
+    input: str = "input"
+    label: str = "label"
+    route: str = "route"
+
+
+RowReader: TypeAlias = Callable[[], Iterator[Row | Rejected]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows numbered together: one file, dataset or task.
+
+    source: how errors name it.
+    names: what uids may call it, shortest first; the last one tells it from every other table.
+    keys: where its rows keep what.
+    read: yields its rows in order; raises PromptDataError if it cannot be read at all.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    keys: Keys
+    read: RowReader
+
+
+def unique_names(tables: Sequence[Table]) -> list[str]:
+    """The shortest name of each table that no other one shares.
+
+    Raises PromptDataError if two tables are the same.
+    """
+    level = [0] * len(tables)
+    while True:
+        names = [table.names[depth] for table, depth in zip(tables, level, strict=True)]
+        shared = [i for i, name in enumerate(names) if names.count(name) > 1]
+        if not shared:
+            return names
+        longer = [i for i in shared if level[i] + 1 < len(tables[i].names)]
+        if not longer:
+            raise PromptDataError(
+                f"{tables[shared[0]].source} is given twice: name it once, "
+                "and set its share with --prompt_data_probs or --num_episodes"
+            )
+        for i in longer:
+            level[i] += 1
