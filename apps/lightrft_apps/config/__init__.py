@@ -5,6 +5,7 @@ from lightrft_apps.config.checks import check, require_valid
 from lightrft_apps.config.differences import differences
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.reward_checks import rules_by_route
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.rl_command import parse_rl
 from lightrft_apps.config.sections import (
@@ -36,4 +37,5 @@ __all__ = [
     "parse",
     "parse_rl",
     "require_valid",
+    "rules_by_route",
 ]

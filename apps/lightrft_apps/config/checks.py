@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from lightrft_apps.config.bounds import out_of_bounds
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.places import misplaced, split_sources
+from lightrft_apps.config.places import missing_source, unusable_folder
+from lightrft_apps.config.prompt_checks import prompt_problems
+from lightrft_apps.config.reward_checks import reward_problems
 from lightrft_apps.config.rl import RLConfig
 
 COMPARE_WITHIN_GROUPS = frozenset({"group_norm"})
@@ -24,31 +25,15 @@ def require_valid(config: RLConfig) -> None:
 def check(config: RLConfig) -> list[str]:
     """Everything that would stop or spoil the run, a line each; empty if there is nothing."""
     return [
-        *_rewards(config),
+        *reward_problems(config.reward),
         *out_of_bounds(config.to_flat()),
         *_algorithm(config),
         *_batches(config),
-        *_probabilities(config),
         *_evaluation(config),
-        *misplaced(config),
+        *missing_source("pretrain", config.model.pretrain),
+        *prompt_problems(config.data, config.evaluation.eval_dataset),
+        *unusable_folder(config.run.output_dir),
     ]
-
-
-def _rewards(config: RLConfig) -> Iterator[str]:
-    reward = config.reward
-    rules = [
-        flag
-        for flag, given in (("--rule_reward", reward.rule_reward), ("--reward_routes", reward.reward_routes))
-        if given
-    ]
-    if reward.reward_fn is None and not rules:
-        yield (
-            "nothing judges the answers: set --rule_reward (such as number:1.0), --reward_routes, "
-            "or --reward_fn file.py:function"
-        )
-    if reward.reward_fn is not None and rules:
-        given = " and ".join(rules)
-        yield f"--reward_fn and {given} are both given, and one of them judges: leave out --reward_fn or {given}"
 
 
 def _algorithm(config: RLConfig) -> Iterator[str]:
@@ -76,21 +61,6 @@ def _batches(config: RLConfig) -> Iterator[str]:
         yield (
             f"--train_batch_size {size}: a step has only {prompts} prompts x {samples} samples = {prompts * samples} "
             f"rollouts; set it to {prompts * samples} or less, or raise --rollout_batch_size"
-        )
-
-
-def _probabilities(config: RLConfig) -> Iterator[str]:
-    if config.data.prompt_data_probs is None:
-        return
-    given, count = config.data.prompt_data_probs, len(split_sources(config.data.prompt_data))
-    try:
-        shares = [float(share) for share in given.split(",")]
-    except ValueError:
-        shares = []
-    if len(shares) != count or not all(math.isfinite(share) and share >= 0 for share in shares) or not sum(shares):
-        yield (
-            f"--prompt_data_probs {given}: set it to {count} numbers of 0 or more, separated by commas: "
-            "one for each source in --prompt_data"
         )
 
 

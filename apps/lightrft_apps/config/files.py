@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,25 @@ def yaml_of(config_type: type, flat: Mapping[str, Any], record: Mapping[str, Any
         if field.title != title:
             title = field.title
             lines.append(f"\n# {title}\n" if lines else f"# {title}\n")
-        value = list(flat[name]) if isinstance(flat[name], tuple) else flat[name]
-        inline = None if isinstance(value, list) else False
-        lines.append(yaml.safe_dump({name: value}, default_flow_style=inline, allow_unicode=True, width=100_000))
+        lines.append(_yaml_line(name, flat[name]))
     if record is not None:
         lines.append("\n# How the run was made; not read back\n")
         lines.append(yaml.safe_dump({RECORD: dict(record)}, sort_keys=False, allow_unicode=True))
     return "".join(lines)
+
+
+def _yaml_line(name: str, value: Any) -> str:
+    value = list(value) if isinstance(value, tuple) else value
+    # Unless quoted, PyYAML writes these line breaks as they are and reads them back as a space.
+    quoted = '"' if re.search("[\x85\u2028\u2029]", as_text(value)) else None
+    line: str = yaml.safe_dump(
+        {name: value},
+        default_flow_style=None if isinstance(value, list) else False,
+        default_style=quoted,
+        allow_unicode=True,
+        width=100_000,
+    )
+    return line
 
 
 def write_yaml(path: str | os.PathLike[str], text: str) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal, get_args, get_origin
 
 from lightrft_apps.config.schema import NEEDED, Field
 
 
 def as_text(value: Any) -> str:
-    """A value as one would write it on the command line."""
+    """A value as one would write it on a line, for reading."""
     match value:
         case None:
             return "null"
-        case bool() | dict():
-            return json.dumps(value, ensure_ascii=False, default=str)
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{" + ", ".join(f"{as_text(key)}: {as_text(item)}" for key, item in value.items()) + "}"
         case list() | tuple():
             return " ".join(as_text(item) for item in value)
     return str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def padded_tokens(sequences: Sequence[TrainingSequence]) -> int:
 def collate(sequences: Sequence[TrainingSequence]) -> Batch:
     """Pad sequences into one batch; what stands in the padding never reaches the loss."""
     prompts = _distinct_prompts(sequences)
-    changes = [a.prompt_ids != b.prompt_ids for a, b in zip(sequences, sequences[1:], strict=False)]
+    changes = [a.prompt_ids != b.prompt_ids for a, b in pairwise(sequences)]
     prompt_ids, prompt_mask = _padded(prompts, left=True)
     response_ids, _ = _padded([sequence.response_ids for sequence in sequences], left=False)
     loss_mask, _ = _padded([sequence.loss_mask for sequence in sequences], left=False)

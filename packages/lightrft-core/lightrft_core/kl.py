@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 
 MAX_LOG_RATIO = 20.0
-"""Bounds the log-ratio before exp. Clamping the result instead would remove the gradient where it is needed most."""
+"""Beyond this log-ratio k3 goes on as its tangent: finite, and still pulling towards the reference, where a clamp would
+leave a gradient of zero or even of the wrong sign."""
 
 
 def k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
@@ -25,7 +26,8 @@ def k2(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     """exp(-d) - 1 + d, never negative. [tokens]"""
     difference = logprobs - reference_logprobs
-    return (-difference).clamp(max=MAX_LOG_RATIO).exp() - 1 + difference
+    bounded = (-difference).clamp(max=MAX_LOG_RATIO)
+    return bounded.exp() * (1 - difference - bounded) - 1 + difference
 
 
 KL_ESTIMATORS = {"k1": k1, "k2": k2, "k3": k3}

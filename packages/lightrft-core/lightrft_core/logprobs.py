@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 2**24
-"""Logits held at once: 64 MiB in float32, whatever the vocabulary."""
+CHUNK_ELEMENTS = 2**23
+"""Logits held at once: 32 MiB in float32, whatever the vocabulary."""
 
 
 def chosen_logprobs(
@@ -27,7 +27,8 @@ def chosen_logprobs(
 
 
 def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
-    return (hidden @ head.T).to(torch.promote_types(hidden.dtype, torch.float32)) / temperature
+    logits = (hidden @ head.T).to(torch.promote_types(hidden.dtype, torch.float32))
+    return logits if temperature == 1 else logits.div_(temperature)
 
 
 class _ChosenLogprobs(torch.autograd.Function):
@@ -38,30 +39,35 @@ class _ChosenLogprobs(torch.autograd.Function):
         normaliser, logprobs, entropy = [], [], []
         for rows, ids in zip(torch.split(hidden, chunk), torch.split(token_ids, chunk), strict=True):
             logits = _logits(rows, head, temperature)
-            total = logits.logsumexp(-1)
-            chosen = logits.gather(-1, ids[:, None])[:, 0]
-            logprobs.append(chosen - total)
-            probabilities = (logits - total[:, None]).exp_()
-            entropy.append(total - probabilities.mul_(logits).sum(-1))
-            normaliser.append(total)
-        if not normaliser:
-            return hidden.new_zeros(0), hidden.new_zeros(0)
+            log_p = logits.log_softmax(-1)
+            normaliser.append(logits[:, 0] - log_p[:, 0])
+            logprobs.append(log_p.gather(-1, ids[:, None])[:, 0])
+            entropy.append(-torch.einsum("tv,tv->t", torch.exp(log_p, out=logits), log_p))
         ctx.save_for_backward(hidden, head, token_ids, torch.cat(normaliser), torch.cat(entropy))
         ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.set_materialize_grads(False)
         return torch.cat(logprobs), torch.cat(entropy)
 
     @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         hidden, head, token_ids, normaliser, entropy = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros_like(head, dtype=normaliser.dtype)
         for start in range(0, len(hidden), ctx.chunk):
             part = slice(start, start + ctx.chunk)
-            log_p = _logits(hidden[part], head, ctx.temperature) - normaliser[part, None]
+            log_p = _logits(hidden[part], head, ctx.temperature).sub_(normaliser[part, None])
             p = log_p.exp()
             # d logprob / d logits = onehot - p;  d entropy / d logits = -p (log p + H)
-            grad = log_p.add_(entropy[part, None]).mul_(-grad_entropy[part, None]).sub_(grad_logprobs[part, None])
-            grad.mul_(p).scatter_add_(-1, token_ids[part, None], grad_logprobs[part, None])
+            if grad_entropy is None:
+                grad = p
+                grad.mul_(-grad_logprobs[part, None] if grad_logprobs is not None else 0.0)
+            else:
+                grad = log_p.add_(entropy[part, None]).mul_(-grad_entropy[part, None])
+                if grad_logprobs is not None:
+                    grad.sub_(grad_logprobs[part, None])
+                grad.mul_(p)
+            if grad_logprobs is not None:
+                grad.scatter_add_(-1, token_ids[part, None], grad_logprobs[part, None])
             grad = grad.div_(ctx.temperature).to(hidden.dtype)
             grad_hidden[part] = grad @ head
             grad_head += grad.T @ hidden[part]

@@ -51,9 +51,9 @@ def optimiser_steps(
     forward pass if the algorithm would learn nothing from it. A step may end up with no micro-batch at all.
     """
     rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
-    size = sizes.train_batch_size or len(rollouts)
+    size = sizes.train_batch_size or max(1, len(rollouts))
     steps: list[list[Batch]] = []
-    for start in range(0, len(rollouts), size):
+    for start in range(0, max(1, len(rollouts)), size):
         part = rollouts[start : start + size]
         judged = [(group, r) for group, r in part if verdict(r).score is not None and any(r.loss_mask)]
         tokens = sum(sum(r.loss_mask) for _, r in judged)

@@ -114,6 +114,10 @@ class Recorder(Protocol):
         """One finished step: its metrics line and its trajectories."""
         ...
 
+    def evaluated(self, step: int, groups: Sequence[Group]) -> None:
+        """The judged answers of an evaluation."""
+        ...
+
     def warn(self, step: int, message: str) -> None:
         """Something a person should look at."""
         ...

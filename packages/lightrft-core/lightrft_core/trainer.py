@@ -99,6 +99,7 @@ class Trainer:
         """Held-out accuracy of the policy as it stands."""
         with self.recorder.phase("evaluate", step):
             evaluation = evaluate(self.engine, self.reward, self.eval_prompts, self.eval_sampling, step=step)
+        self.recorder.evaluated(step, evaluation.groups)
         self.state.evaluations[step] = evaluation.accuracy
         return evaluation
 

@@ -13,7 +13,7 @@ def explain(error: BaseException, path: str = "", shown: str = "") -> str:
     path: the user's file; the line given is the last one of it the exception passed through, or the last of all if it
     passed through none. shown: how to call that file.
     """
-    text = f"{type(error).__name__}: {str(error)[:MESSAGE_LIMIT]}".removesuffix(": ")
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:MESSAGE_LIMIT]}".removesuffix(": ")
     if isinstance(error, SyntaxError) and error.filename:
         text = f"{type(error).__name__}: {error.msg}"
         return f"{text} ({shown if error.filename == path else error.filename}:{error.lineno})"

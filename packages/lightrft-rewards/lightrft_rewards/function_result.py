@@ -52,7 +52,9 @@ def _logs(value: Any, count: int) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     for name, entry in value.items():
         plain = unwrapped(entry)
-        columns[str(name)] = [plain] * count if isinstance(plain, Real) else _column(plain, f"extra_logs[{name!r}]", count)
+        columns[str(name)] = (
+            [plain] * count if isinstance(plain, Real) else _column(plain, f"extra_logs[{name!r}]", count)
+        )
     return columns
 
 

@@ -17,7 +17,7 @@ Scorer: TypeAlias = Callable[[Sequence[Sample]], list[Outcome]]
 
 
 def rule_scorer(routes: Mapping[str, RewardSpec]) -> Scorer:
-    """A scorer of all routes, its rules imported and prepared. Raises RewardSetupError for a rule that does not load."""
+    """A scorer of all routes, its rules imported and prepared. Raises RewardSetupError if a rule does not load."""
     rules = {name: _load(name) for spec in routes.values() for name in spec.weights}
     accuracy_rules = {name for name, rule in rules.items() if rule.measures_accuracy}
 
@@ -63,6 +63,6 @@ def _load(name: str) -> Rule:
         raise
     except ImportError as error:
         raise RewardSetupError(f"rule {name} cannot be loaded: {error}") from error
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise RewardSetupError(f"rule {name} cannot be loaded: {explain(error)}") from error
     return rule

@@ -30,7 +30,9 @@ class Scoring:
                 "a function can call the rules itself (from lightrft_rewards import RULES)"
             )
         if not self.routes and not self.function:
-            raise RewardSetupError("no reward is given; name rules (number:1.0,format:0.2) or a function (file.py:name)")
+            raise RewardSetupError(
+                "no reward is given; name rules (number:1.0,format:0.2) or a function (file.py:name)"
+            )
         if self.function:
             split_target(self.function)
 

@@ -56,7 +56,7 @@ def _call(
     }
     try:
         return function(**{name: arguments[name] for name in parameters})
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise CallError(explain(error, path, file)) from error
 
 
@@ -76,7 +76,7 @@ def _load(file: str, path: str) -> ModuleType:
     sys.path.insert(0, str(Path(path).parent))
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:
         raise RewardSetupError(f"the reward file {file} does not load: {explain(error, path, file)}") from error
     return module
 

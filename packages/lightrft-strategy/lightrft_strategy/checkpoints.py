@@ -10,24 +10,28 @@ from pathlib import Path
 
 _NAME = re.compile(r"step_(\d+)")
 _UNFINISHED = ".unfinished"
+_REPLACED = ".replaced"
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write into a folder beside `folder`, flush it to disk, and only then give it its name.
 
-    Killed at any moment, this leaves either the whole folder or what was there before, and an unfinished one that the
-    next call removes. An existing `folder` is replaced.
+    Killed at any moment, this leaves either the whole folder or what was there before, and leftovers that the next call
+    removes. An existing `folder` is replaced; killed between two renames, it is found whole under `folder`.replaced.
     """
     unfinished = folder.with_name(folder.name + _UNFINISHED)
+    replaced = folder.with_name(folder.name + _REPLACED)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     fill(unfinished)
     for path in [*unfinished.rglob("*"), unfinished]:
         _flush(path)
     if folder.exists():
-        shutil.rmtree(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+        folder.rename(replaced)
     unfinished.rename(folder)
     _flush(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:

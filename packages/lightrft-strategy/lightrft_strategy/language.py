@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightrft_core import Batch, PolicyOutput, chosen_logprobs
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache
+
+from lightrft_core import Batch, PolicyOutput, chosen_logprobs
 
 
 class LanguageActor(nn.Module):
@@ -26,11 +27,9 @@ class LanguageActor(nn.Module):
         check_head(model)
 
     def forward(self, batch: Batch) -> PolicyOutput:
-        """Log-probability and entropy of the batch's loss tokens; each prompt is computed once for all its responses."""
-        if self.model.is_gradient_checkpointing:
-            hidden = self._hidden_unshared(batch)
-        else:
-            hidden = self._hidden_shared(batch)
+        """Log-probability and entropy of the batch's loss tokens; a prompt is computed once for all its responses."""
+        shared = not self.model.is_gradient_checkpointing
+        hidden = self._hidden_shared(batch) if shared else self._hidden_unshared(batch)
         head = self.model.get_output_embeddings().weight
         before, tokens = hidden[batch.loss_mask], batch.response_ids[batch.loss_mask]
         return PolicyOutput(*chosen_logprobs(before, head, tokens, temperature=self.temperature))
@@ -58,7 +57,10 @@ class LanguageActor(nn.Module):
         return hidden[:, batch.prompt_ids.shape[1] - 1 :]
 
     def _hidden(self, ids: Tensor, prompt_mask: Tensor, cache: DynamicCache | None) -> Tensor:
-        """ids: [rows, time], the tokens after those in the cache. Padding on the right needs no mask: attention is causal."""
+        """[rows, time, dim] of ids [rows, time], the tokens after those in the cache.
+
+        Padding on the right needs no mask: attention is causal.
+        """
         past = cache.get_seq_length() if cache is not None else 0
         answer = prompt_mask.new_ones(len(ids), past + ids.shape[1] - prompt_mask.shape[1])
         real = torch.cat([prompt_mask, answer], 1)

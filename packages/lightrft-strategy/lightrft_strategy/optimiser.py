@@ -38,6 +38,12 @@ class OptimiserConfig:
         return self.learning_rate * decay[self.schedule]
 
 
+def set_precision(model: nn.Module, dtype: torch.dtype) -> None:
+    """Convert a model's weights. Buffers stay: rotary frequencies in bfloat16 would turn far positions the wrong way."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
 class MasterOptimiser:
     """One model's trainable weights in float32, their gradients and their AdamW moments.
 
@@ -49,7 +55,7 @@ class MasterOptimiser:
         self.config = config
         named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.masters = {name: nn.Parameter(parameter.detach().float()) for name, parameter in named.items()}
-        model.to(compute_dtype)
+        set_precision(model, compute_dtype)
         self.working = named
         self.copied = compute_dtype != torch.float32
         decayed = [master for master in self.masters.values() if master.ndim >= 2]
@@ -119,14 +125,16 @@ class MasterOptimiser:
         from safetensors import safe_open
 
         tensors = load_file(path)
-        stored = {key.removeprefix("master.") for key in tensors if key.startswith("master.")}
-        if stored != set(self.masters):
-            raise ValueError(f"{path} holds other weights than this model: {sorted(stored ^ set(self.masters))[:3]}")
+        prefix = "master."
+        stored = {(key.removeprefix(prefix), value.shape) for key, value in tensors.items() if key.startswith(prefix)}
+        expected = {(name, master.shape) for name, master in self.masters.items()}
+        if stored != expected:
+            different = sorted({name for name, _ in stored ^ expected})[:3]
+            raise ValueError(f"{path} holds other weights than this model: {', '.join(different)}")
         for name, master in self.masters.items():
             master.copy_(tensors[f"master.{name}"])
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors]
-            if keys:
-                self.adam.state[master] = {key: tensors[f"adam.{key}.{name}"].clone() for key in keys}
+            self.adam.state[master] = {key: tensors[f"adam.{key}.{name}"].to(master.device, copy=True) for key in keys}
         with safe_open(path, "pt") as file:
             self.attempts = int(file.metadata()["attempts"])
         self._publish()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightrft_core import Batch, Metrics, StepReport
-from lightrft_core.protocols import Loss
 from torch import Tensor, nn
 
+from lightrft_core import Batch, Metrics, StepReport
+from lightrft_core.protocols import Loss
 from lightrft_strategy.devices import device
-from lightrft_strategy.optimiser import MasterOptimiser, OptimiserConfig
+from lightrft_strategy.optimiser import MasterOptimiser, OptimiserConfig, set_precision
 
 
 class SingleProcess:
@@ -36,7 +36,7 @@ class SingleProcess:
             model.to(device())
         self.optimisers = {name: MasterOptimiser(models[name], config, dtype) for name, config in optimisers.items()}
         for name in models.keys() - optimisers.keys():
-            self.models[name].to(dtype).requires_grad_(False)
+            set_precision(self.models[name].requires_grad_(False), dtype)
 
     @torch.no_grad()
     def forward(self, model: str, batch: Batch) -> Any:

@@ -12,7 +12,7 @@ class DataArgs:
     prompt_data: str
     """prompts to learn from: a file, a folder or a hub name; several separated by commas"""
     prompt_data_probs: str | None = None
-    """how often each of several sources is drawn from, such as 0.7,0.3"""
+    """share of each of several sources, such as 0.7,0.3; default: every row equally often"""
     prompt_split: str = "train"
     """split of the prompt data"""
     input_key: str = "input"
@@ -28,6 +28,6 @@ class DataArgs:
     input_template: str | None = None
     """text around every prompt, with {} where the prompt goes"""
     max_samples: int | None = None
-    """use only the first so many prompts; default: all"""
+    """use only the first so many rows of each source; default: all"""
     prompt_max_len: int = 1024
     """longest prompt, in tokens"""

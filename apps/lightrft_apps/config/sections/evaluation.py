@@ -20,6 +20,6 @@ class EvalArgs:
     eval_n_samples_per_prompt: int = 1
     """samples per evaluation prompt"""
     eval_max_samples: int | None = None
-    """use only the first so many evaluation prompts; default: all"""
+    """use only the first so many rows of each evaluation source; default: all"""
     eval_generate_max_len: int | None = None
     """longest evaluation answer, in tokens; default: generate_max_len"""

@@ -12,7 +12,7 @@ class RewardArgs:
     rule_reward: str | None = None
     """rules and their weights, such as number:1.0,format:0.2"""
     reward_routes: dict[str, str] | None = None
-    """rules by the row's route, such as {"math": "number:1.0"}"""
+    """rules by the row's route, such as {"math": "number:1.0"}; rows without a route get rule_reward"""
     reward_fn: str | None = None
     """a Python function that judges instead of rules: file.py:function"""
     reward_timeout: float = 10.0

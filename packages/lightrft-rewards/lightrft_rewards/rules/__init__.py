@@ -49,8 +49,8 @@ def rule_names() -> list[str]:
 
 
 def find_rule(name: str) -> Rule:
-    """The rule of that name. A foreign entry point may load to a Rule or to a plain function (response, label) -> float,
-    which is then taken not to measure accuracy.
+    """The rule of that name. A foreign entry point may load to a Rule, or to a plain function (response, label) ->
+    float, which is then taken not to measure accuracy.
 
     Raises RewardSetupError if two rules bear the name, if there is none, or if the entry point is neither.
     """

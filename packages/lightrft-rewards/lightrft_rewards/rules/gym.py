@@ -16,7 +16,11 @@ def reasoning_gym(response: str, label: Any) -> float:
     label: {"task": a Reasoning Gym data set, "entry": the entry it produced}. Raises LabelError for any other, or for
     an unknown task, and ImportError if the package is missing.
     """
-    if not isinstance(label, dict) or not isinstance(label.get("task"), str) or not isinstance(label.get("entry"), dict):
+    if (
+        not isinstance(label, dict)
+        or not isinstance(label.get("task"), str)
+        or not isinstance(label.get("entry"), dict)
+    ):
         raise LabelError(
             'rule reasoning_gym needs a label such as {"task": "chain_sum", "entry": {...}}; '
             f"this label is {label!r:.200}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -14,7 +15,7 @@ from lightrft_rewards.errors import LabelError
 # for a number that does not fit into memory.
 _NUMBER = re.compile(
     r"""
-    (?: \\?\$ )? (?: (?<![\w)\]]) (?P<sign> [-−+] ) )? (?: \\?\$ )?
+    (?: \\?\$ )? (?: (?<![\w)\]]) (?P<sign> [-+\u2212] ) )? (?: \\?\$ )?
     (?<!\w)
     (?P<digits> \d{1,3} (?:,\d{3})+ (?!\d) (?:\.\d+)? | \d+ (?:\.\d+)? | (?<!\.)\.\d+ )
     (?: [eE] (?P<exponent> [-+]?\d{1,3} ) (?!\w) )?
@@ -32,8 +33,8 @@ def number(response: str, label: Any) -> float:
     label: an int, a float, or a string that is one number. Raises LabelError for anything else.
     """
     expected = _label_number(label, "number")
-    found = _numbers(response)
-    return float(bool(found) and found[-1] == expected)
+    last = deque(_NUMBER.finditer(response), maxlen=1)
+    return float(bool(last) and _value(last[0]) == expected)
 
 
 def hash_answer(response: str, label: Any) -> float:
@@ -51,12 +52,8 @@ def hash_answer(response: str, label: Any) -> float:
 def _hash_number(text: str) -> Fraction | None:
     """The first number on the line after the last ``####``."""
     _, hashes, rest = text.rpartition(_HASHES)
-    found = _numbers(rest.partition("\n")[0]) if hashes else []
-    return found[0] if found else None
-
-
-def _numbers(text: str) -> list[Fraction]:
-    return [_value(match) for match in _NUMBER.finditer(text)]
+    match = _NUMBER.search(rest.partition("\n")[0]) if hashes else None
+    return _value(match) if match else None
 
 
 def _value(match: re.Match[str]) -> Fraction:
@@ -66,7 +63,7 @@ def _value(match: re.Match[str]) -> Fraction:
         value *= Fraction(10) ** int(match["exponent"])
     if match["denominator"]:
         value /= Fraction(Decimal(match["denominator"]))
-    return -value if match["sign"] in ("-", "−") else value
+    return -value if match["sign"] in ("-", "\u2212") else value
 
 
 def _label_number(label: Any, rule: str) -> Fraction:

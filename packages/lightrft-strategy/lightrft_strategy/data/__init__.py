@@ -1,8 +1,9 @@
 """Prompt data: rows of any source read into prompts, and the order in which a run reads them."""
 
 from lightrft_strategy.data.overlap import overlap
-from lightrft_strategy.data.prompts import LoadedPrompts, PromptSpec, load_prompts
+from lightrft_strategy.data.prompts import LoadedPrompts, load_prompts
 from lightrft_strategy.data.rejected import PromptDataError, Rejected, write_rejected
+from lightrft_strategy.data.spec import PromptSpec
 from lightrft_strategy.data.stream import PromptStream
 
 __all__ = [

@@ -32,8 +32,8 @@ def read_dataset(dataset: Dataset) -> Iterator[Row]:
     return _rows(dataset.with_format("arrow").iter(batch_size=_CHUNK))
 
 
-def open_dataset_folder(folder: Path, split: str) -> Dataset:
-    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote.
+def open_dataset_folder(folder: Path, split: str) -> tuple[Dataset, bool]:
+    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote, and whether it has splits.
 
     Raises PromptDataError if it is broken or lacks the split.
     """
@@ -44,10 +44,10 @@ def open_dataset_folder(folder: Path, split: str) -> Dataset:
     except (OSError, ValueError) as error:
         raise PromptDataError(f"{folder} cannot be read as a saved dataset: {error}") from error
     if not isinstance(saved, DatasetDict):
-        return saved
+        return saved, False
     if split not in saved:
         raise PromptDataError(f'{folder} has no split "{split}": set --prompt_split to one of {", ".join(saved)}')
-    return saved[split]
+    return saved[split], True
 
 
 def load_hub_dataset(name: str, options: dict[str, str], split: str) -> Dataset:

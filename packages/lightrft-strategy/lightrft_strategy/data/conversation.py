@@ -7,7 +7,6 @@ from string import Formatter
 from typing import Any
 
 from lightrft_core.types import Message
-
 from lightrft_strategy.data.json_values import json_value
 from lightrft_strategy.data.rejected import PromptDataError
 from lightrft_strategy.data.rows import Keys
@@ -30,7 +29,9 @@ def check_input_template(template: str) -> None:
         )
 
 
-def read_messages(content: Mapping[str, Any], keys: Keys, system_prompt: str, template: str) -> tuple[Message, ...]:
+def read_messages(
+    content: Mapping[str, Any], keys: Keys, system_prompt: str | None, template: str | None
+) -> tuple[Message, ...]:
     """The chat a row asks to continue, every content as plain text.
 
     A string becomes the user's message. A list of {"role", "content"} is taken as it is, further keys aside; text
@@ -48,7 +49,8 @@ def read_messages(content: Mapping[str, Any], keys: Keys, system_prompt: str, te
         raise RowError("ends with a message of the assistant, so there is nothing to answer")
     if not str(last.content).strip():
         raise RowError("has an empty prompt")
-    messages = (*messages[:-1], Message(last.role, template.format(last.content)))
+    if template is not None:
+        messages = (*messages[:-1], Message(last.role, template.format(last.content)))
     if system_prompt and messages[0].role != "system":
         return (Message("system", system_prompt), *messages)
     return messages

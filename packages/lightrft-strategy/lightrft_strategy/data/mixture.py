@@ -19,15 +19,15 @@ def mixture_weights(probs: Sequence[float], num_sources: int) -> NDArray[np.floa
     """
     if len(probs) != num_sources:
         raise PromptDataError(
-            f"--prompt_data_probs has {len(probs)} numbers for {num_sources} sources of --prompt_data: give one for each"
+            f"--prompt_data_probs has {len(probs)} numbers, --prompt_data {num_sources} sources: give one for each"
         )
     if not all(math.isfinite(prob) and prob > 0 for prob in probs):
         raise PromptDataError(
             f"--prompt_data_probs must be positive numbers, not {', '.join(map(str, probs))}: "
             "a source that is not wanted is left out of --prompt_data"
         )
-    weights = np.asarray(probs, dtype=np.float64)
-    return weights / weights.sum()
+    total = math.fsum(probs)
+    return np.array([prob / total for prob in probs], dtype=np.float64)
 
 
 def permutation(length: int, *key: int) -> NDArray[np.int64]:

@@ -1,14 +1,15 @@
 """A program: makes the rows of one reasoning-gym task. Run by `procedural` in a process of its own.
 
-Several tasks iterate over Python sets, so that their rows follow the process's hash seed, and some print; the caller
-fixes the one, and this program keeps the other off its output. It reads a request from standard input and writes a
-JSON object a line: {"item": ...} or {"reason": ...} for each row, or {"error": ...} alone.
+Several tasks iterate over Python sets, so that their rows follow the process's hash seed; one draws from the global
+generator; one prints. The caller fixes the hash seed, this program the other two. It reads a request from standard
+input and writes a JSON object a line: {"item": ...} or {"reason": ...} for each row, or {"error": ...} alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -26,14 +27,16 @@ def task_items(task: str, options: dict[str, str], count: int | None) -> Iterato
     or a task that cannot be judged from what JSON keeps of its items.
     """
     dataset = _open_task(task, options)
+    judge = _open_task(task, {})
     for index in islice(range(len(dataset)), count):
+        random.seed(index)
         try:
             original = dataset[index]
             item = json.loads(json.dumps(original, allow_nan=False))
         except _GENERATION_ERRORS as error:
             yield {"reason": f"the task failed to make this item: {type(error).__name__}: {error}"}
             continue
-        if index == 0 and _score(dataset, item) != _score(dataset, original):
+        if index == 0 and _score(judge, item) != _score(dataset, original):
             raise ValueError(f'task "{task}" cannot be used: it does not recognise its own answers once kept as JSON')
         yield {"item": item}
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightrft_core.types import Message
-
 from lightrft_strategy.data.conversation import RowError
 from lightrft_strategy.data.rejected import PromptDataError
 
@@ -49,7 +48,7 @@ def templated_text(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBa
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special_tokens: bool) -> list[list[int]]:
-    """Token ids of each text. special_tokens: add those the tokenizer adds by default (a chat template wrote its own)."""
+    """Token ids of each text. special_tokens: add those the tokenizer adds by default (a template wrote its own)."""
     if not texts:
         return []
     encoded = tokenizer(

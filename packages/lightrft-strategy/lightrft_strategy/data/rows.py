@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -53,7 +54,8 @@ def unique_names(tables: Sequence[Table]) -> list[str]:
     level = [0] * len(tables)
     while True:
         names = [table.names[depth] for table, depth in zip(tables, level, strict=True)]
-        shared = [i for i, name in enumerate(names) if names.count(name) > 1]
+        counts = Counter(names)
+        shared = [i for i, name in enumerate(names) if counts[name] > 1]
         if not shared:
             return names
         longer = [i for i in shared if level[i] + 1 < len(tables[i].names)]

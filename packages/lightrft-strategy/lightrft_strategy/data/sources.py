@@ -20,15 +20,16 @@ _DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json"}
 
 
 def split_sources(prompt_data: str) -> tuple[str, ...]:
-    """The sources of a comma separated list; commas inside square brackets belong to a task's option.
+    """The sources of a comma separated list.
 
-    Raises PromptDataError where one is empty.
+    Commas belong to a name where the whole list is the name of a file, and to a task's option inside square brackets.
+    Raises PromptDataError where a source is empty.
     """
+    if prompt_data and Path(prompt_data).expanduser().exists():
+        return (prompt_data,)
     sources = tuple(source.strip() for source in _COMMA_OUTSIDE_BRACKETS.split(prompt_data))
     if not all(sources):
-        raise PromptDataError(
-            f'--prompt_data "{prompt_data}" names an empty source: give a file, a folder or a dataset'
-        )
+        raise PromptDataError(f'--prompt_data "{prompt_data}" names an empty source: give files, folders or datasets')
     return sources
 
 
@@ -51,9 +52,10 @@ def open_source(source: str, *, split: str, keys: Keys, count: int | None) -> li
         return _folder_tables(path, split, keys)
     name, options = _parse_options(source)
     if not _DATASET_ID.fullmatch(name) or path.suffix in _READERS or name.startswith("."):
-        raise PromptDataError(f"there is no file or directory {source}: correct --prompt_data")
+        raise PromptDataError(f"{source} is neither a file, a directory nor a dataset id: correct --prompt_data")
     dataset = load_hub_dataset(name, options, split)
-    return [Table(f"{source} [{split}]", (name, source), keys, partial(read_dataset, dataset))]
+    uid_names = (f"{name}[{split}]", f"{source}[{split}]")
+    return [Table(uid_names[-1], uid_names, keys, partial(read_dataset, dataset))]
 
 
 def _parse_options(source: str) -> tuple[str, dict[str, str]]:
@@ -73,8 +75,10 @@ def _file_table(path: Path, keys: Keys) -> Table:
 
 def _folder_tables(folder: Path, split: str, keys: Keys) -> list[Table]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-        dataset = open_dataset_folder(folder, split)
-        return [Table(str(folder), _path_names(folder), keys, partial(read_dataset, dataset))]
+        dataset, has_splits = open_dataset_folder(folder, split)
+        part = f"[{split}]" if has_splits else ""
+        uid_names = tuple(name + part for name in _path_names(folder))
+        return [Table(f"{folder}{part}", uid_names, keys, partial(read_dataset, dataset))]
     files = [path for path in sorted(folder.rglob("*")) if _holds_rows(path, folder)]
     if not files:
         raise PromptDataError(f"{folder} holds no {', '.join(_READERS)} file and no saved dataset")
@@ -91,10 +95,9 @@ def _holds_rows(path: Path, folder: Path) -> bool:
 
 
 def _belongs_to(relative: Path, split: str) -> bool:
-    """A file named for a split (`test.jsonl`, `data/test-00000.parquet`) is of that split, any other of all."""
-    words = {re.split(r"[^A-Za-z0-9]", part, maxsplit=1)[0].lower() for part in relative.parts}
-    named_for = words & _SPLITS
-    return not named_for or any(part.startswith(split) for part in relative.parts) or split in named_for
+    """A file named for a split (`test.jsonl`, `data/test-0.parquet`) is of that split, any other of all usual ones."""
+    names = {re.split(r"[^A-Za-z0-9]", part, maxsplit=1)[0].lower() for part in relative.parts}
+    return split in names or (split in _SPLITS and not names & _SPLITS)
 
 
 def _path_names(path: Path) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from lightrft_core.types import Prompt
 from numpy.typing import NDArray
 
+from lightrft_core.types import Prompt
 from lightrft_strategy.data.mixture import mixture_weights, permutation, source_of_position, turn_within_source
 from lightrft_strategy.data.rejected import PromptDataError
 
@@ -41,7 +41,7 @@ class PromptStream:
     ) -> None:
         _check(sources, prompts_per_step, num_episodes)
         merged = [prompt for source in sources for prompt in source]
-        self._sources = list(sources) if probs is not None else [merged]
+        self._sources: list[Sequence[Prompt]] = [merged] if probs is None else list(sources)
         self._prompts_per_step = prompts_per_step
         self._seed = seed
         self._num_positions = len(merged) * num_episodes
@@ -62,7 +62,7 @@ class PromptStream:
             source, turn = int(self._drawn[0][position]), int(self._drawn[1][position])
         prompts = self._sources[source]
         episode, place = divmod(turn, len(prompts))
-        return replace(prompts[self._order(source, episode)[place]], occurrence=episode)
+        return replace(prompts[int(self._order(source, episode)[place])], occurrence=episode)
 
     def _order(self, source: int, episode: int) -> NDArray[np.int64]:
         """[rows] a source's order in an episode; the latest is kept, since the next position mostly asks for it."""

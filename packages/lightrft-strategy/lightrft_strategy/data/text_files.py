@@ -21,7 +21,7 @@ def read_jsonl(path: Path) -> Iterator[Row | Rejected]:
         for number, line in enumerate(lines, start=1):
             line = line.removeprefix(_BOM) if number == 1 else line
             if line.strip():
-                yield _jsonl_row(str(path), number, line)
+                yield _jsonl_row(str(path), number, line.rstrip(b"\r\n"))
 
 
 def read_json(path: Path) -> Iterator[Row | Rejected]:
@@ -56,7 +56,7 @@ def read_csv(path: Path) -> Iterator[Row | Rejected]:
             raise PromptDataError(f"{path} needs a header line that names each of its columns once, not {header}")
         raw.clear()
         for number, record in enumerate(records, start=1):
-            yield _csv_row(str(path), number, header, record, "".join(raw))
+            yield _csv_row(str(path), number, header, record, "".join(raw).strip("\r\n"))
             raw.clear()
 
 

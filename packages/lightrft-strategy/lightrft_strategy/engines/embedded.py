@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from lightrft_core import FinishReason, Group, Prompt, Rollout, SamplingParams, uniforms
 from torch import Tensor
 
+from lightrft_core import FinishReason, Group, Prompt, Rollout, SamplingParams, uniforms
 from lightrft_strategy.engines.kv_cache import RolloutCache
 from lightrft_strategy.engines.law import draw
 
@@ -138,7 +138,8 @@ class EmbeddedEngine:
         return self._logits(hidden)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        return (hidden @ self.model.get_output_embeddings().weight.T).float()
+        head: Tensor = self.model.get_output_embeddings().weight
+        return (hidden @ head.T).float()
 
     def _report(self, finished: int) -> None:
         if self.progress is not None and finished:

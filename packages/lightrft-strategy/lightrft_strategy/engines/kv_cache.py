@@ -9,8 +9,10 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[misc]
     """One attention layer's keys and values: [rows, heads, capacity, dim], filled from the left."""
+
+    is_initialized: bool
 
     def __init__(self, capacity: int, copies: int) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class _Layer(DynamicLayer):
         self.rows = remaining
 
 
-class RolloutCache(Cache):
+class RolloutCache(Cache):  # type: ignore[misc]
     """A cache that prefills each prompt once for its `copies` answers and drops rows that have ended."""
 
     def __init__(self, num_layers: int, capacity: int, copies: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from lightrft_core import SamplingParams
 from torch import Tensor
+
+from lightrft_core import SamplingParams
 
 BLOCK = 256
 """Width of a block in the two-level search for a drawn token."""

@@ -1,0 +1,144 @@
+"""From a configuration to the parts of a run: tokenizer, prompts, rewards, models, engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightrft_apps.config import AlgorithmArgs, DataArgs, ModelArgs, RewardArgs, RLConfig, rules_by_route
+from lightrft_core import ALGORITHMS, Aggregation, Algorithm, Prompt, SamplingParams
+from lightrft_core.algorithms import ADVANTAGE_ESTIMATORS
+from lightrft_rewards.judge import Judge
+from lightrft_strategy.data import PromptSpec
+from lightrft_strategy.engines.embedded import EmbeddedEngine
+from lightrft_strategy.generation import end_tokens
+from lightrft_strategy.language import LanguageActor, load_language_model
+from lightrft_strategy.optimiser import OptimiserConfig
+from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.smollm2 import NAME, smollm2
+
+
+def model_folder(pretrain: str) -> str:
+    """What transformers loads for --pretrain: the bundled model by its name, else the folder or hub id itself."""
+    return str(smollm2()) if pretrain == NAME else pretrain
+
+
+def load_tokenizer(model: ModelArgs) -> Any:
+    """The model's own tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
+
+
+def load_model(model: ModelArgs) -> Any:
+    """The model in float32."""
+    loaded = load_language_model(
+        model_folder(model.pretrain),
+        attn_implementation=model.attn_implementation,
+        trust_remote_code=model.trust_remote_code,
+    )
+    if model.gradient_checkpointing:
+        loaded.gradient_checkpointing_enable()
+        loaded.train()
+    return loaded
+
+
+def prompt_spec(data: DataArgs) -> PromptSpec:
+    """Where the run's prompts come from."""
+    return PromptSpec(**vars(data))
+
+
+def eval_spec(config: RLConfig) -> PromptSpec | None:
+    """Where held-out prompts come from; written as the training prompts are."""
+    evaluation = config.evaluation
+    if evaluation.eval_dataset is None:
+        return None
+    return replace(
+        prompt_spec(config.data),
+        prompt_data=evaluation.eval_dataset,
+        prompt_data_probs=None,
+        prompt_split=evaluation.eval_split,
+        max_samples=evaluation.eval_max_samples,
+    )
+
+
+def held_out(sources: Sequence[Sequence[Prompt]]) -> list[Prompt]:
+    """Prompts named so that their randomness is not that of a training row of the same name."""
+    return [replace(prompt, uid=f"eval/{prompt.uid}") for source in sources for prompt in source]
+
+
+def build_judge(reward: RewardArgs, journal: Path | None) -> Judge:
+    """The rewards in their worker processes."""
+    return Judge(
+        rules=rules_by_route(reward) or None,
+        reward_fn=reward.reward_fn or "",
+        timeout=reward.reward_timeout,
+        num_workers=reward.reward_workers,
+        max_error_share=reward.max_reward_error_share,
+        journal=journal,
+    )
+
+
+def build_algorithm(args: AlgorithmArgs) -> Algorithm:
+    """The named row of the table with what the flags change."""
+    row = ALGORITHMS[args.algorithm]
+    return replace(
+        row,
+        advantages=ADVANTAGE_ESTIMATORS[args.advantage_estimator] if args.advantage_estimator else row.advantages,
+        aggregation=Aggregation(args.loss_agg_mode) if args.loss_agg_mode else row.aggregation,
+        clip_low=args.eps_clip,
+        clip_high=args.eps_clip if args.eps_clip_high is None else args.eps_clip_high,
+        kl_coef=args.init_kl_coef,
+        kl_estimator=args.kl_estimator,
+        entropy_coef=args.entropy_coef,
+    )
+
+
+def build_strategy(config: RLConfig, model: Any, total_optimiser_steps: int) -> SingleProcess:
+    """The policy with its optimiser, and the reference model if the algorithm compares with one."""
+    models = {"policy": LanguageActor(model, config.rollout.temperature)}
+    if config.algorithm.init_kl_coef:
+        models["reference"] = LanguageActor(load_model(config.model), config.rollout.temperature)
+    train = config.train
+    optimiser = OptimiserConfig(
+        learning_rate=train.actor_learning_rate,
+        total_steps=total_optimiser_steps,
+        schedule=train.lr_scheduler,
+        warmup_ratio=train.lr_warmup_ratio,
+        betas=train.adam_betas,
+        eps=train.adam_eps,
+        weight_decay=train.l2,
+        max_norm=train.max_norm,
+    )
+    return SingleProcess(models, {"policy": optimiser}, bf16=config.model.bf16)
+
+
+def build_engine(
+    model: Any, tokenizer: Any, *, seed: int, max_sequences: int, progress: Callable[[int], None]
+) -> EmbeddedEngine:
+    """The embedded engine over a model that may be in training."""
+    return EmbeddedEngine(
+        model,
+        lambda rows: tokenizer.batch_decode(rows, skip_special_tokens=True),
+        eos_token_ids=end_tokens(model, tokenizer),
+        seed=seed,
+        max_sequences=max_sequences,
+        progress=progress,
+    )
+
+
+def train_sampling(config: RLConfig) -> SamplingParams:
+    """The law of training rollouts."""
+    rollout = config.rollout
+    return SamplingParams(
+        rollout.temperature, rollout.top_p, rollout.top_k, rollout.generate_max_len, rollout.n_samples_per_prompt
+    )
+
+
+def eval_sampling(config: RLConfig) -> SamplingParams:
+    """The law of evaluation answers: all tokens at eval_temperature."""
+    args = config.evaluation
+    budget = args.eval_generate_max_len or config.rollout.generate_max_len
+    return SamplingParams(args.eval_temperature, max_new_tokens=budget, n=args.eval_n_samples_per_prompt)

@@ -1,0 +1,32 @@
+"""Failures a user can do something about end a command with their message; anything else keeps its traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def explained(command: str) -> Iterator[None]:
+    """Turn an expected failure into its message on stderr and exit code 1, an interrupt into exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{command}: interrupted; the same command goes on from the newest checkpoint\n")
+        raise SystemExit(130) from None
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
+        sys.stderr.write(f"{command}: {error}\n")
+        raise SystemExit(1) from None
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    from lightrft_apps.config import ConfigError
+    from lightrft_apps.run_directory import RunDirectoryError
+    from lightrft_core import TrainingDiverged
+    from lightrft_rewards import RewardFailure, RewardSetupError
+    from lightrft_strategy.data import PromptDataError
+
+    return (ConfigError, PromptDataError, RewardFailure, RewardSetupError, RunDirectoryError, TrainingDiverged)

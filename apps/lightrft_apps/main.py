@@ -1,0 +1,40 @@
+"""The `lightrft` command: dispatches to its subcommands, and turns expected failures into a line of text."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "quickstart": "watch a small language model learn to add, in minutes, on any computer",
+    "rl": "reinforcement fine-tuning of a language model on your prompts and rewards",
+    "eval": "accuracy of a model on held-out prompts, with intervals",
+}
+
+USAGE = "\n".join(
+    [
+        "usage: lightrft COMMAND [--flag value ...]",
+        "",
+        "Reinforcement fine-tuning that is light, omni-modal and reward-model driven.",
+        "",
+        "commands:",
+        *(f"  {name:<12} {about}" for name, about in COMMANDS.items()),
+        "",
+        "lightrft COMMAND --help shows a command's flags.",
+    ]
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(USAGE + "\n")
+        return
+    if words[0] not in COMMANDS:
+        sys.stderr.write(f"lightrft: there is no command {words[0]!r}\n\n{USAGE}\n")
+        raise SystemExit(2)
+    from lightrft_apps.failures import explained
+
+    with explained(f"lightrft {words[0]}"):
+        importlib.import_module(f"lightrft_apps.{words[0]}").main(words[1:])

@@ -1,0 +1,63 @@
+"""Writes down what a run does: a metrics line a step, its trajectories, its checkpoints, and what a person sees."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightrft_apps.phases import Phases
+from lightrft_apps.progress import Progress
+from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.trajectories import write_trajectories
+from lightrft_core import Group
+from lightrft_strategy.checkpoints import write_checkpoint
+
+
+class RunRecorder:
+    """The core's Recorder over a run directory. keep: checkpoints to keep."""
+
+    def __init__(self, run: RunDirectory, progress: Progress, *, keep: int, save_trajectories: bool) -> None:
+        self.run, self.progress, self.keep, self.save_trajectories = run, progress, keep, save_trajectories
+        self.phases = Phases()
+
+    @contextmanager
+    def phase(self, name: str, step: int) -> Iterator[None]:
+        """Time one phase of a step and show that it is running."""
+        self.progress.phase(name, step)
+        with self.phases.measure(name):
+            yield
+
+    def evaluated(self, step: int, groups: Sequence[Group]) -> None:
+        """Keep the answers of an evaluation."""
+        self._trajectories("eval", step, groups)
+
+    def record(self, step: int, metrics: Mapping[str, float], groups: Sequence[Group]) -> None:
+        """The step's trajectories, then its metrics line, flushed to disk: the line says the step is done."""
+        if groups:
+            self._trajectories("step", step, groups)
+        generated = sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
+        times = self.phases.take()
+        if generated:
+            times["time/tokens_per_second"] = generated / times["time/sample"]
+        line = {"step": step} | dict(sorted(metrics.items())) | times
+        with self.run.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.progress.step(step, line)
+
+    def warn(self, step: int, message: str) -> None:
+        """Tell the person at the terminal."""
+        self.progress.warn(f"step {step}: {message}")
+
+    def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
+        """An atomic checkpoint; only the newest ones are kept."""
+        with self.phase("checkpoint", step):
+            write_checkpoint(self.run.checkpoints, step, save, keep=self.keep)
+
+    def _trajectories(self, kind: str, step: int, groups: Sequence[Group]) -> None:
+        if self.save_trajectories:
+            write_trajectories(self.run.trajectories / f"{kind}_{step:06d}.parquet", step, groups)

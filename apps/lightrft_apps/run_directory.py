@@ -1,0 +1,116 @@
+"""A run on disk: where everything lies, whose configuration it belongs to, and how to go on after a stop."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lightrft_strategy.checkpoints import checkpoints
+
+
+class RunDirectoryError(Exception):
+    """A directory this run cannot use; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run. Open it with `open_run`, which holds its lock until close() or the end of the process."""
+
+    path: Path
+    lock: IO[str]
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def trajectories(self) -> Path:
+        return self.path / "trajectories"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def verdicts(self) -> Path:
+        return self.path / "verdicts.jsonl"
+
+    @property
+    def rejected(self) -> Path:
+        return self.path / "rejected.jsonl"
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def close(self) -> None:
+        """Let another process use the directory."""
+        self.lock.close()
+
+    def rewind(self) -> Path | None:
+        """Forget what happened after the newest checkpoint and return it; without one, forget everything."""
+        newest = max(checkpoints(self.checkpoints).items(), default=(-1, None))
+        if self.metrics.exists():
+            kept = [line for line in self.metrics.read_bytes().splitlines(True) if _step(line) <= newest[0]]
+            replacement = self.metrics.with_suffix(".unfinished")
+            replacement.write_bytes(b"".join(kept))
+            replacement.rename(self.metrics)
+        for path in self.trajectories.glob("*.parquet"):
+            if int(path.stem.split("_")[1]) > newest[0]:
+                path.unlink()
+        return newest[1]
+
+
+def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]]) -> tuple[RunDirectory, bool]:
+    """Take a directory for a run. Returns it and whether it already holds this run.
+
+    matches: config.yaml -> the fields in which that run differs from this one, name -> (there, here).
+    Raises RunDirectoryError if another run or anything else lies there, or if a process is using it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")
+    run = RunDirectory(path, _lock(path))
+    if run.config.exists():
+        different = matches(run.config)
+        if different:
+            listing = "\n".join(f"  --{name}: {old!r} there, {new!r} now" for name, (old, new) in different.items())
+            raise RunDirectoryError(
+                f"{path} holds a run with another configuration:\n{listing}\n"
+                "Choose another --output_dir, or repeat the settings of that run to resume it."
+            )
+    elif strangers:
+        raise RunDirectoryError(
+            f"{path} is not empty and holds no run (found {', '.join(strangers[:3])}): choose another --output_dir"
+        )
+    return run, run.config.exists()
+
+
+def _lock(path: Path) -> IO[str]:
+    handle = (path / ".lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunDirectoryError(
+            f"{path} is in use by another process: wait for it, or choose another --output_dir"
+        ) from None
+    return handle
+
+
+def _step(line: bytes) -> float:
+    """The step of a metrics line; infinite for a line a kill has torn."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else float("inf")
+    except ValueError:
+        return float("inf")

@@ -1,0 +1,131 @@
+"""The rewards of a training run: LightRFT core's Reward protocol over a pool of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lightrft_core.types import Group, Rollout, Verdict
+from lightrft_rewards.combination import RewardSpec, parse_routes
+from lightrft_rewards.errors import RewardFailure
+from lightrft_rewards.journal import Entry, Journal, group_key
+from lightrft_rewards.pool import RewardPool
+from lightrft_rewards.samples import Outcome, Sample
+from lightrft_rewards.scoring import Scoring
+
+_ERRORS_SHOWN = 3
+
+
+class Judge:
+    """Judges groups of rollouts by rules or by a user's function, in worker processes.
+
+    An answer that cannot be judged has a verdict with an error, or one that is marked as timed out; never a zero.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: str | RewardSpec | Mapping[str, str | RewardSpec] | None = None,
+        reward_fn: str = "",
+        timeout: float = 10.0,
+        num_workers: int | None = None,
+        max_error_share: float = 0.5,
+        journal: Path | None = None,
+        start_timeout: float = 120.0,
+    ) -> None:
+        """Starts the workers and loads the reward into them.
+
+        rules: ``number:1.0,format:0.2``, or such a reward per route. reward_fn: ``file.py:function``. One of the two.
+        timeout, num_workers, start_timeout: as for RewardPool (seconds).
+        max_error_share: the share, 0 to 1, of the samples of one call that may fail to be judged.
+        journal: a file of this process alone, which makes a resumed run's verdicts those of the run before; see
+        lightrft_rewards.journal.
+        Raises RewardSetupError if the reward cannot be used, ValueError for a number out of range or a broken journal.
+        """
+        if not 0 <= max_error_share <= 1:
+            raise ValueError(f"max_error_share is a share of the samples, 0 to 1; it is {max_error_share}")
+        self.max_error_share = max_error_share
+        scoring = Scoring(routes=parse_routes(rules) if rules else {}, function=reward_fn)
+        self._fingerprint = scoring.fingerprint()
+        self._journal = None if journal is None else Journal(journal)
+        self._pool = RewardPool(scoring, timeout=timeout, num_workers=num_workers, start_timeout=start_timeout)
+
+    def score(self, groups: Sequence[Group], *, step: int) -> list[list[Verdict]]:
+        """One verdict per rollout, nested as the groups are; in the journal, if there is one, before it returns.
+
+        Raises RewardFailure if more than max_error_share of the samples have an error or timed out (nothing of such a
+        call is put in the journal, so that it is judged anew after a repair), RewardSetupError if the reward ceases to
+        load.
+        """
+        calls = [[_sample(group, rollout) for rollout in group.rollouts] for group in groups]
+        keys = [
+            group_key(self._fingerprint, step, group.prompt.uid, group.prompt.occurrence, samples)
+            for group, samples in zip(groups, calls, strict=True)
+        ]
+        known = self._journal.recall(step) if self._journal else {}
+        new = [place for place, key in enumerate(keys) if key not in known]
+        judged = dict(zip(new, self._pool.score([calls[place] for place in new]), strict=True))
+        outcomes = [judged[place] if place in judged else known[key] for place, key in enumerate(keys)]
+        self._check_failures(calls, outcomes, step)
+        if self._journal:
+            self._journal.add([_entry(groups[place], step, keys[place], judged[place]) for place in new])
+        return [[_verdict(outcome) for outcome in group] for group in outcomes]
+
+    def close(self) -> None:
+        """End the workers; can be called again."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_failures(self, calls: list[list[Sample]], outcomes: list[list[Outcome]], step: int) -> None:
+        pairs = [
+            pair
+            for samples, judged in zip(calls, outcomes, strict=True)
+            for pair in zip(samples, judged, strict=True)
+            if pair[1].score is None
+        ]
+        total = sum(len(samples) for samples in calls)
+        if len(pairs) <= self.max_error_share * total:
+            return
+        num_timed_out = sum(outcome.timed_out for _, outcome in pairs)
+        shown = "".join(f"\n  {self._describe(sample, outcome)}" for sample, outcome in pairs[:_ERRORS_SHOWN])
+        raise RewardFailure(
+            f"step {step}: {len(pairs)} of {total} samples could not be judged ({len(pairs) - num_timed_out} errors, "
+            f"{num_timed_out} time-outs), more than the share of {self.max_error_share:g} that --max_reward_error_share allows. "
+            f"The first of them:{shown}"
+        )
+
+    def _describe(self, sample: Sample, outcome: Outcome) -> str:
+        if not outcome.timed_out:
+            return outcome.error
+        scoring = self._pool.scoring
+        return f"{scoring.name_for(sample)} on {sample.name}: not done within {self._pool.timeout:g} seconds"
+
+
+def _sample(group: Group, rollout: Rollout) -> Sample:
+    prompt = group.prompt
+    return Sample(
+        response=rollout.text,
+        label=prompt.label,
+        prompt=prompt.text,
+        route=prompt.route,
+        name=f"{prompt.uid}, sample {rollout.sample}",
+    )
+
+
+def _entry(group: Group, step: int, key: str, outcomes: Sequence[Outcome]) -> Entry:
+    numbers = [rollout.sample for rollout in group.rollouts]
+    return Entry(step, group.prompt.uid, group.prompt.occurrence, key, numbers, outcomes)
+
+
+def _verdict(outcome: Outcome) -> Verdict:
+    return Verdict(**{item.name: getattr(outcome, item.name) for item in fields(outcome)})
