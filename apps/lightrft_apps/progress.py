@@ -68,13 +68,14 @@ class Progress:
         if "eval/accuracy" in metrics:
             parts.append(f"[bold]held-out accuracy {metrics['eval/accuracy']:.1%}[/bold]")
         phases = [f"{name} {metrics[f'time/{name}']:.1f}" for name in PHASES if metrics.get(f"time/{name}", 0) >= 0.05]
-        self.console.print(f"{'  '.join(parts)}  [dim]{metrics['time/step']:.1f} s ({', '.join(phases)})[/dim]")
+        seconds = f"[dim]{metrics['time/step']:.1f} s ({', '.join(phases)})[/dim]"
+        self.console.print("  ".join([*parts, seconds]), highlight=False, soft_wrap=True)
         self.bars.update(self.steps, completed=step)
 
     def say(self, message: str) -> None:
         """A line that stays."""
-        self.console.print(escape(message), highlight=False)
+        self.console.print(escape(message), highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """A line that should be noticed."""
-        self.console.print(f"[yellow]warning:[/yellow] {escape(message)}", highlight=False)
+        self.console.print(f"[yellow]warning:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)

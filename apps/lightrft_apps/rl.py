@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers.utils.logging import disable_progress_bar as hide_progress_bars
+
 from lightrft_apps import compose
 from lightrft_apps.config import RLConfig, describe_batches, differences, parse_rl, require_valid
 from lightrft_apps.environment import environment
@@ -33,6 +35,7 @@ def train(config: RLConfig) -> dict[str, Any]:
     """
     require_valid(config)
     keep_freed_memory()
+    hide_progress_bars()
 
     def differ(path: Path) -> dict[str, tuple[Any, Any]]:
         return differences(RLConfig.from_file(path).to_flat(), config.to_flat())

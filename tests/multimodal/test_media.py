@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightrft_multimodal import ImageRecord, MediaError, load_image
 from PIL import Image
+
+from lightrft_multimodal import ImageRecord, MediaError, load_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -91,8 +92,8 @@ def test_an_animation_is_its_first_frame() -> None:
 
 def test_the_pixel_count_is_checked_before_decoding() -> None:
     assert load(Image.new("RGB", (100, 100)), max_pixels=10_000).width == 100
-    header_alone = png_header(30_000, 5_000)
-    with pytest.raises(MediaError, match="has 30000 x 5000 pixels, more than 10000: scale it down"):
+    header_alone = png_header(9_000, 8_000)
+    with pytest.raises(MediaError, match="has 9000 x 8000 pixels, more than 10000: scale it down"):
         load(header_alone)
     with pytest.raises(MediaError, match="exceeds limit"):
         load(png_header(200_000, 200_000), max_pixels=10**12)
@@ -118,7 +119,7 @@ def png_header(width: int, height: int) -> bytes:
         ("x" * 5000, r"image x{60}\.\.\. \(5000 characters\) cannot be read: File name too long"),
         (b"", "image of 0 bytes cannot be decoded as BMP, GIF, JPEG, PNG, WEBP"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "cannot be decoded"),
-        (PICTURE[:-20], "image of .* bytes cannot be decoded .*: "),
+        (PICTURE[:45], "image of .* bytes cannot be decoded .*: "),
         ({"bytes": None, "path": None}, "is neither a path, bytes, a data URL nor an image"),
         (7, "image 7 is neither"),
         (Image.new("F", (1, 1)), "image of mode F cannot be decoded .* not colours"),

@@ -70,10 +70,10 @@ BOUNDS = {
 }
 
 
-def out_of_bounds(flat: Mapping[str, Any]) -> Iterator[str]:
+def out_of_bounds(flat: Mapping[str, Any], bounds: Mapping[str, Bound] = BOUNDS) -> Iterator[str]:
     """What to change about each number that nothing could work with; infinite and NaN never do."""
-    for name, bound in BOUNDS.items():
-        value = flat[name]
+    for name, bound in bounds.items():
+        value = flat.get(name)
         numbers = () if value is None else value if isinstance(value, tuple) else (value,)
         if not all(math.isfinite(number) and bound.allows(number) for number in numbers):
             yield f"--{name} {as_text(value)}: set it to {bound.instead}"

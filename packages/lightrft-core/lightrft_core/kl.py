@@ -27,7 +27,7 @@ def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     """exp(-d) - 1 + d, never negative. [tokens]"""
     difference = logprobs - reference_logprobs
     bounded = (-difference).clamp(max=MAX_LOG_RATIO)
-    return bounded.exp() * (1 - difference - bounded) - 1 + difference
+    return bounded.expm1() + bounded.exp() * (-difference - bounded) + difference
 
 
 KL_ESTIMATORS = {"k1": k1, "k2": k2, "k3": k3}

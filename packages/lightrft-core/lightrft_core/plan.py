@@ -77,6 +77,6 @@ def _training_sequence(
         response_ids=rollout.token_ids,
         loss_mask=rollout.loss_mask,
         weight=token_weight(algorithm.aggregation, length, totals, max_new_tokens),
-        advantages=torch.full((length,), rollout.advantage),
-        rollout_logprobs=torch.tensor(logprobs),
+        advantages=torch.full((length,), rollout.advantage, dtype=torch.float32),
+        rollout_logprobs=torch.tensor(logprobs, dtype=torch.float32),
     )

@@ -100,7 +100,7 @@ class Judge:
         shown = "".join(f"\n  {self._describe(sample, outcome)}" for sample, outcome in pairs[:_ERRORS_SHOWN])
         raise RewardFailure(
             f"step {step}: {len(pairs)} of {total} samples could not be judged ({len(pairs) - num_timed_out} errors, "
-            f"{num_timed_out} time-outs), more than the share of {self.max_error_share:g} that --max_reward_error_share allows. "
+            f"{num_timed_out} time-outs), a larger share than --max_reward_error_share {self.max_error_share:g}. "
             f"The first of them:{shown}"
         )
 

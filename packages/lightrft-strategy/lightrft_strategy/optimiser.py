@@ -39,7 +39,7 @@ class OptimiserConfig:
 
 
 def set_precision(model: nn.Module, dtype: torch.dtype) -> None:
-    """Convert a model's weights. Buffers stay: rotary frequencies in bfloat16 would turn far positions the wrong way."""
+    """Convert a model's weights. Buffers stay: rotary frequencies in bfloat16 would misplace far positions."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
 

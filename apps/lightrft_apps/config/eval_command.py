@@ -1,0 +1,90 @@
+"""The configuration and command line of `lightrft eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lightrft_apps.config.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.flat import to_flat
+from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.places import missing_source
+from lightrft_apps.config.prompt_checks import prompt_problems
+from lightrft_apps.config.reward_checks import reward_problems
+from lightrft_apps.config.sections import DataArgs, ModelArgs, RewardArgs
+
+ABOUT = """\
+Answer held-out prompts with a model, judge the answers, and report accuracy with 95% confidence intervals.
+
+examples:
+  lightrft eval --pretrain runs/first/final --prompt_data heldout.jsonl --rule_reward number
+  lightrft eval --pretrain MODEL --prompt_data heldout.jsonl --rule_reward number --temperature 1 \\
+      --n_samples_per_prompt 8"""
+
+
+@dataclass(frozen=True)
+class AnswerArgs:
+    """Answers"""
+
+    temperature: float = 0.0
+    """divides the logits; 0: greedy"""
+    n_samples_per_prompt: int = 1
+    """answers per prompt; with more than one, pass@k is reported"""
+    generate_max_len: int = 1024
+    """longest answer, in tokens"""
+    top_p: float = 1.0
+    """sample from the smallest set of tokens that reaches this probability; 1: all"""
+    top_k: int = 0
+    """sample from this many likeliest tokens; 0: all"""
+    micro_rollout_batch_size: int = 0
+    """upper bound on sequences sampled side by side; 0: no bound"""
+    seed: int = 42
+    """the same seed gives the same answers"""
+
+
+@dataclass(frozen=True)
+class ReportArgs:
+    """Report"""
+
+    output_dir: str | None = None
+    """folder for eval.json, the answers as Parquet and rejected rows; default: print only"""
+    progress: bool = True
+    """show progress on the terminal"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCommand:
+    """Everything `lightrft eval` is told."""
+
+    model: ModelArgs
+    data: DataArgs
+    reward: RewardArgs = field(default_factory=RewardArgs)
+    answers: AnswerArgs = field(default_factory=AnswerArgs)
+    report: ReportArgs = field(default_factory=ReportArgs)
+
+
+def parse_eval(argv: Sequence[str]) -> EvalCommand:
+    """The checked configuration. Raises SystemExit: code 0 after --help, 2 after printing what is wrong."""
+    with exit_on_config_error("lightrft eval"):
+        command = parse(EvalCommand, argv, prog="lightrft eval", about=ABOUT, defaults={"prompt_split": "test"})
+        require_valid_eval(command)
+        return command
+
+
+def require_valid_eval(command: EvalCommand) -> None:
+    """Raise ConfigError with everything that would stop the evaluation."""
+    problems = [
+        *reward_problems(command.reward),
+        *out_of_bounds(to_flat(command), BOUNDS | {"temperature": ZERO_OR_MORE}),
+        *missing_source("pretrain", command.model.pretrain),
+        *prompt_problems(command.data, None),
+    ]
+    samples = command.answers.n_samples_per_prompt
+    if samples > 1 and command.answers.temperature == 0:
+        problems.append(
+            f"--n_samples_per_prompt {samples} at --temperature 0: all answers would be equal: "
+            "set --temperature above 0, such as 1.0, or --n_samples_per_prompt to 1"
+        )
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,67 @@
+"""What tests of several packages share: repeatable property tests, tiny models, groups of judged answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("repeatable")
+
+TinyModel = Callable[..., Any]
+BuildGroup = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> TinyModel:
+    """tiny_model(seed=0, **config) -> a fresh two-layer Llama in float32, with weights large enough to matter."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def build(seed: int = 0, **changes: Any) -> Any:
+        shape = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, vocab_size=300)
+        heads = dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512)
+        tokens = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return LlamaForCausalLM(LlamaConfig(**shape | heads | tokens | dict(initializer_range=0.3) | changes)).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def build_group() -> BuildGroup:
+    """build_group(prompt_ids, answers, scores, ...) -> a Group; a score of None is an answer whose judging failed."""
+    from lightrft_core import FinishReason, Group, Prompt, Rollout, Verdict
+
+    def build(
+        prompt_ids: Sequence[int],
+        answers: Sequence[Sequence[int]],
+        scores: Sequence[float | None],
+        *,
+        advantages: Sequence[float] | None = None,
+        masks: Sequence[Sequence[bool]] | None = None,
+        logprobs: Sequence[Sequence[float]] | None = None,
+        uid: str = "row",
+    ) -> Group:
+        rollouts = []
+        for i, (answer, score) in enumerate(zip(answers, scores, strict=True)):
+            verdict = Verdict(score, accuracy=score) if score is not None else Verdict(None, error="broke")
+            rollouts.append(
+                Rollout(
+                    sample=i,
+                    token_ids=list(answer),
+                    logprobs=list(logprobs[i]) if logprobs else [-1.0] * len(answer),
+                    loss_mask=list(masks[i]) if masks else [True] * len(answer),
+                    finish_reason=FinishReason.STOP,
+                    text="",
+                    verdict=verdict,
+                    advantage=advantages[i] if advantages else 0.0,
+                )
+            )
+        return Group(Prompt(uid, (), "", tuple(prompt_ids)), rollouts)
+
+    return build

@@ -1,0 +1,204 @@
+"""Each aggregation is its paper's formula, and how a step is cut up - micro-batches, order, ranks - never shows.
+
+Run as a script, this file is one rank of its own test: test_aggregation.py RANK WORLD_SIZE FOLDER.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lightrft_core import (
+    ALGORITHMS,
+    Aggregation,
+    Algorithm,
+    Batch,
+    BatchSizes,
+    FinishReason,
+    Group,
+    PolicyOutput,
+    Prompt,
+    Rollout,
+    Verdict,
+    chosen_logprobs,
+    optimiser_steps,
+)
+
+VOCAB, DIM, BUDGET = 11, 4, 9
+WHOLE = BatchSizes(None, 1000, 10**6, BUDGET)
+
+
+class MarkovPolicy(nn.Module):
+    """A policy in float64 whose next token depends on the last one alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(5)
+        self.embedding = nn.Parameter(torch.randn(VOCAB, DIM, generator=generator, dtype=torch.float64))
+        self.head = nn.Parameter(torch.randn(VOCAB, DIM, generator=generator, dtype=torch.float64))
+
+    def forward(self, batch: Batch) -> PolicyOutput:
+        before = torch.cat([batch.prompt_ids[batch.prompt_index, -1:], batch.response_ids[:, :-1]], 1)
+        tokens = batch.response_ids[batch.loss_mask]
+        return PolicyOutput(*chosen_logprobs(self.embedding[before[batch.loss_mask]], self.head, tokens))
+
+
+def algorithm(mode: Aggregation) -> Algorithm:
+    return replace(ALGORITHMS["grpo"], aggregation=mode, clip_high=0.3, entropy_coef=0.1)
+
+
+def judged_groups(seed: int, sizes: tuple[int, ...] = (3, 2, 4, 1)) -> list[Group]:
+    """Groups of answers of 1 to BUDGET tokens, some of them not the policy's own, with advantages set."""
+    rng = random.Random(seed)
+    groups = []
+    for number, n in enumerate(sizes):
+        prompt = tuple(rng.randrange(VOCAB) for _ in range(rng.randint(1, 6)))
+        rollouts = []
+        for sample in range(n):
+            ids = [rng.randrange(VOCAB) for _ in range(rng.randint(1, BUDGET))]
+            mask = [True, *(rng.random() < 0.8 for _ in ids[1:])]
+            logprobs = [rng.uniform(-4, -1) for _ in ids]
+            advantage = rng.choice([0.0, rng.uniform(-2, 2)])
+            rollouts.append(
+                Rollout(sample, ids, logprobs, mask, FinishReason.STOP, "", Verdict(1.0), advantage),
+            )
+        groups.append(Group(Prompt(f"row{number}", (), "", prompt), rollouts))
+    return groups
+
+
+def share(policy: MarkovPolicy, steps: list[list[Batch]], chosen: Algorithm) -> tuple[float, list[Tensor]]:
+    """Loss and gradients of the one step, added up over its micro-batches; old policy = the sampler."""
+    (batches,) = steps
+    loss = 0.0
+    policy.zero_grad()
+    for batch in batches:
+        batch.old_logprobs = batch.rollout_logprobs
+        value, _ = chosen.loss(policy(batch), batch)
+        value.backward()
+        loss += float(value.detach())
+    return loss, [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in policy.parameters()]
+
+
+def literal(policy: MarkovPolicy, groups: list[Group], mode: Aggregation) -> tuple[float, list[Tensor]]:
+    """The papers' double sums, from materialised logits."""
+    rollouts = [(group.prompt.token_ids, rollout) for group in groups for rollout in group.rollouts]
+    lengths = [sum(rollout.loss_mask) for _, rollout in rollouts]
+    n = len(rollouts)
+    loss = torch.zeros((), dtype=torch.float64)
+    for (prompt, rollout), length in zip(rollouts, lengths, strict=True):
+        before, inner = prompt[-1], torch.zeros((), dtype=torch.float64)
+        for token, own, old in zip(rollout.token_ids, rollout.loss_mask, rollout.logprobs, strict=True):
+            if own:
+                law = (policy.embedding[before] @ policy.head.T).log_softmax(-1)
+                ratio = (law[token] - old).exp()
+                surrogate = torch.min(ratio * rollout.advantage, ratio.clamp(0.8, 1.3) * rollout.advantage)
+                inner = inner - surrogate + 0.1 * (law.exp() * law).sum()
+            before = token
+        match mode:
+            case Aggregation.TOKEN_MEAN:
+                loss = loss + inner / sum(lengths)
+            case Aggregation.SEQ_MEAN_TOKEN_MEAN:
+                loss = loss + inner / length / n
+            case Aggregation.SEQ_MEAN_TOKEN_SUM:
+                loss = loss + inner / n
+            case Aggregation.CONSTANT_LENGTH:
+                loss = loss + inner / (n * BUDGET)
+    return float(loss.detach()), list(torch.autograd.grad(loss, list(policy.parameters())))
+
+
+def assert_same(got: tuple[float, list[Tensor]], expected: tuple[float, list[Tensor]], tolerance: float) -> None:
+    assert got[0] == pytest.approx(expected[0], rel=tolerance, abs=tolerance)
+    for mine, reference in zip(got[1], expected[1], strict=True):
+        torch.testing.assert_close(mine, reference, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", Aggregation)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mode_is_the_double_sum_of_its_paper(mode: Aggregation, seed: int) -> None:
+    policy, groups = MarkovPolicy(), judged_groups(seed)
+    got = share(policy, optimiser_steps(groups, algorithm(mode), WHOLE, list), algorithm(mode))
+    assert_same(got, literal(policy, groups, mode), 1e-6)
+
+
+@pytest.mark.parametrize("mode", Aggregation)
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 100),
+    most=st.integers(1, 12),
+    budget=st.integers(1, 80),
+    order=st.randoms(use_true_random=False),
+)
+def test_how_a_step_is_cut_into_micro_batches_changes_neither_loss_nor_gradient(mode, seed, most, budget, order) -> None:
+    policy, groups = MarkovPolicy(), judged_groups(seed)
+    expected = share(policy, optimiser_steps(groups, algorithm(mode), WHOLE, list), algorithm(mode))
+    order.shuffle(groups)
+    for group in groups:
+        order.shuffle(group.rollouts)
+    cut = optimiser_steps(groups, algorithm(mode), BatchSizes(None, most, budget, BUDGET), list)
+    assert len(cut[0]) >= 10 / most
+    assert_same(share(policy, cut, algorithm(mode)), expected, 1e-12)
+
+
+def test_the_modes_differ_where_lengths_differ() -> None:
+    policy, groups = MarkovPolicy(), judged_groups(0)
+    losses = {share(policy, optimiser_steps(groups, a, WHOLE, list), a)[0] for a in map(algorithm, Aggregation)}
+    assert len(losses) == len(Aggregation)
+
+
+RANK_CASES = {"uneven shares": (3, 2, 4, 1, 2), "a rank without prompts": (3, 2)}
+
+
+def one_rank(rank: int, world_size: int, folder: str) -> None:
+    """Every case and mode on this rank's share of the groups; rank 0 writes the summed losses and gradients."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
+
+    def all_sum(values: list[float]) -> list[float]:
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    results = {}
+    for name, sizes in RANK_CASES.items():
+        for mode in Aggregation:
+            mine = judged_groups(1, sizes)[rank::world_size]
+            steps = optimiser_steps(mine, algorithm(mode), replace(WHOLE, micro_train_batch_size=2), all_sum)
+            loss, gradients = share(MarkovPolicy(), steps, algorithm(mode))
+            for gradient in gradients:
+                dist.all_reduce(gradient)
+            results[f"{name}/{mode}"] = (all_sum([loss])[0], gradients)
+    if rank == 0:
+        torch.save(results, Path(folder, "results.pt"))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_any_number_of_ranks_computes_the_gradient_of_one_process(world_size: int, tmp_path: Path) -> None:
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__]
+    arguments = [[str(rank), str(world_size), str(tmp_path)] for rank in range(world_size)]
+    ranks = [subprocess.Popen([*command, *given], env=environment) for given in arguments]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0] * world_size
+    results = torch.load(tmp_path / "results.pt")
+    assert len(results) == len(RANK_CASES) * len(Aggregation)
+    for name, sizes in RANK_CASES.items():
+        for mode in Aggregation:
+            steps = optimiser_steps(judged_groups(1, sizes), algorithm(mode), WHOLE, list)
+            expected = share(MarkovPolicy(), steps, algorithm(mode))
+            assert any(gradient.abs().max() > 1e-3 for gradient in expected[1])
+            assert_same(results[f"{name}/{mode}"], expected, 1e-6)
+
+
+if __name__ == "__main__":
+    one_rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,117 @@
+"""Log-probabilities and entropies from hidden states, against materialised logits and autograd in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightrft_core import chosen_logprobs
+
+
+def naive(hidden: Tensor, head: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    logits = hidden @ head.T / temperature
+    law = logits.log_softmax(-1)
+    return law[torch.arange(len(ids)), ids], -(law.exp() * law).sum(-1)
+
+
+def example(seed: int, tokens: int, dim: int, vocab: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(tokens, dim, generator=generator, dtype=torch.float64)
+    head = torch.randn(vocab, dim, generator=generator, dtype=torch.float64)
+    ids = torch.randint(vocab, (tokens,), generator=generator)
+    return hidden.to(dtype).requires_grad_(), head.to(dtype).requires_grad_(), ids
+
+
+def results(score, hidden: Tensor, head: Tensor, weights: tuple[Tensor | None, Tensor | None]) -> list[Tensor]:
+    """Both outputs and both gradients of their weighted sum; a weight of None leaves an output out."""
+    outputs = score(hidden, head)
+    total = sum((w.to(o) * o).sum() for w, o in zip(weights, outputs, strict=True) if w is not None)
+    return [*(o.detach() for o in outputs), *torch.autograd.grad(total, (hidden, head))]
+
+
+@settings(max_examples=80)
+@given(
+    seed=st.integers(0, 2**31),
+    tokens=st.integers(0, 17),
+    dim=st.integers(1, 9),
+    vocab=st.integers(1, 40),
+    chunk=st.integers(1, 400),
+    temperature=st.sampled_from([1.0, 0.3, 0.7, 2.5]),
+    used=st.sampled_from([(True, True), (True, False), (False, True)]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_values_and_gradients_are_those_of_materialised_logits(
+    seed, tokens, dim, vocab, chunk, temperature, used, dtype
+) -> None:
+    hidden, head, ids = example(seed, tokens, dim, vocab, dtype)
+    weights = tuple(torch.randn(tokens, dtype=torch.float64) if use else None for use in used)
+    got = results(
+        lambda h, w: chosen_logprobs(h, w, ids, temperature=temperature, chunk_elements=chunk), hidden, head, weights
+    )
+    wide = (hidden.detach().double().requires_grad_(), head.detach().double().requires_grad_())
+    expected = results(lambda h, w: naive(h, w, ids, temperature), *wide, weights)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-10
+    for mine, reference in zip(got, expected, strict=True):
+        assert mine.dtype == dtype
+        torch.testing.assert_close(mine.double(), reference, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("chunk", [1, 12, 1000])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_gradients_pass_numerical_differentiation(chunk: int, temperature: float) -> None:
+    hidden, head, ids = example(3, 5, 3, 7, torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda h, w: chosen_logprobs(h, w, ids, temperature=temperature, chunk_elements=chunk), (hidden, head)
+    )
+
+
+def test_gradients_stay_right_when_some_tokens_are_all_but_impossible() -> None:
+    hidden, head, ids = example(1, 6, 4, 9, torch.float32)
+    with torch.no_grad():
+        hidden[:, 0] = 1.0
+        head[0, 0] = head[8, 0] = -3e7
+    ids = ids.clamp(1, 7)
+    weights = (torch.randn(6), torch.randn(6))
+    got = results(lambda h, w: chosen_logprobs(h, w, ids), hidden, head, weights)
+    wide = (hidden.detach().double().requires_grad_(), head.detach().double().requires_grad_())
+    expected = results(lambda h, w: naive(h, w, ids, 1.0), *wide, weights)
+    for mine, reference in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine.double(), reference, rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_weights_are_scored_in_float32() -> None:
+    hidden, head, ids = example(2, 50, 16, 100, torch.bfloat16)
+    logprobs, entropy = chosen_logprobs(hidden, head, ids)
+    reference = naive(hidden.double(), head.double(), ids, 1.0)
+    assert logprobs.dtype == entropy.dtype == torch.float32
+    torch.testing.assert_close(logprobs.double(), reference[0], rtol=0.02, atol=0.1)
+    torch.testing.assert_close(entropy.double(), reference[1], rtol=0.02, atol=0.1)
+    (logprobs.sum() + entropy.sum()).backward()
+    assert hidden.grad.dtype == head.grad.dtype == torch.bfloat16
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the most elements any operation returned."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **kwargs or {})
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return result
+
+
+def test_logits_of_all_tokens_never_exist_at_once() -> None:
+    tokens, dim, vocab, chunk = 640, 8, 500, 5000
+    hidden, head, ids = example(4, tokens, dim, vocab, torch.float32)
+    with LargestTensor() as seen:
+        logprobs, entropy = chosen_logprobs(hidden, head, ids, temperature=0.9, chunk_elements=chunk)
+        (logprobs.sum() + entropy.sum()).backward()
+    assert head.grad.abs().sum() > 0
+    assert chunk // vocab * vocab <= seen.numel <= max(chunk, tokens * dim, vocab * dim) < tokens * vocab / 50

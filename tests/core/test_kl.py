@@ -1,0 +1,75 @@
+"""KL estimators against their definitions, near the reference and far from it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightrft_core import KL_ESTIMATORS, k3
+
+DEFINITIONS = {
+    "k1": (lambda d: d, lambda d: 1.0),
+    "k2": (lambda d: d * d / 2, lambda d: d),
+    "k3": (lambda d: math.exp(-d) - 1 + d, lambda d: 1 - math.exp(-d)),
+}
+"""Value and derivative as functions of d = log pi - log ref."""
+
+
+def value_and_gradient(name: str, logprob: float, reference: float) -> tuple[float, float]:
+    policy = torch.tensor([logprob], dtype=torch.float64, requires_grad=True)
+    value = KL_ESTIMATORS[name](policy, torch.tensor([reference], dtype=torch.float64))
+    value.sum().backward()
+    return value.item(), policy.grad.item()
+
+
+def test_every_estimator_has_a_definition_here() -> None:
+    assert KL_ESTIMATORS.keys() == DEFINITIONS.keys()
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+@given(logprob=st.floats(-15, 0), reference=st.floats(-15, 0))
+def test_an_estimator_and_its_gradient_are_their_definitions(name: str, logprob: float, reference: float) -> None:
+    value, gradient = DEFINITIONS[name]
+    difference = logprob - reference
+    expected = (value(difference), gradient(difference))
+    assert value_and_gradient(name, logprob, reference) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@given(st.one_of(st.floats(-200, 200), st.floats(-1e-3, 1e-3)))
+def test_k3_is_never_negative_beyond_the_rounding_of_its_difference(difference: float) -> None:
+    assert k3(torch.tensor([difference]), torch.zeros(1)).item() >= -2e-7 * abs(difference)
+
+
+@given(st.floats(1e-4, 1e-2))
+def test_k3_keeps_its_digits_close_to_the_reference(difference: float) -> None:
+    value = k3(torch.tensor([-difference], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)).item()
+    assert value == pytest.approx(difference**2 / 2 + difference**3 / 6, rel=1e-4)
+    assert k3(torch.tensor([-difference]), torch.zeros(1)).item() == pytest.approx(value, rel=0.01)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+@pytest.mark.parametrize("difference", [-1000.0, -100.0, -20.001, 20.001, 100.0])
+def test_far_from_the_reference_the_divergence_is_finite_and_its_gradient_pulls_back(
+    name: str, difference: float
+) -> None:
+    policy = torch.tensor([difference], requires_grad=True)
+    value = KL_ESTIMATORS[name](policy, torch.zeros(1))
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert policy.grad.isfinite().all()
+    if name == "k1":
+        assert policy.grad.item() == 1
+    else:
+        assert math.copysign(1, policy.grad.item()) == math.copysign(1, difference)
+
+
+@given(st.floats(15, 25), st.floats(15, 25))
+def test_k3_falls_towards_the_reference_without_a_jump_where_its_exponential_is_bounded(a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    values = k3(torch.tensor([-high, -low], dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+    steepest = math.exp(20)
+    assert 0 <= (values[0] - values[1]).item() <= (high - low) * steepest + 1e-6
