@@ -85,6 +85,7 @@ def _show(command: EvalCommand, result: Evaluation, rejected: int) -> None:
         console.print(f"{name:<10}[bold]{estimate.value:7.1%}[/bold]  95% interval {low:.1%} to {high:.1%}")
     console.print(
         f"{result.accuracy.n} prompts, {command.answers.n_samples_per_prompt} answers each, {result.length_mean:.1f} "
-        f"tokens on average, {result.truncated_share:.1%} cut off, {result.failed} not judged, {rejected} rows rejected",
+        f"tokens on average, {result.truncated_share:.1%} cut off, {result.failed} not judged, "
+        f"{rejected} rows rejected",
         soft_wrap=True,
     )

@@ -51,10 +51,13 @@ class EmbeddedEngine:
         """sampling.n rollouts for each prompt, in the order of the prompts. Prompts of like length run together."""
         groups: dict[int, Group] = {}
         by_length = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].token_ids), i))
+        training = self.model.training
+        self.model.eval()
         for indices in self._batches(by_length, prompts, sampling):
             batch = [prompts[index] for index in indices]
             for index, group in zip(indices, self._run(batch, sampling, step), strict=True):
                 groups[index] = group
+        self.model.train(training)
         return [groups[index] for index in range(len(prompts))]
 
     def _batches(
