@@ -17,7 +17,7 @@ from lightrft_apps.run_directory import RunDirectory, open_run
 from lightrft_apps.summary import read_summary, show_summary, write_summary
 from lightrft_core import BatchSizes, Trainer, TrainState
 from lightrft_strategy.checkpoints import write_folder
-from lightrft_strategy.data import PromptStream, load_prompts, overlap, write_rejected
+from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.generation import ignored_wishes
 
@@ -55,10 +55,14 @@ def train(config: RLConfig) -> dict[str, Any]:
 
 def _run(config: RLConfig, run: RunDirectory) -> None:
     tokenizer = compose.load_tokenizer(config.model)
-    loaded = load_prompts(compose.prompt_spec(config.data), tokenizer)
-    spec = compose.eval_spec(config)
-    held_out = load_prompts(spec, tokenizer) if spec is not None else None
-    eval_prompts = compose.held_out(held_out.sources) if held_out is not None else []
+    try:
+        loaded = load_prompts(compose.prompt_spec(config.data), tokenizer)
+        spec = compose.eval_spec(config)
+        held_out = load_prompts(spec, tokenizer) if spec is not None else LoadedPrompts([], [], [])
+    except PromptDataError as error:
+        write_rejected(run.rejected, error.rejected)
+        raise
+    eval_prompts = compose.held_out(held_out.sources)
     probs = compose.prompt_spec(config.data).probs
     prompts = PromptStream(
         loaded.sources, probs, config.rollout.rollout_batch_size, config.train.num_episodes, config.run.seed
@@ -73,11 +77,11 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
     with progress, compose.build_judge(config.reward, run.verdicts) as judge:
         progress.say(f"{run.path}: {'going on after' if state.step else 'beginning at'} step {state.step}")
         progress.say(describe_batches(config))
-        rejected = loaded.rejected + (held_out.rejected if held_out is not None else [])
+        rejected = loaded.rejected + held_out.rejected
         write_rejected(run.rejected, rejected)
         if rejected:
             progress.warn(f"{len(rejected)} rows could not be used and lie in {run.rejected}; the first: {rejected[0]}")
-        for warning in [*loaded.warnings, *(held_out.warnings if held_out is not None else [])]:
+        for warning in [*loaded.warnings, *held_out.warnings]:
             progress.warn(warning)
         seen = overlap([prompt for source in loaded.sources for prompt in source], eval_prompts)
         if seen:

@@ -74,7 +74,8 @@ class RunDirectory:
 
 
 def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]]) -> tuple[RunDirectory, bool]:
-    """Take a directory for a run. Returns it and whether it already holds this run.
+    """Take a directory for a run. Returns it and whether this run has begun there; one that failed before its first
+    metrics line has not, and may be given another configuration.
 
     matches: config.yaml -> the fields in which that run differs from this one, name -> (there, here).
     Raises RunDirectoryError if another run or anything else lies there, or if a process is using it.
@@ -82,7 +83,8 @@ def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]
     path.mkdir(parents=True, exist_ok=True)
     strangers = sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")
     run = RunDirectory(path, _lock(path))
-    if run.config.exists():
+    begun = run.metrics.exists() or bool(checkpoints(run.checkpoints))
+    if begun and run.config.exists():
         different = matches(run.config)
         if different:
             listing = "\n".join(f"  --{name}: {old!r} there, {new!r} now" for name, (old, new) in different.items())
@@ -90,11 +92,11 @@ def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]
                 f"{path} holds a run with another configuration:\n{listing}\n"
                 "Choose another --output_dir, or repeat the settings of that run to resume it."
             )
-    elif strangers:
+    elif strangers and not run.config.exists():
         raise RunDirectoryError(
             f"{path} is not empty and holds no run (found {', '.join(strangers[:3])}): choose another --output_dir"
         )
-    return run, run.config.exists()
+    return run, begun
 
 
 def _lock(path: Path) -> IO[str]:

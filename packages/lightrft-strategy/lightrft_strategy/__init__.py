@@ -1,0 +1,26 @@
+"""The machines of LightRFT: training strategies, sampling engines, checkpoints; and text in and out."""
+
+from lightrft_strategy.checkpoints import checkpoints, write_checkpoint, write_folder
+from lightrft_strategy.devices import device, keep_freed_memory
+from lightrft_strategy.engines.embedded import EmbeddedEngine
+from lightrft_strategy.generation import end_tokens
+from lightrft_strategy.language import LanguageActor, load_language_model
+from lightrft_strategy.optimiser import MasterOptimiser, OptimiserConfig
+from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.smollm2 import smollm2
+
+__all__ = [
+    "EmbeddedEngine",
+    "LanguageActor",
+    "MasterOptimiser",
+    "OptimiserConfig",
+    "SingleProcess",
+    "checkpoints",
+    "device",
+    "end_tokens",
+    "keep_freed_memory",
+    "load_language_model",
+    "smollm2",
+    "write_checkpoint",
+    "write_folder",
+]

@@ -1,0 +1,430 @@
+"""The loop, with a small world around it and a real strategy and model inside."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightrft_core import (
+    ALGORITHMS,
+    BatchSizes,
+    Group,
+    Prompt,
+    SamplingParams,
+    StepReport,
+    Trainer,
+    TrainingDiverged,
+    TrainState,
+    Verdict,
+    ppo_clip,
+)
+from lightrft_strategy.language import LanguageActor
+from lightrft_strategy.optimiser import OptimiserConfig
+from lightrft_strategy.single import SingleProcess
+
+GRPO = ALGORITHMS["grpo"]
+N = 4
+Score = Callable[[Group, int], float | None]
+
+
+class Watched(SingleProcess):
+    """The real strategy, with what it was asked for written down."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reports: list[StepReport] = []
+        self.seen: list[list[tuple[Tensor | None, Tensor]]] = []
+        self.forwards: list[str] = []
+
+    def forward(self, model, batch):
+        self.forwards.append(model)
+        return super().forward(model, batch)
+
+    def train_step(self, model, batches, loss):
+        pairs: list[tuple[Tensor | None, Tensor]] = []
+
+        def watched(policy, batch):
+            pairs.append((batch.old_logprobs, policy.logprobs.detach()))
+            return loss(policy, batch)
+
+        self.reports.append(super().train_step(model, batches, watched))
+        self.seen.append(pairs)
+        return self.reports[-1]
+
+
+@dataclass
+class World:
+    """Engine, reward, prompts and recorder in one, sharing one list of events."""
+
+    build_group: Callable[..., Group]
+    folder: Path
+    score_of: Score
+    num_steps: int = 2
+    events: list[Any] = field(default_factory=list)
+    records: dict[int, dict[str, float]] = field(default_factory=dict)
+    warnings: list[tuple[int, str]] = field(default_factory=list)
+
+    def batch(self, step: int) -> list[Prompt]:
+        return [Prompt(f"row{step}.{i}", (), "", (10 + step, 20 + i, 30)[: 2 + i]) for i in range(2)]
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int) -> list[Group]:
+        self.events.append(f"generate {step}" + (" greedily" if sampling.greedy else ""))
+        groups = []
+        for prompt in prompts:
+            rng = random.Random(f"{prompt.uid}")
+            answers = [[rng.randrange(1, 300) for _ in range(rng.randint(1, 6))] for _ in range(sampling.n)]
+            group = self.build_group(prompt.token_ids, answers, [0.0] * sampling.n, uid=prompt.uid)
+            groups.append(replace(group, prompt=prompt))
+        return groups
+
+    def load_weights(self, version: int) -> None:
+        self.events.append(f"load weights {version}")
+
+    def score(self, groups: Sequence[Group], *, step: int) -> list[list[Verdict]]:
+        rows = [[self.score_of(group, i) for i in range(len(group.rollouts))] for group in groups]
+        return [[Verdict(s, accuracy=None if s is None else min(1.0, max(0.0, s))) for s in row] for row in rows]
+
+    @contextmanager
+    def phase(self, name: str, step: int) -> Iterator[None]:
+        self.events.append(f"{name} {step}")
+        yield
+        self.events.append(f"{name} {step} ends")
+
+    def record(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None:
+        self.events.append(f"record {step}")
+        self.records[step] = dict(metrics)
+
+    def evaluated(self, step: int, groups: Sequence[Group]) -> None:
+        self.events.append(f"evaluated {step}")
+
+    def warn(self, step: int, message: str) -> None:
+        self.warnings.append((step, message))
+
+    def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
+        self.events.append(f"checkpoint {step}")
+        folder = self.folder / f"step_{step}"
+        folder.mkdir()
+        save(folder)
+
+
+def one_winner(group: Group, sample: int) -> float:
+    return float(sample == 0)
+
+
+def all_equal(group: Group, sample: int) -> float:
+    return 0.1
+
+
+SIZES = BatchSizes(None, 3, 200, 16)
+EVAL = SamplingParams(temperature=0, max_new_tokens=4)
+
+
+@pytest.fixture
+def make_trainer(tiny_model, build_group, tmp_path) -> Callable[..., Trainer]:
+    """make_trainer(score, algorithm, ...) -> a trainer whose world is its recorder."""
+
+    def make(
+        score: Score = one_winner,
+        algorithm=GRPO,
+        *,
+        num_steps: int = 2,
+        sizes: BatchSizes = SIZES,
+        config: OptimiserConfig | None = None,
+        bf16: bool = False,
+        **settings: Any,
+    ) -> Trainer:
+        world = World(build_group, tmp_path, score, num_steps)
+        models = {"policy": LanguageActor(tiny_model(1))}
+        if algorithm.kl_coef:
+            models["reference"] = LanguageActor(tiny_model(1))
+        optimiser = config or OptimiserConfig(1e-2, total_steps=100, weight_decay=0.1)
+        strategy = Watched(models, {"policy": optimiser}, bf16=bf16)
+        return Trainer(
+            algorithm, strategy, world, world, world, world, SamplingParams(n=N), sizes, **settings
+        )
+
+    return make
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    """The masters and their moments, copied."""
+    optimiser = trainer.strategy.optimisers["policy"]
+    tensors = {f"weight {name}": master.detach().clone() for name, master in optimiser.masters.items()}
+    for name, master in optimiser.masters.items():
+        for key, value in optimiser.adam.state.get(master, {}).items():
+            tensors[f"{key} {name}"] = value.clone()
+    return tensors
+
+
+def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_step_samples_judges_optimises_publishes_and_records_in_this_order(make_trainer) -> None:
+    trainer = make_trainer()
+    trainer.run()
+    expected = []
+    for step in (1, 2):
+        expected += [f"sample {step}", f"generate {step}", f"sample {step} ends"]
+        expected += [f"judge {step}", f"judge {step} ends", f"optimise {step}", f"optimise {step} ends"]
+        expected += [f"publish {step}", f"load weights {step}", f"publish {step} ends", f"record {step}"]
+    assert trainer.recorder.events == [*expected, "checkpoint 2"]
+    assert trainer.state.step == 2
+    assert trainer.state.optimiser_steps == 2
+
+
+def test_rewarded_answers_become_likelier_and_the_others_less_likely(make_trainer) -> None:
+    trainer = make_trainer(num_steps=1)
+    groups = trainer.engine.generate(trainer.prompts.batch(1), trainer.sampling, step=1)
+
+    def likelihoods() -> list[list[float]]:
+        model = trainer.strategy.models["policy"].model
+        rows = []
+        for group in groups:
+            rows.append([])
+            for rollout in group.rollouts:
+                ids = torch.tensor([[*group.prompt.token_ids, *rollout.token_ids]], device=model.device)
+                with torch.no_grad():
+                    law = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+                chosen = law.gather(-1, ids[0, 1:, None])[len(group.prompt.token_ids) - 1 :]
+                rows[-1].append(float(chosen.mean()))
+        return rows
+
+    before = likelihoods()
+    trainer.run()
+    for old, new in zip(before, likelihoods(), strict=True):
+        assert new[0] > old[0]
+        assert sum(new[1:]) < sum(old[1:])
+    assert trainer.recorder.records[1]["optimiser/no_signal_share"] == 0
+    assert trainer.recorder.records[1]["optimiser/grad_norm"] > 0
+
+
+def test_equal_rewards_change_no_weight_even_under_weight_decay(make_trainer) -> None:
+    trainer = make_trainer(all_equal, config=OptimiserConfig(1e-2, total_steps=100, weight_decay=0.5))
+    before = weights(trainer)
+    trainer.run()
+    assert same_bits(weights(trainer), before)
+    assert trainer.strategy.reports == []
+    assert trainer.strategy.forwards == []
+    for numbers in trainer.recorder.records.values():
+        assert numbers["optimiser/no_signal_share"] == 1
+        assert numbers["group/zero_signal_share"] == 1
+        assert all(map(math.isfinite, numbers.values()))
+    assert trainer.strategy.optimisers["policy"].attempts == trainer.state.optimiser_steps == 2
+    assert [step for step, text in trainer.recorder.warnings if "nothing to learn from" in text] == [1, 2]
+
+
+def test_equal_rewards_still_train_where_entropy_is_rewarded(make_trainer) -> None:
+    trainer = make_trainer(all_equal, replace(GRPO, entropy_coef=0.1), num_steps=4)
+    before = weights(trainer)
+    trainer.run()
+    assert not same_bits(weights(trainer), before)
+    assert all(numbers["optimiser/no_signal_share"] == 0 for numbers in trainer.recorder.records.values())
+    assert len(trainer.strategy.reports) == 4
+    losses = [report.loss for report in trainer.strategy.reports]
+    assert all(loss < 0 for loss in losses)
+
+
+def test_a_rollout_batch_without_a_single_verdict_changes_nothing(make_trainer) -> None:
+    trainer = make_trainer(lambda group, sample: None, replace(GRPO, entropy_coef=0.1))
+    before = weights(trainer)
+    trainer.run()
+    assert same_bits(weights(trainer), before)
+    assert trainer.recorder.records[1]["optimiser/no_signal_share"] == 1
+    assert all(math.isfinite(v) for v in trainer.recorder.records[1].values())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(
+    ("train_batch_size", "max_epochs", "steps"), [(None, 1, 1), (None, 3, 3), (4, 1, 2), (3, 2, 6)]
+)
+def test_at_the_first_optimiser_step_old_and_new_policy_agree_to_the_bit(
+    make_trainer, train_batch_size, max_epochs, steps, bf16
+) -> None:
+    sizes = replace(SIZES, train_batch_size=train_batch_size)
+    trainer = make_trainer(num_steps=1, sizes=sizes, max_epochs=max_epochs, bf16=bf16)
+    trainer.run()
+    reports, seen = trainer.strategy.reports, trainer.strategy.seen
+    assert len(reports) == trainer.state.optimiser_steps == steps
+    assert reports[0].metrics.maxima["policy/ratio_max"] == 1.0
+    for old, new in seen[0]:
+        assert (old is None) == (steps == 1)
+        assert old is None or torch.equal(old, new)
+    for pairs in seen[1:]:
+        assert any(not torch.equal(old, new) for old, new in pairs), "later steps are measured against the old policy"
+    for epoch in range(1, max_epochs):
+        first = zip(seen[0], seen[epoch * steps // max_epochs], strict=True)
+        assert all(torch.equal(early[0], late[0]) for early, late in first)
+
+
+def test_the_divergence_from_the_reference_starts_at_zero_and_grows(make_trainer) -> None:
+    trainer = make_trainer(algorithm=replace(GRPO, kl_coef=0.01), num_steps=3)
+    reference = [p.clone() for p in trainer.strategy.models["reference"].parameters()]
+    trainer.run()
+    divergence = [trainer.recorder.records[step]["policy/kl_reference"] for step in (1, 2, 3)]
+    assert divergence[0] == 0
+    assert divergence[2] > 1e-4
+    assert set(trainer.strategy.forwards) == {"reference"}
+    after = trainer.strategy.models["reference"].parameters()
+    assert all(torch.equal(one, other) for one, other in zip(reference, after, strict=True))
+
+
+@dataclass
+class Faulty:
+    """An objective that goes wrong from one call on, for a number of optimiser steps of one micro-batch each."""
+
+    fault: Callable[[Tensor], Tensor]
+    bad_calls: set[int]
+    calls: int = 0
+
+    def __call__(self, logprobs, old_logprobs, advantages, **clips):
+        self.calls += 1
+        objective, clipped = ppo_clip(logprobs, old_logprobs, advantages, **clips)
+        return (objective + self.fault(logprobs) if self.calls in self.bad_calls else objective), clipped
+
+
+def infinite_gradient(logprobs: Tensor) -> Tensor:
+    """Zero, with a gradient of 0 * inf."""
+    return (logprobs * 0).sqrt() * 0
+
+
+FAULTS = {
+    "the loss is nan": lambda logprobs: logprobs * math.nan,
+    "the loss is -inf": lambda logprobs: logprobs.abs() * 0 + math.inf,
+    "gradient of model.*is not finite": infinite_gradient,
+}
+ONE_MICRO_BATCH = BatchSizes(None, 1000, 10**6, 16)
+
+
+@pytest.mark.parametrize("cause", FAULTS)
+def test_a_fault_skips_the_step_and_leaves_weights_and_moments_as_they_were(make_trainer, cause: str) -> None:
+    objective = Faulty(FAULTS[cause], {2})
+    trainer = make_trainer(algorithm=replace(GRPO, objective=objective), num_steps=2, sizes=ONE_MICRO_BATCH)
+    after_one: list[dict[str, Tensor]] = []
+    record = trainer.recorder.record
+    trainer.recorder.record = lambda *line: (after_one.append(weights(trainer)), record(*line))
+    trainer.run()
+    assert same_bits(after_one[0], after_one[1])
+    assert [trainer.recorder.records[step]["optimiser/skipped_share"] for step in (1, 2)] == [0, 1]
+    ((step, message),) = trainer.recorder.warnings
+    assert step == 2
+    assert re.search(f"optimiser step 2 skipped: .*{cause}", message)
+    assert "policy/loss" not in trainer.recorder.records[2]
+    assert all(map(math.isfinite, trainer.recorder.records[2].values()))
+    assert trainer.state.skipped_in_a_row == 1
+
+
+def test_a_fault_in_a_later_micro_batch_undoes_the_earlier_ones(make_trainer) -> None:
+    objective = Faulty(FAULTS["the loss is nan"], {3})
+    trainer = make_trainer(algorithm=replace(GRPO, objective=objective), num_steps=1)
+    before = weights(trainer)
+    trainer.run()
+    assert objective.calls == 3
+    assert same_bits(weights(trainer), before)
+    assert "micro-batch 3 of 3" in trainer.recorder.warnings[0][1]
+    assert all(p.grad is None for p in trainer.strategy.models["policy"].parameters())
+
+
+def test_training_goes_on_after_a_fault_as_if_it_had_not_been(make_trainer) -> None:
+    constant = OptimiserConfig(1e-2, total_steps=100)
+    faulty = replace(GRPO, objective=Faulty(FAULTS["the loss is nan"], {1}))
+    hit = make_trainer(algorithm=faulty, num_steps=1, sizes=ONE_MICRO_BATCH, config=constant)
+    hit.run()
+    spared = make_trainer(num_steps=2, sizes=ONE_MICRO_BATCH, config=constant)
+    spared.state.step = hit.state.step
+    hit.prompts.num_steps = 2
+    hit.run()
+    spared.run()
+    assert same_bits(weights(hit), weights(spared))
+
+
+def test_too_many_faults_in_a_row_end_the_run_and_say_why(make_trainer) -> None:
+    faulty = replace(GRPO, objective=Faulty(FAULTS["the loss is nan"], set(range(2, 100))))
+    trainer = make_trainer(algorithm=faulty, num_steps=50, sizes=ONE_MICRO_BATCH, max_skipped_steps=3)
+    with pytest.raises(TrainingDiverged, match="3 optimiser steps in a row.*the loss is nan"):
+        trainer.run()
+    assert trainer.state.optimiser_steps == 4
+    assert len(trainer.recorder.warnings) == 3
+
+
+def test_faults_with_good_steps_between_them_do_not_end_the_run(make_trainer) -> None:
+    faulty = replace(GRPO, objective=Faulty(FAULTS["the loss is nan"], {1, 2, 4, 5, 7, 8}))
+    trainer = make_trainer(algorithm=faulty, num_steps=9, sizes=ONE_MICRO_BATCH, max_skipped_steps=3)
+    trainer.run()
+    assert trainer.state.step == 9
+    assert len(trainer.recorder.warnings) == 6
+
+
+@pytest.mark.parametrize(("eval_steps", "expected"), [(0, [0, 5]), (2, [0, 2, 4, 5]), (5, [0, 5])])
+def test_the_policy_is_evaluated_before_the_first_step_when_due_and_after_the_last(
+    make_trainer, eval_steps, expected
+) -> None:
+    prompts = [Prompt(f"held-out{i}", (), "", (40 + i, 50)) for i in range(3)]
+    trainer = make_trainer(num_steps=5, eval_steps=eval_steps, eval_prompts=prompts, eval_sampling=EVAL)
+    trainer.run()
+    assert [int(e.split()[1]) for e in trainer.recorder.events if e.startswith("evaluated")] == expected
+    assert [step for step, numbers in trainer.recorder.records.items() if "eval/accuracy" in numbers] == expected
+    assert list(trainer.state.evaluations) == expected
+    assert trainer.state.evaluations[0].n == 3
+    asked = [event for event in trainer.recorder.events if event.endswith("greedily")]
+    assert asked == [f"generate {step} greedily" for step in expected]
+
+
+def test_without_held_out_prompts_nothing_is_evaluated(make_trainer) -> None:
+    trainer = make_trainer(eval_steps=1)
+    trainer.run()
+    assert trainer.state.evaluations == {}
+    assert 0 not in trainer.recorder.records
+
+
+@pytest.mark.parametrize(("save_steps", "expected"), [(0, [5]), (2, [2, 4, 5]), (5, [5]), (1, [1, 2, 3, 4, 5])])
+def test_checkpoints_are_written_when_due_and_after_the_last_step(make_trainer, save_steps, expected) -> None:
+    trainer = make_trainer(num_steps=5, save_steps=save_steps)
+    trainer.run()
+    assert [int(e.split()[1]) for e in trainer.recorder.events if e.startswith("checkpoint")] == expected
+    assert TrainState.load(trainer.recorder.folder / "step_5") == trainer.state
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(make_trainer, bf16, tmp_path) -> None:
+    config = OptimiserConfig(1e-2, total_steps=4, schedule="cosine", warmup_ratio=0.5, weight_decay=0.1)
+    through = make_trainer(num_steps=4, config=config, save_steps=2, bf16=bf16)
+    through.run()
+    resumed = make_trainer(num_steps=4, config=config, bf16=bf16, state=TrainState.load(tmp_path / "step_2"))
+    resumed.recorder.folder = tmp_path / "resumed"
+    resumed.recorder.folder.mkdir()
+    resumed.strategy.load(tmp_path / "step_2")
+    resumed.run()
+    assert list(resumed.recorder.records) == [3, 4]
+    assert same_bits(weights(through), weights(resumed))
+    assert {step: resumed.recorder.records[step] for step in (3, 4)} == {
+        step: through.recorder.records[step] for step in (3, 4)
+    }
+
+
+def test_a_resumed_run_does_not_evaluate_its_beginning_again(make_trainer) -> None:
+    prompts = [Prompt("held-out", (), "", (40, 50))]
+    trainer = make_trainer(num_steps=3, eval_prompts=prompts, eval_sampling=EVAL, state=TrainState(step=1))
+    trainer.run()
+    assert list(trainer.recorder.records) == [2, 3]
+    assert list(trainer.state.evaluations) == [3]
+
+
+def test_each_rank_samples_only_its_own_share_of_the_prompts(make_trainer) -> None:
+    trainer = make_trainer(num_steps=1)
+    trainer.strategy.rank, trainer.strategy.world_size = 1, 2
+    drawn: list[str] = []
+    generate = trainer.engine.generate
+    trainer.engine.generate = lambda prompts, *a, **k: (drawn.extend(p.uid for p in prompts), generate(prompts, *a, **k))[1]
+    trainer.run()
+    assert drawn == ["row1.1"]
