@@ -32,6 +32,8 @@ from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.optimiser import OptimiserConfig
 from lightrft_strategy.single import SingleProcess
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GRPO = ALGORITHMS["grpo"]
 N = 4
 Score = Callable[[Group, int], float | None]
@@ -67,7 +69,7 @@ class World:
     """Engine, reward, prompts and recorder in one, sharing one list of events."""
 
     build_group: Callable[..., Group]
-    folder: Path
+    folder: Path  # of checkpoints
     score_of: Score
     num_steps: int = 2
     events: list[Any] = field(default_factory=list)
@@ -113,7 +115,7 @@ class World:
     def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
         self.events.append(f"checkpoint {step}")
         folder = self.folder / f"step_{step}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         save(folder)
 
 
@@ -341,6 +343,7 @@ def test_training_goes_on_after_a_fault_as_if_it_had_not_been(make_trainer) -> N
     hit = make_trainer(algorithm=faulty, num_steps=1, sizes=ONE_MICRO_BATCH, config=constant)
     hit.run()
     spared = make_trainer(num_steps=2, sizes=ONE_MICRO_BATCH, config=constant)
+    spared.recorder.folder /= "spared"
     spared.state.step = hit.state.step
     hit.prompts.num_steps = 2
     hit.run()
@@ -401,8 +404,7 @@ def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(make_trainer, bf1
     through = make_trainer(num_steps=4, config=config, save_steps=2, bf16=bf16)
     through.run()
     resumed = make_trainer(num_steps=4, config=config, bf16=bf16, state=TrainState.load(tmp_path / "step_2"))
-    resumed.recorder.folder = tmp_path / "resumed"
-    resumed.recorder.folder.mkdir()
+    resumed.recorder.folder /= "resumed"
     resumed.strategy.load(tmp_path / "step_2")
     resumed.run()
     assert list(resumed.recorder.records) == [3, 4]

@@ -171,3 +171,10 @@ def test_reasoning_gym_names_a_task_it_does_not_know() -> None:
 
 def test_only_the_format_rule_does_not_measure_accuracy() -> None:
     assert [name for name, rule in RULES.items() if not rule.measures_accuracy] == ["format"]
+
+
+def test_reasoning_gym_calls_an_answer_its_scorer_cannot_read_wrong() -> None:
+    entry = reasoning_gym.create_dataset("prime_factorization", size=1, seed=1)[0]
+    label = {"task": "prime_factorization", "entry": entry}
+    assert RULES["reasoning_gym"].score("no idea", label) == 0
+    assert RULES["reasoning_gym"].score(entry["answer"], label) == 1

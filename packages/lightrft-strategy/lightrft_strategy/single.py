@@ -50,7 +50,7 @@ class SingleProcess:
         total, metrics, fault, norm = 0.0, Metrics(), "", float("nan")
         for number, batch in enumerate(map(_on_device, batches), start=1):
             value, numbers = loss(self.models[model](batch), batch)
-            total += float(value)
+            total += float(value.detach())
             if not value.isfinite():
                 fault = f"the loss is {float(value)} in micro-batch {number} of {len(batches)}"
                 break

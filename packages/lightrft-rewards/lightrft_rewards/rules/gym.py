@@ -13,6 +13,7 @@ from lightrft_rewards.rules.tags import answer_of
 def reasoning_gym(response: str, label: Any) -> float:
     """The score, 0 to 1, that the task's own scorer gives the response's <answer> (or the whole response without one).
 
+    A scorer that cannot even read the answer (ValueError) means a wrong answer.
     label: {"task": a Reasoning Gym data set, "entry": the entry it produced}. Raises LabelError for any other, or for
     an unknown task, and ImportError if the package is missing.
     """
@@ -25,7 +26,11 @@ def reasoning_gym(response: str, label: Any) -> float:
             'rule reasoning_gym needs a label such as {"task": "chain_sum", "entry": {...}}; '
             f"this label is {label!r:.200}"
         )
-    return float(_scorer(label["task"])(answer_of(response), label["entry"]))
+    scorer = _scorer(label["task"])
+    try:
+        return float(scorer(answer_of(response), label["entry"]))
+    except ValueError:
+        return 0.0
 
 
 def prepare_reasoning_gym() -> None:
