@@ -16,6 +16,7 @@ DEFAULTS = {
     "apply_chat_template": True,
     "system_prompt": "Answer with a number.",
     "rule_reward": "number",
+    "stop_properly_penalty_coef": 0.0,
     "rollout_batch_size": 16,
     "n_samples_per_prompt": 8,
     "generate_max_len": 16,

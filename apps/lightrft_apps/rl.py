@@ -118,6 +118,7 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 config.train.max_tokens_per_micro_batch,
                 config.rollout.generate_max_len,
             ),
+            truncated_coefficient=config.reward.stop_properly_penalty_coef,
             max_epochs=config.train.max_epochs,
             max_skipped_steps=config.train.max_skipped_steps,
             save_steps=max(0, config.run.save_steps),

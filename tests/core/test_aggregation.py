@@ -35,6 +35,8 @@ from lightrft_core import (
     optimiser_steps,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VOCAB, DIM, BUDGET = 11, 4, 9
 WHOLE = BatchSizes(None, 1000, 10**6, BUDGET)
 

@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightrft_core import chosen_logprobs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def naive(hidden: Tensor, head: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     logits = hidden @ head.T / temperature

@@ -56,6 +56,7 @@ BOUNDS = {
     "eps_clip_high": ABOVE_ZERO,
     "init_kl_coef": ZERO_OR_MORE,
     "entropy_coef": ZERO_OR_MORE,
+    "stop_properly_penalty_coef": Bound(lambda x: x <= 1, "a number up to 1 (1 leaves rewards alone)"),
     "reward_timeout": ABOVE_ZERO,
     "reward_workers": ONE_OR_MORE,
     "max_reward_error_share": SHARE,

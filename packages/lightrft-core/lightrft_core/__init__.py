@@ -13,6 +13,7 @@ from lightrft_core.plan import BatchSizes, estimate_advantages, optimiser_steps
 from lightrft_core.protocols import Engine, PolicyOutput, PromptSource, Recorder, Reward, StepReport, Strategy
 from lightrft_core.rollout_metrics import correct, rollout_metrics
 from lightrft_core.sampling import SamplingParams, uniforms
+from lightrft_core.shaping import stop_properly
 from lightrft_core.state import TrainState
 from lightrft_core.trainer import Trainer
 from lightrft_core.types import FinishReason, Group, Message, Prompt, Rollout, Verdict
@@ -62,6 +63,7 @@ __all__ = [
     "optimiser_steps",
     "ppo_clip",
     "rollout_metrics",
+    "stop_properly",
     "token_weight",
     "uniforms",
 ]

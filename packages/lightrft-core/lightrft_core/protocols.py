@@ -67,6 +67,18 @@ class StepReport:
     metrics: Metrics
     fault: str = ""
 
+    def summary(self) -> Metrics:
+        """The step's metrics with its own: loss and gradient norm only if it was taken."""
+        summary = Metrics()
+        summary.merge(self.metrics)
+        summary.mean("optimiser/no_signal_share", [0.0])
+        summary.mean("optimiser/skipped_share", [bool(self.fault)])
+        summary.max("optimiser/learning_rate", [self.learning_rate])
+        if not self.fault:
+            summary.mean("policy/loss", [self.loss])
+            summary.mean("optimiser/grad_norm", [self.grad_norm])
+        return summary
+
 
 class Strategy(Protocol):
     """Holds the models of a run by name, any of them trainable, and steps their optimisers."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lightrft_core.evaluation import Estimate
-from lightrft_core.vitals import Vitals
+from lightrft_core.vitals import TrainingDiverged, Vitals
 
 FILE = "trainer.json"
 
@@ -21,6 +21,12 @@ class TrainState:
     skipped_in_a_row: int = 0
     vitals: Vitals = field(default_factory=Vitals)
     evaluations: dict[int, Estimate] = field(default_factory=dict[int, Estimate])
+
+    def count(self, fault: str, limit: int) -> None:
+        """Note how an optimiser step went. Raises TrainingDiverged after `limit` faults in a row."""
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if fault else 0
+        if self.skipped_in_a_row >= limit:
+            raise TrainingDiverged(f"{limit} optimiser steps in a row skipped; {fault}")
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")

@@ -13,16 +13,17 @@ from lightrft_core.plan import BatchSizes, estimate_advantages, optimiser_steps
 from lightrft_core.protocols import Engine, PromptSource, Recorder, Reward, Strategy
 from lightrft_core.rollout_metrics import rollout_metrics
 from lightrft_core.sampling import SamplingParams
+from lightrft_core.shaping import stop_properly
 from lightrft_core.state import TrainState
 from lightrft_core.types import Group, Prompt
-from lightrft_core.vitals import TrainingDiverged
 
 
 @dataclass
 class Trainer:
     """Reinforcement fine-tuning of the strategy's "policy" (and against its "reference", if the algorithm has a KL).
 
-    max_epochs: passes over each batch of rollouts. max_skipped_steps: non-finite optimiser steps in a row to endure.
+    truncated_coefficient: multiplies the reward of answers that were cut off. max_epochs: passes over each batch of
+    rollouts. max_skipped_steps: non-finite optimiser steps in a row to endure.
     save_steps, eval_steps: every how many steps; 0 for the last step only.
     """
 
@@ -34,6 +35,7 @@ class Trainer:
     recorder: Recorder
     sampling: SamplingParams
     sizes: BatchSizes
+    truncated_coefficient: float = 1.0
     max_epochs: int = 1
     max_skipped_steps: int = 5
     save_steps: int = 0
@@ -63,7 +65,7 @@ class Trainer:
         """Give every rollout its verdict."""
         for group, verdicts in zip(groups, self.reward.score(groups, step=step), strict=True):
             for rollout, verdict in zip(group.rollouts, verdicts, strict=True):
-                rollout.verdict = verdict
+                rollout.verdict = stop_properly(verdict, rollout.finish_reason, self.truncated_coefficient)
 
     def optimise(self, groups: Sequence[Group], step: int) -> Metrics:
         """All optimiser steps one batch of rollouts is used for."""
@@ -81,18 +83,10 @@ class Trainer:
                 metrics.mean("optimiser/no_signal_share", [1.0])
                 continue
             report = self.strategy.train_step("policy", batches, self.algorithm.loss)
-            metrics.merge(report.metrics)
-            metrics.mean("optimiser/no_signal_share", [0.0])
-            metrics.mean("optimiser/skipped_share", [bool(report.fault)])
-            metrics.max("optimiser/learning_rate", [report.learning_rate])
-            self.state.skipped_in_a_row = self.state.skipped_in_a_row + 1 if report.fault else 0
+            metrics.merge(report.summary())
             if report.fault:
                 self.recorder.warn(step, f"optimiser step {self.state.optimiser_steps} skipped: {report.fault}")
-                if self.state.skipped_in_a_row >= self.max_skipped_steps:
-                    raise TrainingDiverged(f"{self.max_skipped_steps} optimiser steps in a row skipped; {report.fault}")
-                continue
-            metrics.mean("policy/loss", [report.loss])
-            metrics.mean("optimiser/grad_norm", [report.grad_norm])
+            self.state.count(report.fault, self.max_skipped_steps)
         return metrics
 
     def evaluate(self, step: int) -> Evaluation:

@@ -50,9 +50,9 @@ class SingleProcess:
         total, metrics, fault, norm = 0.0, Metrics(), "", float("nan")
         for number, batch in enumerate(map(_on_device, batches), start=1):
             value, numbers = loss(self.models[model](batch), batch)
-            total += float(value.detach())
+            total += value.item()
             if not value.isfinite():
-                fault = f"the loss is {float(value)} in micro-batch {number} of {len(batches)}"
+                fault = f"the loss is {value.item()} in micro-batch {number} of {len(batches)}"
                 break
             metrics.merge(numbers)
             value.backward()  # type: ignore[no-untyped-call]
