@@ -1,0 +1,47 @@
+"""Starts many processes of driver.py without each importing torch anew: a server that forks.
+
+It reads one request a line, {"moment", "count", "words", "log"}, has a fork of itself do as driver.main with its output
+in the file `log`, and answers with a line: the exit code, -9 if it was killed. It has computed nothing itself, so a fork
+of it is like a process that has just started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+import driver
+
+
+def child(request: dict[str, Any]) -> int:
+    """Exit code of the command. Runs in the fork."""
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        driver.main(request["moment"], request["count"], request["words"])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def main() -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            code = child(json.loads(line))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Checkpoint folders exist whole or not at all, wherever the process dies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightrft_strategy.checkpoints import checkpoints, write_checkpoint, write_folder
+
+FILES = ("weights", "nested/state")
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def whole(text: str) -> dict[str, str]:
+    return dict.fromkeys(sorted(FILES), text)
+
+
+def fill_with(text: str):
+    def fill(folder: Path) -> None:
+        for name in FILES:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+
+    return fill
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_appears_with_everything_in_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "deep" / "final", fill_with("new"))
+    assert content(tmp_path / "deep" / "final") == whole("new")
+    assert names(tmp_path / "deep") == ["final"]
+
+
+def test_an_existing_folder_is_replaced_not_mixed_with(tmp_path: Path) -> None:
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "stale").write_text("old")
+    write_folder(tmp_path / "final", fill_with("new"))
+    assert content(tmp_path / "final") == whole("new")
+    assert names(tmp_path) == ["final"]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_fill_that_raises_leaves_what_was_there_before(tmp_path: Path, existing: bool) -> None:
+    if existing:
+        write_folder(tmp_path / "final", fill_with("old"))
+
+    def fill(folder: Path) -> None:
+        (folder / "weights").write_text("half of it")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_folder(tmp_path / "final", fill)
+    assert (tmp_path / "final").exists() == existing
+    if existing:
+        assert content(tmp_path / "final") == whole("old")
+    write_folder(tmp_path / "final", fill_with("new"))
+    assert content(tmp_path / "final") == whole("new")
+    assert names(tmp_path) == ["final"]
+
+
+KILLED = """
+import os, runpy, signal, sys
+from pathlib import Path
+
+{call} = runpy.run_path({module!r})["{call}"]
+folder, moment = Path(sys.argv[1]), int(sys.argv[2])
+DISK = {{"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "os.listdir", "shutil.rmtree"}}
+events = 0
+
+def watch(event, arguments):
+    global events
+    if event in DISK and str(folder) in str(arguments) or event in ("os.rmdir", "os.remove"):
+        events += 1
+        if events == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def fill(path):
+    (path / "nested").mkdir()
+    for name in ("weights", "nested/state"):
+        (path / name).write_text("new")
+
+sys.addaudithook(watch)
+{statement}
+"""
+
+
+def kill_at(moment: int, folder: Path, call: str, statement: str) -> bool:
+    """Whether the process was killed, at its n-th touch of the disk, before it was done."""
+    script = KILLED.format(call=call, module=write_folder.__code__.co_filename, statement=statement)
+    done = subprocess.run([sys.executable, "-S", "-c", script, str(folder), str(moment)])
+    assert done.returncode in (0, -signal.SIGKILL)
+    return done.returncode != 0
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_killed_at_any_touch_of_the_disk_the_old_or_the_new_folder_is_whole(tmp_path: Path, existing: bool) -> None:
+    seen, moment, killed = [], 0, True
+    while killed:
+        moment += 1
+        folder = tmp_path / str(moment) / "final"
+        if existing:
+            write_folder(folder, fill_with("old"))
+        else:
+            folder.parent.mkdir()
+        killed = kill_at(moment, folder, "write_folder", "write_folder(folder, fill)")
+        where = folder if folder.exists() else folder.with_name("final.replaced")
+        found = content(where) if where.exists() else None
+        assert found in (whole("new"), whole("old") if existing else None), f"killed at touch {moment}"
+        seen.append((found or {}).get("weights"))
+        write_folder(folder, fill_with("again"))
+        assert content(folder) == whole("again")
+        assert names(folder.parent) == ["final"]
+    assert moment > 8
+    assert seen == sorted(seen, key=lambda text: text == "new"), "once the new one is there, it stays"
+    assert seen[0] == ("old" if existing else None)
+    assert seen[-1] == "new"
+
+
+def test_unfinished_and_foreign_folders_are_no_checkpoints(tmp_path: Path) -> None:
+    for name in ("step_9", "step_10", "step_100", "step_11.unfinished", "step_12.replaced", "step_x", "final", "step_"):
+        (tmp_path / name).mkdir()
+    assert checkpoints(tmp_path) == {step: tmp_path / f"step_{step}" for step in (9, 10, 100)}
+    assert list(checkpoints(tmp_path)) == [9, 10, 100]
+    assert checkpoints(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, [11]), (2, [10, 11]), (3, [9, 10, 11]), (9, [8, 9, 10, 11])])
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, keep: int, left: list[int]) -> None:
+    for step in (8, 9, 10, 11):
+        write_checkpoint(tmp_path, step, fill_with(str(step)), keep=keep)
+    assert names(tmp_path) == sorted(f"step_{step}" for step in left)
+    for step in left:
+        assert content(tmp_path / f"step_{step}") == whole(str(step))
+
+
+def test_nothing_is_removed_for_a_checkpoint_that_could_not_be_written(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, 1, fill_with("1"), keep=1)
+
+    def fill(folder: Path) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_checkpoint(tmp_path, 2, fill, keep=1)
+    assert checkpoints(tmp_path) == {1: tmp_path / "step_1"}
+    assert content(tmp_path / "step_1") == whole("1")
+
+
+def test_killed_while_removing_old_checkpoints_every_one_that_still_has_its_name_is_whole(tmp_path: Path) -> None:
+    moment, killed, kept = 0, True, []
+    while killed:
+        moment += 1
+        folder = tmp_path / str(moment)
+        for step in (1, 2):
+            write_checkpoint(folder, step, fill_with("new"), keep=2)
+        killed = kill_at(moment, folder, "write_checkpoint", "write_checkpoint(folder, 3, fill, keep=1)")
+        for path in checkpoints(folder).values():
+            assert content(path) == whole("new")
+        kept.append(list(checkpoints(folder)))
+        assert max(kept[-1]) >= 2
+    assert kept[0] == [1, 2]
+    assert kept[-1] == [3]
+    assert [2, 3] in kept
