@@ -28,17 +28,29 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> TinyModel:
-    """tiny_model(seed=0, **config) -> a fresh two-layer Llama in float32, with weights large enough to matter."""
+    """tiny_model(seed=0, **config) -> a fresh two-layer model in float32, with weights large enough to matter."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
 
-    def build(seed: int = 0, **changes: Any) -> Any:
-        shape = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, vocab_size=300)
-        heads = dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512)
-        tokens = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
+    settings = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 300,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.3,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+
+    def build(seed: int = 0, *, family: str = "Llama", **changes: Any) -> Any:
+        config = getattr(transformers, f"{family}Config")(**settings | changes)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return LlamaForCausalLM(LlamaConfig(**shape | heads | tokens | dict(initializer_range=0.3) | changes)).eval()
+            return getattr(transformers, f"{family}ForCausalLM")(config).eval()
 
     return build
 

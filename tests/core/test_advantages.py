@@ -83,7 +83,9 @@ def test_scaling_a_groups_rewards_changes_nothing_beyond_eps(rewards: list[float
     if len(set(rewards)) > 1:
         spread = statistics.stdev(rewards)
         bound = max(map(abs, advantages(rewards))) * EPS * abs(1 / spread - 1 / (scale * spread)) * 1.01
-        change = [abs(a - b) for a, b in zip(advantages([r * scale for r in rewards]), advantages(rewards), strict=True)]
+        change = [
+            abs(a - b) for a, b in zip(advantages([r * scale for r in rewards]), advantages(rewards), strict=True)
+        ]
         assert max(change) <= bound + 1e-9
 
 

@@ -141,7 +141,9 @@ def test_a_mode_is_the_double_sum_of_its_paper(mode: Aggregation, seed: int) -> 
     budget=st.integers(1, 80),
     order=st.randoms(use_true_random=False),
 )
-def test_how_a_step_is_cut_into_micro_batches_changes_neither_loss_nor_gradient(mode, seed, most, budget, order) -> None:
+def test_how_a_step_is_cut_into_micro_batches_changes_neither_loss_nor_gradient(
+    mode, seed, most, budget, order
+) -> None:
     policy, groups = MarkovPolicy(), judged_groups(seed)
     expected = share(policy, optimiser_steps(groups, algorithm(mode), WHOLE, list), algorithm(mode))
     order.shuffle(groups)

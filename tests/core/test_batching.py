@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_every_sequence_is_in_exactly_one_micro_batch_and_limits_hold(sequences,
 @given(training_sequences(), st.integers(1, 120), st.integers(1, 9))
 def test_a_micro_batch_ends_only_where_the_next_sequence_does_not_fit(sequences, budget, most) -> None:
     plan = micro_batches(sequences, token_budget=budget, max_sequences=most)
-    for part, following in zip(plan, plan[1:], strict=False):
+    for part, following in pairwise(plan):
         assert len(part) == most or cost([*part, following[0]]) > budget
 
 

@@ -64,9 +64,7 @@ def test_groups_without_signal_train_where_another_loss_term_teaches_them(build_
 def test_answers_whose_judging_failed_neither_count_nor_train(build_group, mode, entropy_coef) -> None:
     algorithm = replace(GRPO, aggregation=mode, entropy_coef=entropy_coef)
     answers, scores, advantages = [[2, 3, 4], [5], [7] * 9], [1, 0, None], [0.5, -0.5, 0.0]
-    ((batch,),) = optimiser_steps(
-        [build_group([1], answers, scores, advantages=advantages)], algorithm, SIZES, list
-    )
+    ((batch,),) = optimiser_steps([build_group([1], answers, scores, advantages=advantages)], algorithm, SIZES, list)
     ((without,),) = optimiser_steps(
         [build_group([1], answers[:2], scores[:2], advantages=advantages[:2])], algorithm, SIZES, list
     )
@@ -75,9 +73,7 @@ def test_answers_whose_judging_failed_neither_count_nor_train(build_group, mode,
 
 
 def test_an_answer_without_a_token_of_the_policys_own_neither_counts_nor_trains(build_group) -> None:
-    group = build_group(
-        [1], [[2, 3], [4, 5]], [1, 0], advantages=[0.5, -0.5], masks=[[True, False], [False, False]]
-    )
+    group = build_group([1], [[2, 3], [4, 5]], [1, 0], advantages=[0.5, -0.5], masks=[[True, False], [False, False]])
     ((batch,),) = optimiser_steps([group], GRPO, SIZES, list)
     assert batch.response_ids.tolist() == [[2, 3]]
     assert batch.weights.tolist() == [1.0]

@@ -42,7 +42,11 @@ def test_changing_one_part_of_a_key_changes_every_number(key: Key, part: int, by
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [((0, 1, "a|1", 2, 3), (0, 1, "a", 1, 2)), ((0, 12, "x", 0, 0), (0, 1, "2|x", 0, 0)), ((1, 2, "", 3, 4), (1, 2, "|", 3, 4))],
+    [
+        ((0, 1, "a|1", 2, 3), (0, 1, "a", 1, 2)),
+        ((0, 12, "x", 0, 0), (0, 1, "2|x", 0, 0)),
+        ((1, 2, "", 3, 4), (1, 2, "|", 3, 4)),
+    ],
 )
 def test_a_separator_inside_a_rows_name_confuses_no_keys(one: Key, other: Key) -> None:
     assert numbers(one) != numbers(other)

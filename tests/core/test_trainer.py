@@ -151,9 +151,7 @@ def make_trainer(tiny_model, build_group, tmp_path) -> Callable[..., Trainer]:
             models["reference"] = LanguageActor(tiny_model(1))
         optimiser = config or OptimiserConfig(1e-2, total_steps=100, weight_decay=0.1)
         strategy = Watched(models, {"policy": optimiser}, bf16=bf16)
-        return Trainer(
-            algorithm, strategy, world, world, world, world, SamplingParams(n=N), sizes, **settings
-        )
+        return Trainer(algorithm, strategy, world, world, world, world, SamplingParams(n=N), sizes, **settings)
 
     return make
 
@@ -354,7 +352,7 @@ def test_training_goes_on_after_a_fault_as_if_it_had_not_been(make_trainer) -> N
 def test_too_many_faults_in_a_row_end_the_run_and_say_why(make_trainer) -> None:
     faulty = replace(GRPO, objective=Faulty(FAULTS["the loss is nan"], set(range(2, 100))))
     trainer = make_trainer(algorithm=faulty, num_steps=50, sizes=ONE_MICRO_BATCH, max_skipped_steps=3)
-    with pytest.raises(TrainingDiverged, match="3 optimiser steps in a row.*the loss is nan"):
+    with pytest.raises(TrainingDiverged, match=r"3 optimiser steps in a row.*the loss is nan"):
         trainer.run()
     assert trainer.state.optimiser_steps == 4
     assert len(trainer.recorder.warnings) == 3
@@ -427,6 +425,9 @@ def test_each_rank_samples_only_its_own_share_of_the_prompts(make_trainer) -> No
     trainer.strategy.rank, trainer.strategy.world_size = 1, 2
     drawn: list[str] = []
     generate = trainer.engine.generate
-    trainer.engine.generate = lambda prompts, *a, **k: (drawn.extend(p.uid for p in prompts), generate(prompts, *a, **k))[1]
+    trainer.engine.generate = lambda prompts, *a, **k: (
+        drawn.extend(p.uid for p in prompts),
+        generate(prompts, *a, **k),
+    )[1]
     trainer.run()
     assert drawn == ["row1.1"]

@@ -259,13 +259,8 @@ def test_no_prompts_give_no_groups(engine) -> None:
     assert engine.generate([], SAMPLING, step=1) == []
 
 
-def test_a_model_with_a_sliding_window_is_sampled_through_its_window() -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    shape = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, vocab_size=300, initializer_range=0.2)
-    torch.manual_seed(0)
-    heads = dict(num_attention_heads=4, num_key_value_heads=2, sliding_window=4)
-    model = MistralForCausalLM(MistralConfig(**shape, **heads)).eval()
+def test_a_model_with_a_sliding_window_is_sampled_through_its_window(tiny_model) -> None:
+    model = tiny_model(family="Mistral", sliding_window=4, initializer_range=0.2)
     engine = EmbeddedEngine(model, words, eos_token_ids=EOS, seed=0)
     for prompt, token_ids, logprobs in recorded(engine.generate(MIXED, SAMPLING, step=1)):
         law = full_logits(model, prompt, token_ids).log_softmax(-1)

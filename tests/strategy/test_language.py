@@ -117,14 +117,8 @@ def test_a_head_tied_to_the_embedding_gets_both_gradients(tiny_model, tied: bool
     assert_close_to_double(tiny_model(tie_word_embeddings=tied), batch_of(rows), rows)
 
 
-def test_a_model_with_a_sliding_window_is_scored_through_its_window() -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    shape = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, vocab_size=300, initializer_range=0.3)
-    torch.manual_seed(0)
-    model = MistralForCausalLM(
-        MistralConfig(**shape, num_attention_heads=4, num_key_value_heads=2, sliding_window=4)
-    ).eval()
+def test_a_model_with_a_sliding_window_is_scored_through_its_window(tiny_model) -> None:
+    model = tiny_model(family="Mistral", sliding_window=4)
     rows = examples("unequal prompts, answers and numbers of answers")
     assert_close_to_double(model, batch_of(rows), rows)
 
@@ -154,22 +148,9 @@ def test_a_policy_computes_the_same_with_and_without_gradient(tiny_model) -> Non
 
 
 @pytest.mark.parametrize("capped", [True, False])
-def test_a_model_that_does_more_than_multiply_with_its_head_is_refused(capped: bool) -> None:
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Gemma2Config(
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        vocab_size=300,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        initializer_range=0.3,
-        final_logit_softcapping=5.0 if capped else None,
-    )
-    model = Gemma2ForCausalLM(config).eval()
+def test_a_model_that_does_more_than_multiply_with_its_head_is_refused(tiny_model, capped: bool) -> None:
+    cap = 5.0 if capped else None
+    model = tiny_model(family="Gemma2", head_dim=16, final_logit_softcapping=cap)
     if capped:
         with pytest.raises(ValueError, match="Gemma2ForCausalLM does more to its logits"):
             LanguageActor(model)

