@@ -16,7 +16,7 @@ from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory, open_run
 from lightrft_apps.summary import read_summary, show_summary, write_summary
 from lightrft_core import BatchSizes, Trainer, TrainState
-from lightrft_strategy.checkpoints import write_folder
+from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
 from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.generation import ignored_wishes
@@ -70,6 +70,7 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
     if config.train.max_steps is not None:
         prompts.num_steps = min(prompts.num_steps, config.train.max_steps)
 
+    prune_checkpoints(run.checkpoints, keep=config.run.max_ckpt_num)
     checkpoint = run.rewind()
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
     answers = config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt

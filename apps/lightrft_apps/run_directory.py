@@ -12,6 +12,10 @@ from typing import IO, Any
 from lightrft_strategy.checkpoints import checkpoints
 
 
+_TORN = ".config.yaml.*"
+"""What a kill leaves of a config.yaml that was about to be written."""
+
+
 class RunDirectoryError(Exception):
     """A directory this run cannot use; the message says why and what to do."""
 
@@ -81,22 +85,31 @@ def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]
     Raises RunDirectoryError if another run or anything else lies there, or if a process is using it.
     """
     path.mkdir(parents=True, exist_ok=True)
-    strangers = sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")
-    run = RunDirectory(path, _lock(path))
-    begun = run.metrics.exists() or bool(checkpoints(run.checkpoints))
-    if begun and run.config.exists():
-        different = matches(run.config)
-        if different:
-            listing = "\n".join(f"  --{name}: {old!r} there, {new!r} now" for name, (old, new) in different.items())
-            raise RunDirectoryError(
-                f"{path} holds a run with another configuration:\n{listing}\n"
-                "Choose another --output_dir, or repeat the settings of that run to resume it."
-            )
-    elif strangers and not run.config.exists():
+    strangers = sorted(entry.name for entry in path.iterdir() if not entry.match(".lock") and not entry.match(_TORN))
+    if strangers and not (path / "config.yaml").exists():
         raise RunDirectoryError(
             f"{path} is not empty and holds no run (found {', '.join(strangers[:3])}): choose another --output_dir"
         )
-    return run, begun
+    run = RunDirectory(path, _lock(path))
+    try:
+        resuming = run.config.exists()
+        if resuming:
+            _require_same(path, matches(run.config))
+        for leftover in path.glob(_TORN):
+            leftover.unlink()
+    except BaseException:
+        run.close()
+        raise
+    return run, resuming
+
+
+def _require_same(path: Path, different: Mapping[str, tuple[Any, Any]]) -> None:
+    if different:
+        listing = "\n".join(f"  --{name}: {old!r} there, {new!r} now" for name, (old, new) in different.items())
+        raise RunDirectoryError(
+            f"{path} holds a run with another configuration:\n{listing}\n"
+            "Choose another --output_dir, or repeat the settings of that run to resume it."
+        )
 
 
 def _lock(path: Path) -> IO[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from lightrft_core import (
     ALGORITHMS,
     BatchSizes,
+    FinishReason,
     Group,
     Prompt,
     SamplingParams,
@@ -418,6 +419,23 @@ def test_a_resumed_run_does_not_evaluate_its_beginning_again(make_trainer) -> No
     trainer.run()
     assert list(trainer.recorder.records) == [2, 3]
     assert list(trainer.state.evaluations) == [3]
+
+
+def test_answers_that_were_cut_off_are_paid_by_the_coefficient_before_advantages_are_estimated(make_trainer) -> None:
+    trainer = make_trainer(num_steps=1, truncated_coefficient=0.0)
+    generate = trainer.engine.generate
+
+    def cut_off_winners(*args: Any, **kwargs: Any) -> list[Group]:
+        groups = generate(*args, **kwargs)
+        for group in groups:
+            group.rollouts[0].finish_reason = FinishReason.LENGTH
+        return groups
+
+    trainer.engine.generate = cut_off_winners
+    trainer.run()
+    assert trainer.recorder.records[1]["reward/mean"] == 0
+    assert trainer.recorder.records[1]["group/zero_signal_share"] == 1
+    assert trainer.recorder.records[1]["group/pass_rate"] == 1 / N
 
 
 def test_each_rank_samples_only_its_own_share_of_the_prompts(make_trainer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,7 +94,9 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
     """launch(words, moment="never", count=1) -> exit code of `lightrft WORDS`, -9 if it was killed at the moment."""
     log = tmp_path_factory.mktemp("log") / "output.txt"
     command = [sys.executable, str(DRIVER.with_name("warm.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    # Threads that spin while they wait are slow beside other tests.
+    patient = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    with subprocess.Popen(command, env=patient, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None and server.stdout is not None
         assert server.stdout.readline() == "ready\n"
 
@@ -131,7 +134,7 @@ def contents() -> Callable[[Path], dict[str, Any]]:
     readers: dict[str, Callable[[Path], Any]] = {
         "metrics.jsonl": _numbers,
         "summary.json": _without_times,
-        "config.yaml": lambda path: yaml.safe_load(path.read_text()) | {"output_dir": None},
+        "config.yaml": lambda path: yaml.safe_load(path.read_text()) | {"output_dir": None, "_record": None},
     }
 
     def read(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The machines of LightRFT: training strategies, sampling engines, checkpoints; and text in and out."""
 
-from lightrft_strategy.checkpoints import checkpoints, write_checkpoint, write_folder
+from lightrft_strategy.checkpoints import checkpoints, prune_checkpoints, write_checkpoint, write_folder
 from lightrft_strategy.devices import device, keep_freed_memory
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.generation import end_tokens
@@ -20,6 +20,7 @@ __all__ = [
     "end_tokens",
     "keep_freed_memory",
     "load_language_model",
+    "prune_checkpoints",
     "smollm2",
     "write_checkpoint",
     "write_folder",

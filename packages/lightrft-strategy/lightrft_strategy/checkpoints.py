@@ -43,6 +43,13 @@ def checkpoints(folder: Path) -> dict[int, Path]:
 def write_checkpoint(folder: Path, step: int, fill: Callable[[Path], None], *, keep: int) -> None:
     """Write `folder`/step_N and remove all but the newest `keep` checkpoints."""
     write_folder(folder / f"step_{step}", fill)
+    prune_checkpoints(folder, keep=keep)
+
+
+def prune_checkpoints(folder: Path, *, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints, and what a kill has left of unfinished or half removed ones."""
+    for leftover in list(folder.glob(f"step_*{_UNFINISHED}")):
+        shutil.rmtree(leftover)
     for path in list(checkpoints(folder).values())[:-keep]:
         doomed = path.with_name(path.name + _UNFINISHED)
         path.rename(doomed)

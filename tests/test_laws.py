@@ -1,0 +1,222 @@
+"""The laws of the house, read off the sources: who may import whom, how large a file may be, what no file may hold."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
+
+PACKAGES = {
+    "lightrft_core": ROOT / "packages/lightrft-core",
+    "lightrft_strategy": ROOT / "packages/lightrft-strategy",
+    "lightrft_multimodal": ROOT / "packages/lightrft-multimodal",
+    "lightrft_rewards": ROOT / "packages/lightrft-rewards",
+    "lightrft_apps": ROOT / "apps",
+}
+"""Import name -> project folder."""
+
+SIBLINGS = {
+    "lightrft_core": set(),
+    "lightrft_strategy": {"lightrft_core"},
+    "lightrft_multimodal": {"lightrft_core", "lightrft_strategy"},
+    "lightrft_rewards": set(),
+    "lightrft_apps": set(PACKAGES) - {"lightrft_apps"},
+}
+"""Which of the other packages each may import: core <- strategy <- multimodal <- apps; rewards stand on nobody."""
+
+ADAPTERS = {"lightrft_rewards/judge.py": {"lightrft_core"}}
+"""Files that may import more than their package: the door between the reward kit and the training loop."""
+
+THIRD_PARTIES = {
+    "lightrft_core": {"torch", "numpy"},
+    "lightrft_rewards": {"math_verify", "reasoning_gym"},
+}
+"""For packages that must stay light: all that they may import besides the standard library."""
+
+MOST_LINES = 600
+MOST_SOURCE_LINES = 400
+MEDIAN_LINES = 150
+LONG_ON_PURPOSE: dict[str, str] = {}
+"""Sources over MOST_SOURCE_LINES -> why they are one concept all the same."""
+
+VAGUE_ROOM = re.compile(r"(utils?|helpers?|misc|common)\.py|.*_(vl|al)\.py")
+LEFTOVER = re.compile(r"\b(TODO|FIXME|NotImplementedError)\b")
+MACHINE_PATH = re.compile("/(" + "|".join(("work", "root", "tmp")) + ")/")
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((PACKAGES[package] / package).rglob("*.py"))
+
+
+def files_of_the_repository() -> list[Path]:
+    """Tracked files, and those that would be with the next commit."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """(line, top-level module) of every import, wherever in the file it stands; relative ones are of the package."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, package if node.level else str(node.module).partition(".")[0]
+
+
+def may_import(package: str, file: str, module: str) -> bool:
+    if module in PACKAGES:
+        return module in {package} | SIBLINGS[package] | ADAPTERS.get(file, set())
+    return package not in THIRD_PARTIES or module in STANDARD_LIBRARY | THIRD_PARTIES[package]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_one_way(package: str) -> None:
+    offences = [
+        f"{shown(path)}:{line} imports {module}"
+        for path in sources(package)
+        for line, module in imports(path.read_text(), package)
+        if not may_import(package, str(path.relative_to(PACKAGES[package])), module)
+    ]
+    assert offences == []
+
+
+def test_the_law_sees_imports_wherever_they_stand() -> None:
+    source = """if True:
+        import torch, os.path as path
+        from . import sibling
+        if TYPE_CHECKING:
+            from transformers.cache_utils import Cache
+        def late():
+            import datasets as rows
+    """
+    assert [module for _, module in imports(source, "lightrft_core")] == [
+        "torch",
+        "os",
+        "lightrft_core",
+        "transformers",
+        "datasets",
+    ]
+    judged = {module: may_import("lightrft_core", "x.py", module) for _, module in imports(source, "lightrft_core")}
+    assert judged == {"torch": True, "os": True, "lightrft_core": True, "transformers": False, "datasets": False}
+
+
+def test_importing_core_is_quick_and_loads_nothing_of_others() -> None:
+    program = """if True:
+        import sys, time, torch
+        start = time.perf_counter()
+        import lightrft_core
+        print(time.perf_counter() - start, *sorted({name.partition(".")[0] for name in sys.modules}))
+    """
+    seconds = []
+    for _ in range(3):
+        printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        took, *modules = printed.split()
+        seconds.append(float(took))
+        forbidden = {"transformers", "datasets", "vllm", "deepspeed", *PACKAGES} - {"lightrft_core"}
+        assert forbidden.isdisjoint(modules)
+    assert statistics.median(seconds) < 1.5, "seconds beyond `import torch`"
+
+
+def test_no_file_holds_two_concepts() -> None:
+    everything = [path for path in files_of_the_repository() if path.suffix == ".py"]
+    ours = [path for package in PACKAGES for path in sources(package)]
+    length = {shown(path): len(path.read_text().splitlines()) for path in everything + ours}
+    assert {name: lines for name, lines in length.items() if lines > MOST_LINES} == {}
+    long = {shown(path) for path in ours if length[shown(path)] > MOST_SOURCE_LINES}
+    assert long == LONG_ON_PURPOSE.keys()
+    assert statistics.median(length[shown(path)] for path in ours) <= MEDIAN_LINES
+
+
+def test_the_loop_fits_on_a_screen() -> None:
+    assert len((PACKAGES["lightrft_core"] / "lightrft_core/trainer.py").read_text().splitlines()) <= 120
+
+
+def test_only_one_module_knows_the_names_of_accelerators() -> None:
+    offences = [
+        f"{shown(path)}:{number}"
+        for package in PACKAGES
+        for path in sources(package)
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if "cuda" in line.lower() and path != PACKAGES["lightrft_strategy"] / "lightrft_strategy/devices.py"
+    ]
+    assert offences == []
+
+
+def test_every_file_is_named_for_what_it_holds() -> None:
+    ours = [path for package in PACKAGES for path in sources(package)]
+    assert [shown(path) for path in ours if VAGUE_ROOM.fullmatch(path.name)] == []
+
+
+def test_nothing_is_left_for_later() -> None:
+    offences = [
+        f"{shown(path)}:{number}: {line.strip()}"
+        for package in PACKAGES
+        for path in sources(package)
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if LEFTOVER.search(line)
+    ]
+    assert offences == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_can_be_published(package: str) -> None:
+    folder = PACKAGES[package]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert project["name"] == package.replace("_", "-")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+    assert (folder / package / "py.typed").is_file()
+    readme = (folder / project["readme"]).read_text()
+    assert readme.startswith(f"# {project['name']}\n")
+    assert len(readme.split()) > 50, "a README says what the package is for"
+    module = importlib.import_module(package)
+    assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_no_path_of_a_machine_is_in_the_repository() -> None:
+    offences = []
+    for path in files_of_the_repository():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        lines = enumerate(text.splitlines(), start=1)
+        offences += [f"{shown(path)}:{number}" for number, line in lines if MACHINE_PATH.search(line)]
+    assert offences == []
+
+
+def test_the_lock_names_the_public_index_and_the_workspace_alone() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    members = {shown(folder) for folder in PACKAGES.values()} | {"."}
+    strange = [
+        f"{package['name']} from {package['source']}"
+        for package in lock["package"]
+        if package["source"] != {"registry": "https://pypi.org/simple"}
+        and not ({"editable", "virtual"} & package["source"].keys() and set(package["source"].values()) <= members)
+    ]
+    assert strange == []
+    files = [
+        file["url"]
+        for package in lock["package"]
+        if "registry" in package["source"]
+        for file in [*package.get("wheels", []), package.get("sdist", {})]
+        if file
+    ]
+    assert [url for url in files if not url.startswith("https://files.pythonhosted.org/")] == []
+    assert not {"find-links", "no-index"} & lock.get("options", {}).keys()
