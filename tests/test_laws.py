@@ -185,8 +185,7 @@ def test_every_package_can_be_published(package: str) -> None:
     assert readme.startswith(f"# {project['name']}\n")
     assert len(readme.split()) > 50, "a README says what the package is for"
     module = importlib.import_module(package)
-    assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
-    assert all(hasattr(module, name) for name in module.__all__)
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_no_path_of_a_machine_is_in_the_repository() -> None:

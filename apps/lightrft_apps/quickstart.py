@@ -16,7 +16,7 @@ DEFAULTS = {
     "apply_chat_template": True,
     "system_prompt": "Answer with a number.",
     "rule_reward": "number",
-    "stop_properly_penalty_coef": 0.0,
+    "stop_properly_penalty_coef": 0.5,
     "rollout_batch_size": 16,
     "n_samples_per_prompt": 8,
     "generate_max_len": 16,
@@ -25,7 +25,7 @@ DEFAULTS = {
     "actor_learning_rate": 2e-5,
     "lr_scheduler": "linear",
     "lr_warmup_ratio": 0.0,
-    "max_tokens_per_micro_batch": 4096,
+    "max_tokens_per_micro_batch": 2048,
     "micro_train_batch_size": 128,
     "output_dir": "runs/quickstart",
 }

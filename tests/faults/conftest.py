@@ -63,6 +63,7 @@ class Task:
 
 
 Launch = Callable[..., int]
+AssertSame = Callable[[Path, Path], None]
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +92,10 @@ def task(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Any
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
-    """launch(words, moment="never", count=1) -> exit code of `lightrft WORDS`, -9 if it was killed at the moment."""
+    """launch(words, moment="never", count=1, patience=None) -> exit code of `lightrft WORDS`, -9 if it was killed.
+
+    It is killed at the moment of driver.py, or after `patience` seconds.
+    """
     log = tmp_path_factory.mktemp("log") / "output.txt"
     command = [sys.executable, str(DRIVER.with_name("warm.py"))]
     # Threads that spin while they wait are slow beside other tests.
@@ -100,9 +104,9 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
         assert server.stdin is not None and server.stdout is not None
         assert server.stdout.readline() == "ready\n"
 
-        def run(words: list[str], moment: str = "never", count: int = 1) -> int:
+        def run(words: list[str], moment: str = "never", count: int = 1, patience: float | None = None) -> int:
             log.write_text("")
-            request = {"moment": moment, "count": count, "words": words, "log": str(log)}
+            request = {"moment": moment, "count": count, "words": words, "patience": patience, "log": str(log)}
             server.stdin.write(json.dumps(request) + "\n")
             server.stdin.flush()
             code = int(server.stdout.readline())
@@ -125,24 +129,34 @@ def _without_times(path: Path) -> dict[str, Any]:
     return {name: value for name, value in summary.items() if not name.endswith("seconds")}
 
 
-@pytest.fixture(scope="session")
-def contents() -> Callable[[Path], dict[str, Any]]:
-    """contents(run directory) -> every file in it by name, as bytes unless clocks and paths have a say in them."""
+def _read(path: Path) -> Any:
+    """A file's content, without what clocks and paths have a say in."""
     import pyarrow.parquet as pq
     import yaml
 
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
     readers: dict[str, Callable[[Path], Any]] = {
         "metrics.jsonl": _numbers,
         "summary.json": _without_times,
         "config.yaml": lambda path: yaml.safe_load(path.read_text()) | {"output_dir": None, "_record": None},
     }
+    return readers.get(path.name, Path.read_bytes)(path)
 
-    def read(folder: Path) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"):
-            reader = readers.get(path.name, Path.read_bytes)
-            rows = path.suffix == ".parquet"
-            found[str(path.relative_to(folder))] = pq.read_table(path).to_pylist() if rows else reader(path)
-        return found
 
-    return read
+def _contents(run: Path) -> dict[str, Any]:
+    files = [path for path in run.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(run)): _read(path) for path in sorted(files)}
+
+
+@pytest.fixture(scope="session")
+def assert_same() -> AssertSame:
+    """assert_same(run directory, another): they hold the same files, and the same in them but for times and paths."""
+
+    def compare(one: Path, other: Path) -> None:
+        found, expected = _contents(one), _contents(other)
+        assert list(found) == list(expected)
+        assert {"metrics.jsonl", "verdicts.jsonl", "final/model.safetensors", "summary.json"} <= found.keys()
+        assert [name for name in expected if found[name] != expected[name]] == [], "these files differ"
+
+    return compare

@@ -1,15 +1,17 @@
 """Starts many processes of driver.py without each importing torch anew: a server that forks.
 
-It reads one request a line, {"moment", "count", "words", "log"}, has a fork of itself do as driver.main with its output
-in the file `log`, and answers with a line: the exit code, -9 if it was killed. It has computed nothing itself, so a fork
-of it is like a process that has just started.
+It reads one request a line, {"moment", "count", "words", "patience", "log"}, has a fork of itself do as driver.main with
+its output in the file `log`, kills it after `patience` seconds unless that is null, and answers with a line: the exit
+code, -9 if it was killed. It has computed nothing itself, so a fork of it is like a process that has just started.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -34,12 +36,16 @@ def child(request: dict[str, Any]) -> int:
 def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
+        request = json.loads(line)
         process = os.fork()
         if not process:
-            code = child(json.loads(line))
+            code = child(request)
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+        if request["patience"] is not None:
+            time.sleep(request["patience"])
+            os.kill(process, signal.SIGKILL)
         print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 
 

@@ -1,0 +1,273 @@
+"""The manual against the code: what it mentions is there, and no metric goes without mention."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md"), ROOT / "apps/README.md"]
+)
+SOURCES = sorted([*ROOT.glob("packages/*/lightrft_*/**/*.py"), *ROOT.glob("apps/lightrft_apps/**/*.py")])
+GLOSSARY = ROOT / "docs/metrics.md"
+
+METRIC = re.compile(r"[a-z]+/[\w@<>/]+")
+FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*)")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PATH = re.compile(r"`((?:packages|apps|docs|tests|examples|benchmarks|\.ci)/[\w./-]+)`")
+
+OF_THE_PARSER = {"config", "print_config", "help"}
+OF_UV_AND_PIP = {"all-packages", "wheel", "out-dir", "no-deps", "find-links", "extra", "no-sync"}
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def page(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def python_blocks(text: str) -> list[str]:
+    return [code for language, code in BLOCK.findall(text) if language == "python"]
+
+
+# Metrics
+
+
+def _metrics(named: Iterator[ast.expr]) -> set[str]:
+    return {name for node in named if METRIC.fullmatch(name := _text(node))}
+
+
+def _text(node: ast.expr) -> str:
+    """A string in the source; what is filled in at run time is <>."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=pieces):
+            return "".join(_text(piece) or "<>" for piece in pieces)
+    return ""
+
+
+def _written(tree: ast.AST) -> Iterator[ast.expr]:
+    """What stands where a metric would be given: metrics.mean(HERE, ...), {HERE: ...}, numbers[HERE] = ..."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="mean" | "max"), args=[first, *_]):
+                yield first
+            case ast.Dict(keys=keys):
+                yield from (key for key in keys if key is not None)
+            case ast.DictComp(key=key) | ast.Subscript(slice=key, ctx=ast.Store()):
+                yield key
+
+
+def _read(tree: ast.AST) -> Iterator[ast.expr]:
+    """What stands where a metric would be asked for: numbers[HERE], numbers.get(HERE), HERE in numbers."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="get"), args=[key, *_]):
+                yield key
+            case ast.Subscript(slice=key, ctx=ast.Load()) | ast.Compare(left=key, ops=[ast.In() | ast.NotIn()]):
+                yield key
+
+
+def documented_names() -> dict[str, re.Pattern[str]]:
+    """First cells of the glossary's tables, such as `reward/part/<name>`, with what a line may hold for each."""
+    from lightrft_apps.progress import PHASES
+
+    names = re.findall(r"^\| `([^`]+)` \|", GLOSSARY.read_text(), re.MULTILINE)
+    assert len(names) == len(set(names))
+    phases = "|".join([*PHASES, "<>"])
+    return {
+        name: re.compile(re.sub("<(?!phase)[^>]*>", ".+", name).replace("<phase>", f"({phases})")) for name in names
+    }
+
+
+def undocumented(names: set[str]) -> set[str]:
+    patterns = documented_names().values()
+    return {name for name in names if not any(pattern.fullmatch(name) for pattern in patterns)}
+
+
+def test_the_glossary_has_every_metric_the_code_writes_and_no_other() -> None:
+    written = _metrics(node for path in SOURCES for node in _written(ast.parse(path.read_text())))
+    assert {re.sub("<[^>]*>", "<>", name) for name in documented_names()} - {"step"} == written
+
+
+def test_every_metric_the_code_reads_is_one_it_writes() -> None:
+    read = _metrics(node for path in SOURCES for node in _read(ast.parse(path.read_text())))
+    assert {"reward/mean", "group/zero_signal_share", "time/<>"} <= read
+    assert undocumented(read) == set()
+
+
+def test_the_glossary_names_every_phase() -> None:
+    from lightrft_apps.progress import PHASES
+
+    (listed,) = re.findall(r"`<phase>` is one of (.*?)\.", GLOSSARY.read_text(), re.DOTALL)
+    assert re.findall("`(.*?)`", listed) == list(PHASES)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Any]) -> Callable[..., set[str]]:
+    """tiny_run(**flags) -> every name in the metrics of a run of two steps, evaluated and saved at each."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from lightrft_apps import RLConfig, train
+
+    folder = tmp_path_factory.mktemp("tiny")
+    vocabulary = {token: number for number, token in enumerate(["<end>", "?", *"0123456789+="])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder / "model")
+    tiny_model(vocab_size=len(vocabulary), eos_token_id=0).save_pretrained(folder / "model")
+    rows = [json.dumps({"input": f"{i}+1=", "label": str(i + 1)}) + "\n" for i in range(1, 9)]
+    (folder / "rows.jsonl").write_text("".join(rows))
+
+    def run(name: str, **flags: Any) -> set[str]:
+        recipe = {
+            "pretrain": folder / "model",
+            "prompt_data": folder / "rows.jsonl",
+            "eval_dataset": folder / "rows.jsonl",
+            "output_dir": folder / name,
+            "rollout_batch_size": 4,
+            "n_samples_per_prompt": 8,
+            "generate_max_len": 3,
+            "max_steps": 2,
+            "save_steps": 1,
+            "eval_steps": 1,
+            "reward_workers": 1,
+        }
+        train(RLConfig.create(**recipe | flags))
+        lines = (folder / name / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
+        return {name for line in lines for name in json.loads(line)}
+
+    return run
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_glossary_has_the_names_of_real_runs_and_no_other(
+    tiny_run: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    by_rules = tiny_run("rules", rule_reward="number:1.0,format:0.5", eval_temperature=1.0, eval_n_samples_per_prompt=4)
+    function = tmp_path / "reward.py"
+    function.write_text(
+        "def score(prompts, responses, labels):\n"
+        "    lengths = [len(response) for response in responses]\n"
+        "    return {'rewards': lengths, 'scores': [length / 3 for length in lengths], 'extra_logs': {'n': lengths}}\n"
+    )
+    by_function = tiny_run("function", reward_fn=f"{function}:score", init_kl_coef=0.1, train_batch_size=16)
+
+    seen = by_rules | by_function
+    assert undocumented(seen) == set()
+    assert {name for name, pattern in documented_names().items() if not any(map(pattern.fullmatch, seen))} == set()
+    assert {"reward/part/number", "reward/part/format", "eval/pass@4"} <= by_rules
+    assert {"reward/extra/n", "policy/kl_reference", "time/checkpoint"} <= by_function
+
+
+# Flags
+
+
+def known_flags() -> set[str]:
+    from lightrft_apps.config import RLConfig
+    from lightrft_apps.config.eval_command import EvalCommand
+    from lightrft_apps.config.schema import fields_of
+
+    fields = fields_of(RLConfig) | fields_of(EvalCommand)
+    negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
+    scripts = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))
+    of_benchmarks = set(re.findall(r'add_argument\("--([\w-]+)"', scripts))
+    return fields.keys() | negations | of_benchmarks | OF_THE_PARSER | OF_UV_AND_PIP
+
+
+def test_every_flag_a_page_mentions_exists(page: Path) -> None:
+    assert set(FLAG.findall(page.read_text())) - known_flags() == set()
+
+
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
+def test_every_recipe_runs_as_it_stands(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightrft_apps.config import RLConfig, check
+
+    monkeypatch.chdir(ROOT)
+    assert set(FLAG.findall(recipe.read_text())) - known_flags() == set()
+    assert check(RLConfig.from_file(recipe)) == []
+
+
+# Links, paths and examples
+
+
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    targets = [link.partition("#")[0] for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_link_to_a_section_finds_its_heading(page: Path) -> None:
+    missing = []
+    for link in LINK.findall(page.read_text()):
+        file, _, section = link.partition("#")
+        if section and "://" not in link:
+            headings = re.findall(r"^#+ (.*)$", (page.parent / file if file else page).read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            missing += [] if section in anchors else [link]
+    assert missing == []
+
+
+def test_every_path_a_page_mentions_is_there(page: Path) -> None:
+    assert [path for path in PATH.findall(page.read_text()) if not (ROOT / path).exists()] == []
+
+
+def test_python_examples_compile_and_what_they_import_of_ours_exists(page: Path) -> None:
+    for code in python_blocks(page.read_text()):
+        compile(code, str(page), "exec")
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("lightrft"):
+                module = importlib.import_module(str(node.module))
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+@pytest.mark.parametrize("name", ["packages/lightrft-core/README.md", "docs/algorithms.md"])
+def test_examples_that_need_nothing_run(name: str) -> None:
+    blocks = python_blocks((ROOT / name).read_text())
+    assert blocks
+    for code in blocks:
+        exec(compile(code, name, "exec"), {})
+
+
+def test_the_table_of_one_name_and_many_numbers_is_computed() -> None:
+    import torch
+
+    from lightrft_core import group_norm
+
+    rewards = [1.0, 0.0, 0.0, 0.0]
+    winner, *others = rewards
+    above_mean = winner - statistics.fmean(rewards)
+    computed = {
+        "unbiased": above_mean / (statistics.stdev(rewards) + 1e-6),
+        "biased": above_mean / (statistics.pstdev(rewards) + 1e-6),
+        "leave-one-out": winner - statistics.fmean(others),
+        "mean only": above_mean,
+    }
+    assert statistics.pstdev(others) == 0, "leave-one-out: a deviation of 0 divides nothing"
+    page = (ROOT / "docs/algorithms.md").read_text()
+    printed = dict(re.findall(r"^\| ([\w -]+) \|.*\| (\d\.\d\d) \|", page, re.MULTILINE))
+    assert printed == {name: f"{value:.2f}" for name, value in computed.items()}
+    advantages = group_norm(torch.tensor([rewards]), torch.ones(1, 4, dtype=torch.bool))
+    assert math.isclose(advantages[0, 0].item(), computed["unbiased"], rel_tol=1e-6)
+
+
+def test_the_chinese_readme_shows_the_same_commands_code_and_links() -> None:
+    english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README_zh.md"))
+    swapped = {"README_zh.md": "README.md", "README.md": "README_zh.md"}
+    assert BLOCK.findall(chinese) == BLOCK.findall(english)
+    assert [swapped.get(link, link) for link in LINK.findall(chinese)] == LINK.findall(english)
+    assert len(re.findall("^#+ ", chinese, re.MULTILINE)) == len(re.findall("^#+ ", english, re.MULTILINE))
