@@ -222,6 +222,13 @@ def test_every_link_to_a_section_finds_its_heading(page: Path) -> None:
     assert missing == []
 
 
+def test_every_result_says_how_it_was_made() -> None:
+    folder = ROOT / "docs/benchmarks"
+    page = (folder / "README.md").read_text()
+    assert [path.name for path in folder.iterdir() if path.name != "README.md" and f"`{path.name}`" not in page] == []
+    assert [path.name for path in ROOT.glob("benchmarks/*.py") if f"benchmarks/{path.name}" not in page] == []
+
+
 def test_every_path_a_page_mentions_is_there(page: Path) -> None:
     assert [path for path in PATH.findall(page.read_text()) if not (ROOT / path).exists()] == []
 
@@ -258,11 +265,32 @@ def test_the_table_of_one_name_and_many_numbers_is_computed() -> None:
         "mean only": above_mean,
     }
     assert statistics.pstdev(others) == 0, "leave-one-out: a deviation of 0 divides nothing"
-    page = (ROOT / "docs/algorithms.md").read_text()
-    printed = dict(re.findall(r"^\| ([\w -]+) \|.*\| (\d\.\d\d) \|", page, re.MULTILINE))
+    (table,) = re.findall(r"### One name, many numbers\n(.*?)\n#", (ROOT / "docs/algorithms.md").read_text(), re.DOTALL)
+    printed = dict(re.findall(r"^\| ([\w -]+) \|.*\| (\d\.\d\d) \|", table, re.MULTILINE))
     assert printed == {name: f"{value:.2f}" for name, value in computed.items()}
     advantages = group_norm(torch.tensor([rewards]), torch.ones(1, 4, dtype=torch.bool))
     assert math.isclose(advantages[0, 0].item(), computed["unbiased"], rel_tol=1e-6)
+
+
+def test_the_estimators_of_the_divergence_have_the_expected_gradients_the_page_states() -> None:
+    import torch
+
+    from lightrft_core import KL_ESTIMATORS
+
+    logits = torch.tensor([0.3, -1.2, 0.8, 0.1], dtype=torch.float64, requires_grad=True)
+    ref = torch.tensor([-0.5, 0.4, 0.9, -1.0], dtype=torch.float64).log_softmax(-1)
+    policy = logits.log_softmax(-1)
+
+    def gradient(value: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(value, logits, retain_graph=True)[0]
+
+    weight = policy.detach().exp()
+    found = {name: gradient((weight * estimator(policy, ref)).sum()) for name, estimator in KL_ESTIMATORS.items()}
+    forward, backward = (policy.exp() * (policy - ref)).sum(), (ref.exp() * (ref - policy)).sum()
+    torch.testing.assert_close(found["k1"], torch.zeros_like(logits))
+    torch.testing.assert_close(found["k2"], gradient(forward))
+    torch.testing.assert_close(found["k3"], gradient(backward))
+    assert not torch.allclose(found["k2"], found["k3"], rtol=0.1)
 
 
 def test_the_chinese_readme_shows_the_same_commands_code_and_links() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from lightrft_apps.config import RLConfig
 
 if TYPE_CHECKING:
-    from lightrft_apps.rl import train
+    from lightrft_apps.training import train
 
 __all__ = ["RLConfig", "train"]
 
@@ -13,7 +13,7 @@ __all__ = ["RLConfig", "train"]
 def __getattr__(name: str) -> Any:
     """`train` imports torch, which `lightrft --help` does not wait for."""
     if name == "train":
-        from lightrft_apps.rl import train
+        from lightrft_apps.training import train
 
         return train
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

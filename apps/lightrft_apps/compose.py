@@ -22,7 +22,9 @@ from lightrft_strategy.smollm2 import NAME, smollm2
 
 def model_folder(pretrain: str) -> str:
     """What transformers loads for --pretrain: the bundled model by its name, else the folder or hub id itself."""
-    return str(smollm2()) if pretrain == NAME else pretrain
+    if pretrain == NAME:
+        return str(smollm2())
+    return str(Path(pretrain).expanduser()) if pretrain.startswith("~") else pretrain
 
 
 def load_tokenizer(model: ModelArgs) -> Any:

@@ -42,6 +42,6 @@ def main(argv: Sequence[str]) -> None:
 
     config = parse_rl(argv, prog="lightrft quickstart", defaults=DEFAULTS)
     sys.stderr.write(ABOUT)
-    from lightrft_apps.rl import train
+    from lightrft_apps.training import train
 
     train(config)

@@ -11,7 +11,6 @@ from typing import IO, Any
 
 from lightrft_strategy.checkpoints import checkpoints
 
-
 _TORN = ".config.yaml.*"
 """What a kill leaves of a config.yaml that was about to be written."""
 

@@ -23,7 +23,7 @@ from transformers import LlamaForCausalLM
 
 import lightrft_apps.main
 import lightrft_apps.recorder
-import lightrft_apps.rl
+import lightrft_apps.training
 import lightrft_rewards.journal
 from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory
@@ -130,7 +130,7 @@ MOMENTS = {
     "after rewinding": after_call(RunDirectory, "rewind"),
     "in the final export": after_call(LlamaForCausalLM, "save_pretrained"),
     "naming the final export": at_rename("final"),
-    "before the summary": at_call(lightrft_apps.rl, "write_summary"),
+    "before the summary": at_call(lightrft_apps.training, "write_summary"),
     "naming the summary": at_rename(r"summary\.json"),
 }
 

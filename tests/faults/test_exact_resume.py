@@ -151,10 +151,10 @@ def test_however_often_and_whenever_runs_are_killed_they_end_as_one_never_killed
         while not runs or killed_after.total() < RANDOM_KILLS:
             runs += 1
             run = folder / str(runs)
-            while killed_after.total() < RANDOM_KILLS and (code := die_at_random(launch, task.words(run, *flags), draw)):
-                assert code == -9
+            words = task.words(run, *flags)
+            while killed_after.total() < RANDOM_KILLS and launch(words, patience=draw.uniform(0.2, 4.0)) == -9:
                 killed_after[lines(run / "metrics.jsonl")] += 1
-            assert launch(task.words(run, *flags)) == 0
+            assert launch(words) == 0
             assert_same(run, folder / "never killed")
         report[scenario] = {
             "flags": flags,
@@ -165,11 +165,6 @@ def test_however_often_and_whenever_runs_are_killed_they_end_as_one_never_killed
             "identical": True,
         }
     write_report(report)
-
-
-def die_at_random(launch: Launch, words: list[str], draw: random.Random) -> int:
-    """Exit code of a life that is ended within its first seconds, unless it is over before."""
-    return launch(words, patience=draw.uniform(0.2, 4.0))
 
 
 def lines(path: Path) -> int:

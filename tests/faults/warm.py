@@ -1,8 +1,8 @@
 """Starts many processes of driver.py without each importing torch anew: a server that forks.
 
-It reads one request a line, {"moment", "count", "words", "patience", "log"}, has a fork of itself do as driver.main with
-its output in the file `log`, kills it after `patience` seconds unless that is null, and answers with a line: the exit
-code, -9 if it was killed. It has computed nothing itself, so a fork of it is like a process that has just started.
+It reads one request a line, {"moment", "count", "words", "patience", "log"}, has a fork of itself do as driver.main
+with its output in the file `log`, kills it after `patience` seconds unless that is null, and answers with a line: the
+exit code, -9 if it was killed. It has computed nothing itself, so a fork of it is like a process that has just started.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import os
 import signal
 import sys
 import time
-import traceback
 from typing import Any
 
 import driver
 
 
 def child(request: dict[str, Any]) -> int:
-    """Exit code of the command. Runs in the fork."""
+    """Exit code of the command. Runs in the fork; an unexpected error ends it with a traceback."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -27,9 +26,6 @@ def child(request: dict[str, Any]) -> int:
         driver.main(request["moment"], request["count"], request["words"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        return 1
     return 0
 
 

@@ -1,0 +1,165 @@
+"""A run on disk: whose it is, who may use it, and what it is like afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightrft_apps import RLConfig, train
+from lightrft_apps.run_directory import RunDirectoryError, open_run
+
+ASKS_FOR_THE_LOCK = """
+import fcntl
+
+def score(prompts, responses, labels):
+    with open({lock!r}, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return [1.0 for _ in responses]
+    return [0.0 for _ in responses]
+"""
+
+
+def no_difference(path: Path) -> Mapping[str, tuple[Any, Any]]:
+    return {}
+
+
+def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of every file but the lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def numbers(metrics: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith(("time/", "memory/"))} for line in lines]
+
+
+def test_another_configuration_is_refused_with_every_setting_that_differs(
+    flags: dict[str, Any], lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    train(RLConfig.create(**flags))
+    before = everything(tmp_path / "run")
+    ended = lightrft("rl", **flags | {"seed": 7, "temperature": 0.5, "save_steps": 1})
+    assert ended.code == 1
+    assert ended.err == (
+        f"lightrft rl: {tmp_path / 'run'} holds a run with another configuration:\n"
+        "  --temperature: 1.0 there, 0.5 now\n"
+        "  --seed: 42 there, 7 now\n"
+        "Choose another --output_dir, or repeat the settings of that run to resume it.\n"
+    )
+    assert everything(tmp_path / "run") == before
+
+
+def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(
+    flags: dict[str, Any], lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    ended = lightrft("rl", **flags)
+    assert ended.code == 1
+    assert "is not empty and holds no run (found thesis.tex): choose another --output_dir" in ended.err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_in_use_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
+    run, resuming = open_run(tmp_path, no_difference)
+    assert not resuming
+    with pytest.raises(RunDirectoryError, match="in use by another process: wait for it"):
+        open_run(tmp_path, no_difference)
+    run.close()
+    open_run(tmp_path, no_difference)[0].close()
+
+
+def test_other_processes_find_the_directory_locked_while_the_run_runs(flags: dict[str, Any], tmp_path: Path) -> None:
+    reward = tmp_path / "reward.py"
+    reward.write_text(ASKS_FOR_THE_LOCK.format(lock=str(tmp_path / "run" / ".lock")))
+    assert train(RLConfig.create(**flags))["rewards"] == [1.0, 1.0]
+
+
+def test_a_refused_directory_can_be_used_at_once_with_the_right_settings(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    with pytest.raises(RunDirectoryError, match="--seed: 1 there, 2 now") as kept:
+        open_run(tmp_path, lambda path: {"seed": (1, 2)})
+    run, resuming = open_run(tmp_path, no_difference)
+    assert resuming
+    run.close()
+    assert kept.tb is not None
+
+
+def test_a_kill_while_the_configuration_was_written_leaves_a_directory_for_a_new_run(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.12345").write_text("pretrain: mod")
+    run, resuming = open_run(tmp_path, no_difference)
+    run.close()
+    assert not resuming
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_going_on_forgets_what_came_after_the_newest_checkpoint(tmp_path: Path) -> None:
+    run, _ = open_run(tmp_path, no_difference)
+    for name in ("step_9", "step_10", "step_11.unfinished"):
+        (run.checkpoints / name).mkdir(parents=True)
+    whole = "".join(json.dumps({"step": step}) + "\n" for step in range(12))
+    run.metrics.write_text(whole + '{"step": 1')
+    run.trajectories.mkdir()
+    for name in ("eval_000000", "step_000010", "eval_000010", "step_000011", "eval_000012"):
+        (run.trajectories / f"{name}.parquet").touch()
+    assert run.rewind() == run.checkpoints / "step_10"
+    assert [line["step"] for line in numbers(run.metrics)] == list(range(11))
+    left = sorted(path.stem for path in run.trajectories.iterdir())
+    assert left == ["eval_000000", "eval_000010", "step_000010"]
+    run.close()
+
+
+def test_without_a_checkpoint_everything_is_forgotten(tmp_path: Path) -> None:
+    run, _ = open_run(tmp_path, no_difference)
+    assert run.rewind() is None
+    run.metrics.write_text('{"step": 0}\n{"step": 1}\n')
+    run.trajectories.mkdir()
+    (run.trajectories / "eval_000000.parquet").touch()
+    assert run.rewind() is None
+    assert run.metrics.read_text() == ""
+    assert list(run.trajectories.iterdir()) == []
+    run.close()
+
+
+def test_a_finished_run_started_again_only_tells_how_it_went(
+    flags: dict[str, Any], lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    first = lightrft("rl", **flags)
+    before = everything(tmp_path / "run")
+    again = lightrft("rl", **flags)
+    assert (first.code, again.code) == (0, 0)
+    assert everything(tmp_path / "run") == before
+    assert again.err == first.err[-len(again.err) :]
+    assert again.err.startswith("reward")
+    assert "2 steps" in again.err
+
+
+def test_the_stored_configuration_replays_the_run(
+    flags: dict[str, Any], lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    train(RLConfig.create(**flags, seed=3, max_epochs=2))
+    replay = tmp_path / "replay"
+    ended = lightrft("rl", config=tmp_path / "run" / "config.yaml", output_dir=replay)
+    assert ended.code == 0
+    assert numbers(replay / "metrics.jsonl") == numbers(tmp_path / "run" / "metrics.jsonl")
+    weights = "final/model.safetensors"
+    assert (replay / weights).read_bytes() == (tmp_path / "run" / weights).read_bytes()
+
+
+def test_a_tilde_in_the_configuration_means_the_home_folder(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").symlink_to(flags["pretrain"])
+    home = {"pretrain": "~/model", "prompt_data": "~/prompts.jsonl", "reward_fn": "~/reward.py:score"}
+    train(RLConfig.create(**flags | home | {"output_dir": "~/run"}))
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert not (tmp_path / "~").exists()
