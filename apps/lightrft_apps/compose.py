@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightrft_apps.config import AlgorithmArgs, DataArgs, ModelArgs, RewardArgs, RLConfig, rules_by_route
+from lightrft_apps.config import AlgorithmArgs, ConfigError, DataArgs, ModelArgs, RewardArgs, RLConfig, rules_by_route
 from lightrft_core import ALGORITHMS, Aggregation, Algorithm, Prompt, SamplingParams
 from lightrft_core.algorithms import ADVANTAGE_ESTIMATORS
 from lightrft_rewards.judge import Judge
@@ -28,23 +29,33 @@ def model_folder(pretrain: str) -> str:
 
 
 def load_tokenizer(model: ModelArgs) -> Any:
-    """The model's own tokenizer."""
+    """The model's own tokenizer. Raises ConfigError if there is none."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
+    with _naming(model.pretrain):
+        return AutoTokenizer.from_pretrained(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
 
 
 def load_model(model: ModelArgs) -> Any:
-    """The model in float32."""
-    loaded = load_language_model(
-        model_folder(model.pretrain),
-        attn_implementation=model.attn_implementation,
-        trust_remote_code=model.trust_remote_code,
-    )
+    """The model in float32. Raises ConfigError if it cannot be loaded."""
+    with _naming(model.pretrain):
+        loaded = load_language_model(
+            model_folder(model.pretrain),
+            attn_implementation=model.attn_implementation,
+            trust_remote_code=model.trust_remote_code,
+        )
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable()
         loaded.train()
     return loaded
+
+
+@contextmanager
+def _naming(pretrain: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"--pretrain {pretrain} cannot be loaded: {error}"]) from error
 
 
 def prompt_spec(data: DataArgs) -> PromptSpec:

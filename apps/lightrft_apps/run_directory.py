@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from lightrft_apps.config.files import RECORD
 from lightrft_strategy.checkpoints import checkpoints
 
 _TORN = ".config.yaml.*"
@@ -58,6 +59,12 @@ class RunDirectory:
     def summary(self) -> Path:
         return self.path / "summary.json"
 
+    def untouched(self) -> bool:
+        """Whether nothing has been judged here yet, and nothing lies here that a run did not write."""
+        present = {entry.name for entry in self.path.iterdir()}
+        ours = RECORD in self.config.read_text(encoding="utf-8")
+        return ours and present <= {".lock", self.config.name, self.rejected.name}
+
     def close(self) -> None:
         """Let another process use the directory."""
         self.lock.close()
@@ -77,10 +84,10 @@ class RunDirectory:
 
 
 def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]]) -> tuple[RunDirectory, bool]:
-    """Take a directory for a run. Returns it and whether this run has begun there; one that failed before its first
-    metrics line has not, and may be given another configuration.
+    """Take a directory for a run. Returns it and whether its configuration is already there.
 
-    matches: config.yaml -> the fields in which that run differs from this one, name -> (there, here).
+    matches: config.yaml -> the fields in which that run differs from this one, name -> (there, here). A run that came
+    to nothing (a flag was wrong, its reward did not load) makes way for one with other settings.
     Raises RunDirectoryError if another run or anything else lies there, or if a process is using it.
     """
     path.mkdir(parents=True, exist_ok=True)
@@ -91,24 +98,24 @@ def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]
         )
     run = RunDirectory(path, _lock(path))
     try:
-        resuming = run.config.exists()
-        if resuming:
-            _require_same(path, matches(run.config))
         for leftover in path.glob(_TORN):
             leftover.unlink()
+        different = matches(run.config) if run.config.exists() else {}
+        if different and not run.untouched():
+            raise RunDirectoryError(_listing(path, different))
+        resuming = run.config.exists() and not different
     except BaseException:
         run.close()
         raise
     return run, resuming
 
 
-def _require_same(path: Path, different: Mapping[str, tuple[Any, Any]]) -> None:
-    if different:
-        listing = "\n".join(f"  --{name}: {old!r} there, {new!r} now" for name, (old, new) in different.items())
-        raise RunDirectoryError(
-            f"{path} holds a run with another configuration:\n{listing}\n"
-            "Choose another --output_dir, or repeat the settings of that run to resume it."
-        )
+def _listing(path: Path, different: Mapping[str, tuple[Any, Any]]) -> str:
+    listing = "\n".join(f"  --{name}: {old!r} there, {new!r} now" for name, (old, new) in different.items())
+    return (
+        f"{path} holds a run with another configuration:\n{listing}\n"
+        "Choose another --output_dir, or repeat the settings of that run to resume it."
+    )
 
 
 def _lock(path: Path) -> IO[str]:

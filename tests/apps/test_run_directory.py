@@ -92,6 +92,30 @@ def test_a_refused_directory_can_be_used_at_once_with_the_right_settings(tmp_pat
     assert kept.tb is not None
 
 
+def test_settings_that_could_not_even_begin_may_be_corrected(
+    flags: dict[str, Any], lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    failed = lightrft("rl", **flags | {"input_key": "inptu"})
+    assert failed.code == 1
+    assert (tmp_path / "run" / "config.yaml").exists()
+    assert (tmp_path / "run" / "rejected.jsonl").exists()
+    assert lightrft("rl", **flags).code == 0
+    assert RLConfig.from_file(tmp_path / "run" / "config.yaml") == RLConfig.create(**flags)
+    assert (tmp_path / "run" / "rejected.jsonl").read_text() == ""
+
+
+def test_a_configuration_written_by_hand_is_not_overwritten(
+    flags: dict[str, Any], lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "run" / "config.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text("seed: 1  # my lucky number\n" + "".join(f"{name}: {value}\n" for name, value in flags.items()))
+    ended = lightrft("rl", config=recipe, seed=2)
+    assert ended.code == 1
+    assert "--seed: 1 there, 2 now" in ended.err
+    assert "lucky" in recipe.read_text()
+
+
 def test_a_kill_while_the_configuration_was_written_leaves_a_directory_for_a_new_run(tmp_path: Path) -> None:
     (tmp_path / ".config.yaml.12345").write_text("pretrain: mod")
     run, resuming = open_run(tmp_path, no_difference)
