@@ -8,6 +8,8 @@ import json
 import math
 import re
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -291,6 +293,28 @@ def test_the_estimators_of_the_divergence_have_the_expected_gradients_the_page_s
     torch.testing.assert_close(found["k2"], gradient(forward))
     torch.testing.assert_close(found["k3"], gradient(backward))
     assert not torch.allclose(found["k2"], found["k3"], rtol=0.1)
+
+
+def test_the_loop_in_the_readme_is_the_trainers_but_for_timers_and_the_ranks_share() -> None:
+    class Shortened(ast.NodeTransformer):
+        def visit_With(self, node: ast.With) -> list[ast.stmt]:
+            return node.body
+
+        def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+            return node.value if isinstance(node.slice, ast.Slice) else node
+
+    trainer = ast.parse((ROOT / "packages/lightrft-core/lightrft_core/trainer.py").read_text())
+    (run,) = (node for node in ast.walk(trainer) if isinstance(node, ast.FunctionDef) and node.name == "run")
+    (loop,) = (node for node in run.body if isinstance(node, ast.For))
+    shown, *_ = python_blocks((ROOT / "README.md").read_text())
+    assert ast.unparse(ast.parse(shown)) == ast.unparse(Shortened().visit(loop))
+
+
+def test_the_manual_builds_as_a_site_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+    assert (tmp_path / "site/metrics/index.html").is_file()
 
 
 def test_the_chinese_readme_shows_the_same_commands_code_and_links() -> None:

@@ -61,6 +61,7 @@ def show_summary(summary: Mapping[str, Any], folder: Path) -> None:
     console.print(
         f"{summary['steps']} steps, {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU). "
         f"Model: {folder / 'final'}  metrics: {folder / 'metrics.jsonl'}  answers: {folder / 'trajectories'}",
+        markup=False,
         soft_wrap=True,
     )
 

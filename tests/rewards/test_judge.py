@@ -88,7 +88,8 @@ def test_more_failures_than_the_bound_stop_the_run_with_the_first_of_them(write_
             judge.score(groups, step=3)
     first, *shown = str(failure.value).splitlines()
     assert first.startswith(
-        "step 3: 4 of 5 samples could not be judged (3 errors, 1 time-outs), more than the share of"
+        "step 3: 4 of 5 samples could not be judged (3 errors, 1 time-outs), "
+        "a larger share than --max_reward_error_share 0.5."
     )
     assert shown[0].strip().startswith(f"{target} on a, sample 0: ZeroDivisionError: float division by zero (")
     assert shown[1].strip() == f"{target} on a, sample 1: not done within 0.5 seconds"

@@ -12,7 +12,7 @@ LENGTH_EXPLOSION = 3.0
 
 
 class TrainingDiverged(RuntimeError):
-    """Too many optimiser steps in a row had to be skipped."""
+    """There is no use in going on: too many optimiser steps in a row had to be skipped, or the weights are ruined."""
 
 
 @dataclass

@@ -16,8 +16,7 @@ class RewardArgs:
     reward_fn: str | None = None
     """a Python function that judges instead of rules: file.py:function"""
     stop_properly_penalty_coef: float = 1.0
-    """multiply the reward of answers cut off by generate_max_len; 0: only answers that end earn anything;
-    below 0: this is their reward"""
+    """multiplies the reward of answers cut off by generate_max_len; below 0: is their reward"""
     reward_timeout: float = 10.0
     """seconds to judge one sample"""
     reward_workers: int = 2

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightrft_core import FinishReason, Group, Prompt, Rollout, SamplingParams, uniforms
+from lightrft_core import FinishReason, Group, Prompt, Rollout, SamplingParams, TrainingDiverged, uniforms
 from lightrft_strategy.engines.kv_cache import RolloutCache
 from lightrft_strategy.engines.law import draw
 
@@ -48,7 +48,10 @@ class EmbeddedEngine:
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int) -> list[Group]:
-        """sampling.n rollouts for each prompt, in the order of the prompts. Prompts of like length run together."""
+        """sampling.n rollouts for each prompt, in the order of the prompts. Prompts of like length run together.
+
+        Raises TrainingDiverged if the model's logits are not numbers.
+        """
         groups: dict[int, Group] = {}
         by_length = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].token_ids), i))
         training = self.model.training
@@ -86,6 +89,11 @@ class EmbeddedEngine:
         longest = max(len(prompt.token_ids) for prompt in prompts)
         cache = RolloutCache(self.model.config.get_text_config().num_hidden_layers, longest + budget, n)
         logits, real = self._prefill(prompts, longest, cache, n)
+        if logits.isnan().any():
+            raise TrainingDiverged(
+                "the model's logits are not numbers, so its weights are ruined: lower --actor_learning_rate, "
+                "or start from other weights"
+            )
         rows = torch.arange(len(prompts) * n, device=device)
         lengths = real.sum(1)
         padded = not bool(real.all())

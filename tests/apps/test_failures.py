@@ -1,0 +1,115 @@
+"""What a person can do something about ends the command with a message and code 1; a defect keeps its traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightrft_apps.failures import explained
+
+Command = Callable[..., Any]
+
+
+def test_an_expected_failure_is_its_message_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    from lightrft_core import TrainingDiverged
+
+    with pytest.raises(SystemExit) as end, explained("lightrft rl"):
+        raise TrainingDiverged("5 optimiser steps in a row skipped")
+    assert end.value.code == 1
+    assert capsys.readouterr() == ("", "lightrft rl: 5 optimiser steps in a row skipped\n")
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, explained("lightrft rl"):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    assert "the same command goes on from the newest checkpoint" in capsys.readouterr().err
+
+
+def test_a_defect_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), explained("lightrft rl"):
+        print(1 // 0)
+
+
+def test_a_reward_file_that_is_not_there_is_found_before_anything_is_written(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    ended = lightrft("rl", **flags | {"reward_fn": f"{tmp_path / 'reword.py'}:score"})
+    assert ended.code == 2
+    assert ended.err.startswith("lightrft rl: --reward_fn ")
+    assert "there is no file" in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reward_file_that_does_not_load_is_named_with_its_line(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "reward.py").write_text("import json\nimport nothing_of_that_name\n")
+    ended = lightrft("rl", **flags)
+    assert ended.code == 1
+    assert "reward.py" in ended.err
+    assert "nothing_of_that_name" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_data_without_one_usable_row_is_refused_and_its_rows_kept(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"question": "1+1"}\nnot json\n{"input": 3}\n')
+    ended = lightrft("rl", **flags)
+    assert ended.code == 1
+    assert "not one of its 3 rows can be used" in ended.err
+    assert "Traceback" not in ended.err
+    rejected = [json.loads(line) for line in (tmp_path / "run" / "rejected.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in rejected] == [1, 2, 3]
+
+
+def test_rows_that_cannot_be_used_are_counted_and_kept(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    with (tmp_path / "prompts.jsonl").open("a") as file:
+        file.write('{"question": "1+1"}\n')
+    ended = lightrft("rl", **flags)
+    assert ended.code == 0
+    assert "warning: 1 rows could not be used" in ended.err
+    (row,) = map(json.loads, (tmp_path / "run" / "rejected.jsonl").read_text().splitlines())
+    assert (row["row"], row["content"]) == (9, {"question": "1+1"})
+    assert row["reason"]
+
+
+def test_rewards_that_mostly_fail_stop_the_run_and_a_repaired_one_goes_on(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    reward = tmp_path / "reward.py"
+    working = reward.read_text()
+    reward.write_text("def score(prompts, responses, labels):\n    return [1 / 0 for _ in responses]\n")
+    ended = lightrft("rl", **flags)
+    assert ended.code == 1
+    assert "step 1: 8 of 8 samples could not be judged" in ended.err
+    assert "division by zero" in ended.err
+    assert "--max_reward_error_share" in ended.err
+    assert "Traceback" not in ended.err
+    reward.write_text(working)
+    assert lightrft("rl", **flags).code == 0
+
+
+def test_a_model_that_cannot_be_loaded_is_named_by_its_flag(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = lightrft("rl", **flags | {"pretrain": str(tmp_path / "empty")})
+    assert ended.code == 1
+    assert ended.err.startswith(f"lightrft rl: --pretrain {tmp_path / 'empty'} cannot be loaded: ")
+    assert "Traceback" not in ended.err
+
+
+def test_a_model_ruined_by_its_learning_rate_is_called_that(flags: dict[str, Any], lightrft: Command) -> None:
+    ended = lightrft("rl", **flags | {"actor_learning_rate": 1e30})
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith("lightrft rl: the model's logits are not numbers")
+    assert "--actor_learning_rate" in ended.err
+    assert "Traceback" not in ended.err

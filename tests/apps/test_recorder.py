@@ -1,0 +1,103 @@
+"""What a run writes down: a metrics line a step, trajectories, checkpoints, and words to the person at the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightrft_apps import RLConfig, train
+from lightrft_apps.progress import Progress
+from lightrft_apps.recorder import RunRecorder
+from lightrft_apps.run_directory import RunDirectory, open_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
+    opened, _ = open_run(tmp_path / "run", lambda path: {})
+    yield opened
+    opened.close()
+
+
+def recorder(run: RunDirectory, **settings: Any) -> RunRecorder:
+    progress = Progress(num_steps=3, done=0, answers=2, live=False)
+    return RunRecorder(run, progress, **{"keep": 2, "save_trajectories": True} | settings)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_has_one_line_a_step_with_rewards_and_times(flags: dict[str, Any], tmp_path: Path) -> None:
+    train(RLConfig.create(**flags, eval_dataset=flags["prompt_data"]))
+    before, *steps = lines(tmp_path / "run")
+    assert before["step"] == 0
+    assert {"eval/accuracy", "eval/length_mean", "time/evaluate", "time/step"} <= before.keys()
+    assert "reward/mean" not in before
+    assert [line["step"] for line in steps] == [1, 2]
+    phases = {"sample", "judge", "optimise", "publish"}
+    for line in steps:
+        assert 0 < line["reward/mean"] < 1
+        assert 0 < sum(line[f"time/{phase}"] for phase in phases) <= line["time/step"]
+        assert {"time/cpu", "time/tokens_per_second", "policy/loss", "rollout/length_mean"} <= line.keys()
+        assert all(line[f"memory/{phase}_peak_gib"] > 0 for phase in phases)
+    assert "eval/accuracy" not in steps[0]
+    assert "eval/accuracy" in steps[1]
+
+
+def test_every_number_of_the_metrics_can_be_read_by_strict_json(flags: dict[str, Any], tmp_path: Path) -> None:
+    train(RLConfig.create(**flags))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+
+
+def test_a_phase_entered_twice_in_a_step_is_timed_as_one(run: RunDirectory) -> None:
+    notes = recorder(run)
+    for _ in range(2):
+        with notes.phase("judge", 1):
+            sum(range(10**5))
+    notes.record(1, {}, [])
+    notes.record(2, {}, [])
+    first, second = lines(run.path)
+    assert 0 < first["time/judge"] <= first["time/step"]
+    assert "time/judge" not in second
+
+
+def test_tokens_per_second_are_those_of_sampling_alone(run: RunDirectory, build_group: Callable[..., Any]) -> None:
+    notes = recorder(run)
+    with notes.phase("sample", 1):
+        sum(range(10**5))
+    with notes.phase("optimise", 1):
+        sum(range(10**6))
+    metrics = {"reward/mean": 0.5, "rollout/length_mean": 2.5, "group/zero_signal_share": 0}
+    notes.record(1, metrics, [build_group([1], [[2, 3, 4], [5, 6]], [1.0, 0.0])])
+    (line,) = lines(run.path)
+    assert line["time/tokens_per_second"] == pytest.approx(5 / line["time/sample"])
+
+
+def test_trajectories_can_be_left_out(flags: dict[str, Any], tmp_path: Path) -> None:
+    train(RLConfig.create(**flags, eval_dataset=flags["prompt_data"], save_trajectories=False))
+    assert not (tmp_path / "run" / "trajectories").exists()
+    assert len(lines(tmp_path / "run")) == 3
+
+
+def test_only_the_newest_checkpoints_are_kept(flags: dict[str, Any], tmp_path: Path) -> None:
+    train(RLConfig.create(**flags, num_episodes=2, save_steps=1, max_ckpt_num=3))
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step_2", "step_3", "step_4"]
+
+
+def test_without_save_steps_there_is_one_checkpoint_at_the_end(flags: dict[str, Any], tmp_path: Path) -> None:
+    train(RLConfig.create(**flags))
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_2"]
+
+
+def test_warnings_name_their_step_on_stderr(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    recorder(run).warn(7, "entropy collapsed to [0.001]")
+    assert capsys.readouterr() == ("", "warning: step 7: entropy collapsed to [0.001]\n")
