@@ -50,7 +50,7 @@ def tiny_model() -> TinyModel:
         config = getattr(transformers, f"{family}Config")(**settings | changes)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return getattr(transformers, f"{family}ForCausalLM")(config).eval()
+            return transformers.AutoModelForCausalLM.from_config(config).eval()
 
     return build
 

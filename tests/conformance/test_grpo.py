@@ -36,7 +36,7 @@ def questions(build_group) -> list[Group]:
 
 
 def double(model: nn.Module) -> nn.Module:
-    copy = type(model)(model.config).double()
+    copy = type(model)(model.config).double().eval()
     copy.load_state_dict(model.state_dict())
     return copy
 

@@ -1,27 +1,31 @@
-"""What is done to a reward between the judge and the advantage."""
+"""Rewards of answers that were cut off."""
 
-from __future__ import annotations
-
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightrft_core import FinishReason, Verdict, stop_properly
 
-JUDGED = Verdict(0.8, accuracy=1.0, parts={"format": 0.3})
+scores = st.floats(-10, 10)
+coefficients = st.floats(-1, 1)
 
 
-@pytest.mark.parametrize(("coefficient", "score"), [(1.0, 0.8), (0.5, 0.4), (0.0, 0.0), (-0.7, -0.7)])
-def test_an_answer_that_was_cut_off_is_paid_by_the_coefficient(coefficient: float, score: float) -> None:
-    shaped = stop_properly(JUDGED, FinishReason.LENGTH, coefficient)
-    assert shaped.score == pytest.approx(score)
-    assert (shaped.accuracy, shaped.parts) == (JUDGED.accuracy, JUDGED.parts)
+@given(scores, coefficients)
+def test_an_answer_that_ended_keeps_its_verdict(score: float, coefficient: float) -> None:
+    verdict = Verdict(score, accuracy=1.0, parts={"number": score})
+    assert stop_properly(verdict, FinishReason.STOP, coefficient) is verdict
 
 
-@pytest.mark.parametrize("coefficient", [1.0, 0.5, 0.0, -0.7])
-def test_an_answer_that_came_to_its_end_keeps_its_reward(coefficient: float) -> None:
-    assert stop_properly(JUDGED, FinishReason.STOP, coefficient) == JUDGED
+@given(scores, coefficients)
+def test_being_cut_off_never_pays_and_leaves_the_accuracy(score: float, coefficient: float) -> None:
+    verdict = Verdict(score, accuracy=1.0)
+    paid = stop_properly(verdict, FinishReason.LENGTH, coefficient)
+    assert paid.accuracy == 1.0
+    if coefficient >= 0:
+        assert paid.score == (score * coefficient if score > 0 else score)
+    else:
+        assert paid.score == coefficient
 
 
-@pytest.mark.parametrize("coefficient", [0.5, 0.0, -0.7])
-def test_a_failed_judgement_stays_one_however_the_answer_ended(coefficient: float) -> None:
-    failed = Verdict(None, error="broke")
-    assert stop_properly(failed, FinishReason.LENGTH, coefficient) == failed
+def test_a_verdict_without_a_score_stays_without_one() -> None:
+    failed = Verdict(None, error="exploded")
+    assert stop_properly(failed, FinishReason.LENGTH, -1.0) is failed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sysconfig
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -103,6 +105,16 @@ def test_a_run_killed_many_times_ends_as_one_never_killed(
     assert_same(tmp_path / "killed", tmp_path / "never killed")
 
 
+def test_the_installed_command_in_a_fresh_process_finishes_a_killed_run(
+    task: Any, launch: Launch, assert_same: AssertSame, tmp_path: Path
+) -> None:
+    assert launch(task.words(tmp_path / "never killed")) == 0
+    words = task.words(tmp_path / "killed")
+    assert launch(words, "after an optimiser step", 4) == -9
+    subprocess.run([Path(sysconfig.get_path("scripts")) / "lightrft", *words], timeout=300, check=True)
+    assert_same(tmp_path / "killed", tmp_path / "never killed")
+
+
 def test_an_answer_that_once_took_too_long_to_judge_stays_timed_out(
     task: Any, launch: Launch, assert_same: AssertSame, tmp_path: Path
 ) -> None:
@@ -127,6 +139,23 @@ def judged(run: Path, step: int) -> dict[str, float | None]:
     rows = pq.read_table(run / "trajectories" / f"step_{step:06d}.parquet").to_pylist()
     assert all(row["timed_out"] == (row["reward"] is None) for row in rows)
     return {row["response"]: row["reward"] for row in rows}
+
+
+@pytest.mark.proof
+def test_a_real_model_in_bf16_on_all_cores_ends_as_one_never_killed(
+    launch: Launch, assert_same: AssertSame, tmp_path: Path
+) -> None:
+    steps = ["--max_steps=3", "--save_steps=1", "--rollout_batch_size=4", "--train_batch_size=16"]
+    evaluation = ["--eval_max_samples=8", "--eval_generate_max_len=16"]
+
+    def words(name: str) -> list[str]:
+        return ["quickstart", *steps, *evaluation, f"--output_dir={tmp_path / name}"]
+
+    assert launch(words("never killed")) == 0
+    for moment, count in (("in a line of the metrics", 3), ("after an optimiser step", 1), ("naming a checkpoint", 2)):
+        assert launch(words("killed"), moment, count) == -9
+    assert launch(words("killed")) == 0
+    assert_same(tmp_path / "killed", tmp_path / "never killed")
 
 
 @pytest.mark.proof

@@ -259,8 +259,9 @@ def test_no_prompts_give_no_groups(engine) -> None:
     assert engine.generate([], SAMPLING, step=1) == []
 
 
-def test_a_model_with_a_sliding_window_is_sampled_through_its_window(tiny_model) -> None:
-    model = tiny_model(family="Mistral", sliding_window=4, initializer_range=0.2)
+@pytest.mark.parametrize("config", [{"family": "Mistral", "sliding_window": 4}, {"family": "GPT2"}], ids=str)
+def test_sliding_windows_and_absolute_positions_are_sampled_as_the_model_computes_them(tiny_model, config) -> None:
+    model = tiny_model(**config, initializer_range=0.2)
     engine = EmbeddedEngine(model, words, eos_token_ids=EOS, seed=0)
     for prompt, token_ids, logprobs in recorded(engine.generate(MIXED, SAMPLING, step=1)):
         law = full_logits(model, prompt, token_ids).log_softmax(-1)

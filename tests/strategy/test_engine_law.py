@@ -106,6 +106,18 @@ def test_at_both_ends_of_the_interval_the_only_possible_token_is_drawn(only: int
     assert (tokens.item(), logprobs.item()) == (only, 0.0)
 
 
+def test_uniforms_at_the_very_borders_of_blocks_and_of_the_interval_draw_possible_tokens() -> None:
+    rows, vocab = 3000, 2 * BLOCK + 88
+    logits = torch.stack([some_logits(seed, vocab) for seed in range(rows)])
+    logits[:, [0, BLOCK, 2 * BLOCK, vocab - 1]] = -torch.inf
+    probabilities = logits.double().softmax(-1)
+    for border in (probabilities[:, :BLOCK].sum(1), probabilities[:, : 2 * BLOCK].sum(1), torch.ones(rows).double()):
+        for hair in (0.0, 1e-16, 1e-8, 1e-7):
+            tokens, logprobs = draw(logits, (border - hair).clamp(0, LAST), SamplingParams())
+            assert tokens.max() < vocab
+            assert logprobs.isfinite().all()
+
+
 def test_rows_are_drawn_independently() -> None:
     logits = torch.stack([some_logits(seed, 600) for seed in range(5)])
     uniforms = torch.linspace(0, 0.99, 5, dtype=torch.float64)

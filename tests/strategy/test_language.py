@@ -68,7 +68,7 @@ def assert_close_to_double(model: nn.Module, batch: Batch, rows: list[Example], 
     output = LanguageActor(model, temperature)(batch)
     mine = (output.logprobs, output.entropy)
     got = gradients(model, mine)
-    double = type(model)(model.config).double()
+    double = type(model)(model.config).double().eval()
     double.load_state_dict(model.state_dict())
     reference = naive(double, rows, temperature)
     for one, other in zip(mine, reference, strict=True):
@@ -119,6 +119,15 @@ def test_a_head_tied_to_the_embedding_gets_both_gradients(tiny_model, tied: bool
 
 def test_a_model_with_a_sliding_window_is_scored_through_its_window(tiny_model) -> None:
     model = tiny_model(family="Mistral", sliding_window=4)
+    rows = examples("unequal prompts, answers and numbers of answers")
+    assert_close_to_double(model, batch_of(rows), rows)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_model_with_absolute_positions_counts_them_from_each_prompts_first_token(tiny_model, checkpointing) -> None:
+    model = tiny_model(family="GPT2")
+    if checkpointing:
+        model.gradient_checkpointing_enable()
     rows = examples("unequal prompts, answers and numbers of answers")
     assert_close_to_double(model, batch_of(rows), rows)
 

@@ -7,7 +7,6 @@ from lightrft_strategy.generation import end_tokens
 from lightrft_strategy.language import LanguageActor, load_language_model
 from lightrft_strategy.optimiser import MasterOptimiser, OptimiserConfig
 from lightrft_strategy.single import SingleProcess
-from lightrft_strategy.smollm2 import smollm2
 
 __all__ = [
     "EmbeddedEngine",
@@ -21,7 +20,6 @@ __all__ = [
     "keep_freed_memory",
     "load_language_model",
     "prune_checkpoints",
-    "smollm2",
     "write_checkpoint",
     "write_folder",
 ]

@@ -30,7 +30,7 @@ class OptimiserConfig:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of an optimiser step, 1 being the first."""
-        warmup = int(self.warmup_ratio * self.total_steps)
+        warmup = round(self.warmup_ratio * self.total_steps)
         if step <= warmup:
             return self.learning_rate * step / warmup
         progress = min(1.0, (step - 1 - warmup) / max(1, self.total_steps - warmup))

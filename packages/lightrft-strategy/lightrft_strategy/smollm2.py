@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +20,11 @@ def smollm2() -> Path:
     Raises ModuleNotFoundError, saying how to install it, where the package is missing.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightrft" / "smollm2-135m-instruct"
-    if not cache.exists():
-        write_folder(cache, lambda folder: _convert(_gguf(), folder))
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with cache.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not cache.exists():
+            write_folder(cache, lambda folder: _convert(_gguf(), folder))
     return cache
 
 

@@ -56,11 +56,13 @@ class EmbeddedEngine:
         by_length = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].token_ids), i))
         training = self.model.training
         self.model.eval()
-        for indices in self._batches(by_length, prompts, sampling):
-            batch = [prompts[index] for index in indices]
-            for index, group in zip(indices, self._run(batch, sampling, step), strict=True):
-                groups[index] = group
-        self.model.train(training)
+        try:
+            for indices in self._batches(by_length, prompts, sampling):
+                batch = [prompts[index] for index in indices]
+                for index, group in zip(indices, self._run(batch, sampling, step), strict=True):
+                    groups[index] = group
+        finally:
+            self.model.train(training)
         return [groups[index] for index in range(len(prompts))]
 
     def _batches(
@@ -68,7 +70,8 @@ class EmbeddedEngine:
     ) -> Iterator[Sequence[int]]:
         config = self.model.config.get_text_config()
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * width * self.model.dtype.itemsize
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        per_token = 2 * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
         start = 0
         while start < len(order):
             longest = len(prompts[order[start]].token_ids) + sampling.max_new_tokens
