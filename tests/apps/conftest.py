@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+"""As the command does, before torch is there: threads that spin while they wait are slow beside other processes."""
 
 REWARD = """
 def score(prompts, responses, labels):

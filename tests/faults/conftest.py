@@ -98,8 +98,8 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
     """
     log = tmp_path_factory.mktemp("log") / "output.txt"
     command = [sys.executable, str(DRIVER.with_name("warm.py"))]
-    # Threads that spin while they wait are slow beside other tests.
-    patient = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    # As the command does: threads that spin while they wait are slow beside other processes.
+    patient = os.environ | {"GOMP_SPINCOUNT": "1000"}
     with subprocess.Popen(command, env=patient, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None and server.stdout is not None
         assert server.stdout.readline() == "ready\n"
