@@ -231,6 +231,18 @@ def test_every_result_says_how_it_was_made() -> None:
     assert [path.name for path in ROOT.glob("benchmarks/*.py") if f"benchmarks/{path.name}" not in page] == []
 
 
+@pytest.mark.parametrize("name", ["README.md", "README_zh.md"])
+def test_the_readme_states_what_was_measured(name: str) -> None:
+    runs = json.loads((ROOT / "docs/benchmarks/quickstart.json").read_text())["runs"]
+    before, after = ([run[f"accuracy_{when}"] for run in runs] for when in ("before", "after"))
+    low, high = min(run["interval"][0] for run in after), max(run["interval"][1] for run in after)
+    values = [run["value"] for run in [*before, *after]]
+    measured = {f"{value:.0%}" for value in [min(values), min(run["value"] for run in after), max(values), low, high]}
+    head = (ROOT / name).read_text().partition("\n## ")[0]
+    assert set(re.findall(r"\d+%", head)) == measured | {"95%"}
+    assert len({f"{run['value']:.0%}" for run in before}) == 1
+
+
 def test_every_path_a_page_mentions_is_there(page: Path) -> None:
     assert [path for path in PATH.findall(page.read_text()) if not (ROOT / path).exists()] == []
 
