@@ -19,7 +19,7 @@ def device() -> torch.device:
 def keep_freed_memory() -> None:
     """On the CPU, let glibc keep freed blocks for the next tensor instead of handing them back to the kernel.
 
-    By default every large tensor is mapped, and its pages are faulted in, anew: about a quarter of a training step.
+    By default every large tensor is mapped, and its pages are faulted in, anew, at a visible cost in system time.
     """
     if device().type == "cpu" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL("libc.so.6")
