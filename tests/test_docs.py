@@ -23,7 +23,7 @@ PAGES = sorted(
 SOURCES = sorted([*ROOT.glob("packages/*/lightrft_*/**/*.py"), *ROOT.glob("apps/lightrft_apps/**/*.py")])
 GLOSSARY = ROOT / "docs/metrics.md"
 
-METRIC = re.compile(r"[a-z]+/[\w@<>/]+")
+METRIC = re.compile(r"(?:<>|[a-z]+)/[\w@<>/]+")
 FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*)")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -64,7 +64,7 @@ def _written(tree: ast.AST) -> Iterator[ast.expr]:
     """What stands where a metric would be given: metrics.mean(HERE, ...), {HERE: ...}, numbers[HERE] = ..."""
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Attribute(attr="mean" | "max"), args=[first, *_]):
+            case ast.Call(func=ast.Attribute(attr="mean" | "max" | "effective_share"), args=[first, *_]):
                 yield first
             case ast.Dict(keys=keys):
                 yield from (key for key in keys if key is not None)
@@ -101,7 +101,11 @@ def undocumented(names: set[str]) -> set[str]:
 
 def test_the_glossary_has_every_metric_the_code_writes_and_no_other() -> None:
     written = _metrics(node for path in SOURCES for node in _written(ast.parse(path.read_text())))
-    assert {re.sub("<[^>]*>", "<>", name) for name in documented_names()} - {"step"} == written
+    documented = {re.sub("<[^>]*>", "<>", name) for name in documented_names()} - {"step"}
+    of_models = {name for name in written if name.startswith("<>/")}
+    meant = {name for name in documented for of_model in of_models if name.endswith(of_model.removeprefix("<>"))}
+    assert documented == (written - of_models) | meant
+    assert {"optimiser/grad_norm", "critic/grad_norm", "policy/loss", "critic/loss"} <= meant
 
 
 def test_every_metric_the_code_reads_is_one_it_writes() -> None:
@@ -149,6 +153,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[...,
             "eval_steps": 1,
             "reward_workers": 1,
         }
+        if flags.get("teacher_kl_coef"):
+            recipe["teacher_pretrain"] = folder / "model"
         train(RLConfig.create(**recipe | flags))
         lines = (folder / name / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
@@ -170,7 +176,9 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
     )
     by_function = tiny_run("function", reward_fn=f"{function}:score", init_kl_coef=0.1, train_batch_size=16)
 
-    seen = by_rules | by_function
+    by_critic = tiny_run("critic", reward_fn=f"{function}:score", algorithm="ppo", teacher_kl_coef=0.1)
+
+    seen = by_rules | by_function | by_critic
     assert undocumented(seen) == set()
     assert {name for name, pattern in documented_names().items() if not any(map(pattern.fullmatch, seen))} == set()
     assert {"reward/part/number", "reward/part/format", "eval/pass@4"} <= by_rules
@@ -183,13 +191,14 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
 def known_flags() -> set[str]:
     from lightrft_apps.config import RLConfig
     from lightrft_apps.config.eval_command import EvalCommand
-    from lightrft_apps.config.schema import fields_of
+    from lightrft_apps.config.compare_command import CompareCommand
+    from lightrft_apps.config.schema import ALIASES, fields_of
 
-    fields = fields_of(RLConfig) | fields_of(EvalCommand)
+    fields = fields_of(RLConfig) | fields_of(EvalCommand) | fields_of(CompareCommand)
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
     scripts = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))
     of_benchmarks = set(re.findall(r'add_argument\("--([\w-]+)"', scripts))
-    return fields.keys() | negations | of_benchmarks | OF_THE_PARSER | OF_UV_AND_PIP
+    return fields.keys() | negations | ALIASES.keys() | of_benchmarks | OF_THE_PARSER | OF_UV_AND_PIP
 
 
 def test_every_flag_a_page_mentions_exists(page: Path) -> None:

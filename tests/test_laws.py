@@ -35,7 +35,7 @@ SIBLINGS = {
 }
 """Which of the other packages each may import: core <- strategy <- multimodal <- apps; rewards stand on nobody."""
 
-ADAPTERS = {"lightrft_rewards/judge.py": {"lightrft_core"}}
+ADAPTERS = {f"lightrft_rewards/{name}.py": {"lightrft_core"} for name in ("judge", "majority")}
 """Files that may import more than their package: the door between the reward kit and the training loop."""
 
 THIRD_PARTIES = {

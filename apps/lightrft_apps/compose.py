@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightrft_apps.config import AlgorithmArgs, ConfigError, DataArgs, ModelArgs, RewardArgs, RLConfig, rules_by_route
-from lightrft_core import ALGORITHMS, Aggregation, Algorithm, Prompt, SamplingParams
-from lightrft_core.algorithms import ADVANTAGE_ESTIMATORS
+from lightrft_rewards.majority import MajorityVote
+from torch import nn
+
+from lightrft_apps.config import ConfigError, DataArgs, ModelArgs, RewardArgs, RLConfig, TrainArgs, rules_by_route
+from lightrft_core import Algorithm, FirstToken, Prompt, SamplingParams
+from lightrft_rewards import parse_spec
 from lightrft_rewards.judge import Judge
 from lightrft_strategy.data import PromptSpec
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.generation import end_tokens
-from lightrft_strategy.language import LanguageActor, load_language_model
+from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
 from lightrft_strategy.optimiser import OptimiserConfig
 from lightrft_strategy.single import SingleProcess
 from lightrft_strategy.smollm2 import NAME, smollm2
@@ -94,30 +97,49 @@ def build_judge(reward: RewardArgs, journal: Path | None) -> Judge:
     )
 
 
-def build_algorithm(args: AlgorithmArgs) -> Algorithm:
-    """The named row of the table with what the flags change."""
-    row = ALGORITHMS[args.algorithm]
-    return replace(
-        row,
-        advantages=ADVANTAGE_ESTIMATORS[args.advantage_estimator] if args.advantage_estimator else row.advantages,
-        aggregation=Aggregation(args.loss_agg_mode) if args.loss_agg_mode else row.aggregation,
-        clip_low=args.eps_clip,
-        clip_high=args.eps_clip if args.eps_clip_high is None else args.eps_clip_high,
-        kl_coef=args.init_kl_coef,
-        kl_estimator=args.kl_estimator,
-        entropy_coef=args.entropy_coef,
-    )
+def build_vote(reward: RewardArgs) -> MajorityVote:
+    """The reward without labels: the vote of a prompt's answers, as the run's one rule reads them."""
+    (rule,) = parse_spec(reward.rule_reward or "").weights
+    return MajorityVote(rule)
 
 
-def build_strategy(config: RLConfig, model: Any, total_optimiser_steps: int) -> SingleProcess:
-    """The policy with its optimiser, and the reference model if the algorithm compares with one."""
-    models = {"policy": LanguageActor(model, config.rollout.temperature)}
-    if config.algorithm.init_kl_coef:
-        models["reference"] = LanguageActor(load_model(config.model), config.rollout.temperature)
+def build_strategy(
+    config: RLConfig, algorithm: Algorithm, model: Any, steps_per_batch: int, batches: int
+) -> SingleProcess:
+    """The policy with its optimiser, and whom else the algorithm asks: reference, teacher, critic with its own.
+
+    steps_per_batch: optimiser steps on each of so many batches of rollouts. Raises ConfigError if a model cannot be
+    loaded or does not fit the policy's tokens.
+    """
+    temperature, wanted = config.rollout.temperature, algorithm.models(off_policy=False)
+    models: dict[str, nn.Module] = {"policy": LanguageActor(model, temperature)}
+    if "reference" in wanted:
+        models["reference"] = LanguageActor(load_model(config.model), temperature)
+    if "teacher" in wanted:
+        models["teacher"] = LanguageActor(load_teacher(config), temperature)
+    frozen = min(config.critic.freezing_actor_steps, batches)
     train = config.train
-    optimiser = OptimiserConfig(
-        learning_rate=train.actor_learning_rate,
-        total_steps=total_optimiser_steps,
+    optimisers = {"policy": _optimiser(train, train.actor_learning_rate, (batches - frozen) * steps_per_batch)}
+    if "critic" in wanted:
+        pretrain = config.critic.critic_pretrain or config.model.pretrain
+        models["critic"] = LanguageCritic(load_model(replace(config.model, pretrain=pretrain)))
+        optimisers["critic"] = _optimiser(train, config.critic.critic_learning_rate, batches * steps_per_batch)
+    return SingleProcess(models, optimisers, bf16=config.model.bf16)
+
+
+def load_teacher(config: RLConfig) -> Any:
+    """The teacher in float32. Raises ConfigError if its tokens are not the policy's."""
+    args = replace(config.model, pretrain=config.divergence.teacher_pretrain or "")
+    if load_tokenizer(args).get_vocab() != load_tokenizer(config.model).get_vocab():
+        problem = f"its tokenizer is not that of {config.model.pretrain}; take a teacher of the same family"
+        raise ConfigError([f"--teacher_pretrain {args.pretrain}: {problem}"])
+    return load_model(args)
+
+
+def _optimiser(train: TrainArgs, learning_rate: float, total_steps: int) -> OptimiserConfig:
+    return OptimiserConfig(
+        learning_rate=learning_rate,
+        total_steps=total_steps,
         schedule=train.lr_scheduler,
         warmup_ratio=train.lr_warmup_ratio,
         betas=train.adam_betas,
@@ -125,7 +147,6 @@ def build_strategy(config: RLConfig, model: Any, total_optimiser_steps: int) -> 
         weight_decay=train.l2,
         max_norm=train.max_norm,
     )
-    return SingleProcess(models, {"policy": optimiser}, bf16=config.model.bf16)
 
 
 def build_engine(
@@ -145,8 +166,14 @@ def build_engine(
 def train_sampling(config: RLConfig) -> SamplingParams:
     """The law of training rollouts."""
     rollout = config.rollout
+    fire = FirstToken(rollout.first_token_temperature, rollout.first_token_top_k) if rollout.use_fire else None
     return SamplingParams(
-        rollout.temperature, rollout.top_p, rollout.top_k, rollout.generate_max_len, rollout.n_samples_per_prompt
+        temperature=rollout.temperature,
+        top_p=rollout.top_p,
+        top_k=rollout.top_k,
+        max_new_tokens=rollout.generate_max_len,
+        n=rollout.n_samples_per_prompt,
+        first_token=fire,
     )
 
 

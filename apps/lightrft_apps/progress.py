@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 PHASES = {
     "sample": "sampling answers",
     "judge": "judging",
+    "estimate": "estimating advantages",
     "optimise": "optimising",
     "publish": "publishing weights",
     "evaluate": "evaluating",

@@ -16,6 +16,7 @@ DEFAULTS = {
     "apply_chat_template": True,
     "system_prompt": "Answer with a number.",
     "rule_reward": "number",
+    "init_kl_coef": 0.0,
     "stop_properly_penalty_coef": 0.5,
     "rollout_batch_size": 16,
     "n_samples_per_prompt": 8,

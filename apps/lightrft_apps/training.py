@@ -8,13 +8,14 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps import compose
+from lightrft_apps.algorithm import build_algorithm, build_shaping
 from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid
 from lightrft_apps.environment import environment
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory, open_run
 from lightrft_apps.summary import read_summary, show_summary, write_summary
-from lightrft_core import BatchSizes, Trainer, TrainState
+from lightrft_core import BatchSizes, Schedule, Trainer, TrainState
 from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
 from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
 from lightrft_strategy.devices import keep_freed_memory
@@ -88,11 +89,14 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 f"the model's generation_config.json asks for {name}={value}; the flags decide, so it is not used"
             )
         steps_per_batch = -(-answers // (config.train.train_batch_size or answers)) * config.train.max_epochs
-        strategy = compose.build_strategy(config, model, prompts.num_steps * steps_per_batch)
+        algorithm = build_algorithm(config)
+        strategy = compose.build_strategy(
+            config, algorithm, model, steps_per_batch=steps_per_batch, batches=prompts.num_steps
+        )
         if checkpoint is not None:
             strategy.load(checkpoint)
         trainer = Trainer(
-            algorithm=compose.build_algorithm(config.algorithm),
+            algorithm=algorithm,
             strategy=strategy,
             engine=compose.build_engine(
                 model,
@@ -101,7 +105,7 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 max_sequences=config.rollout.micro_rollout_batch_size,
                 progress=progress.advance,
             ),
-            reward=judge,
+            reward=compose.build_vote(config.reward) if config.shaping.ttrl else judge,
             prompts=prompts,
             recorder=RunRecorder(
                 run, progress, keep=config.run.max_ckpt_num, save_trajectories=config.run.save_trajectories
@@ -112,14 +116,18 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 config.train.micro_train_batch_size,
                 config.train.max_tokens_per_micro_batch,
                 config.rollout.generate_max_len,
+                config.train.max_epochs,
             ),
-            truncated_coefficient=config.reward.stop_properly_penalty_coef,
-            max_epochs=config.train.max_epochs,
-            max_skipped_steps=config.train.max_skipped_steps,
-            save_steps=max(0, config.run.save_steps),
-            eval_steps=max(0, config.evaluation.eval_steps),
+            schedule=Schedule(
+                freezing_actor_steps=config.critic.freezing_actor_steps,
+                max_skipped_steps=config.train.max_skipped_steps,
+                save_steps=max(0, config.run.save_steps),
+                eval_steps=max(0, config.evaluation.eval_steps),
+            ),
+            shaping=build_shaping(config),
             eval_prompts=eval_prompts,
             eval_sampling=compose.eval_sampling(config),
+            eval_reward=judge,
             state=state,
         )
         trainer.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import reasoning_gym
 
 from lightrft_rewards import Outcome, RewardPool, RewardSetupError, Sample, Scoring, combine, parse_routes, parse_spec
 from lightrft_rewards.rule_scoring import rule_scorer
@@ -78,6 +79,22 @@ def test_a_route_without_rewards_is_an_error_that_names_the_known_ones() -> None
     assert outcome.error == (
         "a.jsonl:3, sample 1 has the route 'sheep', which has no reward; known routes: \"\" (the default), 'shape'"
     )
+
+
+def test_a_route_named_like_a_rule_of_the_default_reward_is_judged_by_it() -> None:
+    rules = {"": "number:2,format", "format": "format:3"}
+    sample = Sample(RIGHT, 7, route="number")
+    assert judge(rules, sample).score == 3.0
+    assert Scoring(routes=parse_routes(rules)).name_for(sample) == "the reward number:2.0,format:1.0"
+    assert judge(rules, Sample(RIGHT, 7, route="format")).score == 3.0, "a route's own reward goes first"
+    assert "which has no reward" in judge(rules, Sample(RIGHT, 7, route="gsm8k")).error
+    assert "which has no reward" in judge({"shape": "number"}, Sample(RIGHT, 7, route="number")).error
+
+
+def test_reasoning_gym_rows_need_no_route_of_their_own() -> None:
+    entry = reasoning_gym.create_dataset("chain_sum", size=1, seed=1)[0]
+    sample = Sample(entry["answer"], {"task": "chain_sum", "entry": entry}, route="reasoning_gym")
+    assert judge("reasoning_gym", sample).score == 1.0
 
 
 def test_a_missing_label_is_an_error_and_not_a_zero() -> None:

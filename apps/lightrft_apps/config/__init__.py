@@ -10,25 +10,33 @@ from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.rl_command import parse_rl
 from lightrft_apps.config.sections import (
     AlgorithmArgs,
+    CorrectionArgs,
+    CriticArgs,
     DataArgs,
+    DivergenceArgs,
     EvalArgs,
     ModelArgs,
     RewardArgs,
     RolloutArgs,
     RunArgs,
+    ShapingArgs,
     TrainArgs,
 )
 
 __all__ = [
     "AlgorithmArgs",
     "ConfigError",
+    "CorrectionArgs",
+    "CriticArgs",
     "DataArgs",
+    "DivergenceArgs",
     "EvalArgs",
     "ModelArgs",
     "RLConfig",
     "RewardArgs",
     "RolloutArgs",
     "RunArgs",
+    "ShapingArgs",
     "TrainArgs",
     "check",
     "describe_batches",

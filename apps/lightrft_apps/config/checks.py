@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import out_of_bounds
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.places import missing_source, unusable_folder
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
 from lightrft_apps.config.rl import RLConfig
-
-COMPARE_WITHIN_GROUPS = frozenset({"group_norm"})
-"""Advantage estimators that compare a prompt's answers with each other."""
+from lightrft_apps.config.shaping_checks import shaping_problems
 
 
 def require_valid(config: RLConfig) -> None:
@@ -26,32 +25,17 @@ def check(config: RLConfig) -> list[str]:
     """Everything that would stop or spoil the run, a line each; empty if there is nothing."""
     return [
         *reward_problems(config.reward),
+        *shaping_problems(config),
         *out_of_bounds(config.to_flat()),
-        *_algorithm(config),
+        *algorithm_problems(config),
         *_batches(config),
         *_evaluation(config),
         *missing_source("pretrain", config.model.pretrain),
+        *missing_source("critic_pretrain", config.critic.critic_pretrain or config.model.pretrain),
+        *missing_source("teacher_pretrain", config.divergence.teacher_pretrain or config.model.pretrain),
         *prompt_problems(config.data, config.evaluation.eval_dataset),
         *unusable_folder(config.run.output_dir),
     ]
-
-
-def _algorithm(config: RLConfig) -> Iterator[str]:
-    from lightrft_core import ADVANTAGE_ESTIMATORS, ALGORITHMS  # imports torch, which --help does not wait for
-
-    name, estimator = config.algorithm.algorithm, config.algorithm.advantage_estimator
-    if name not in ALGORITHMS:
-        yield f"--algorithm {name}: set it to one of {', '.join(ALGORITHMS)}"
-    if estimator is not None and estimator not in ADVANTAGE_ESTIMATORS:
-        yield f"--advantage_estimator {estimator}: set it to one of {', '.join(ADVANTAGE_ESTIMATORS)}"
-    if estimator is None and name in ALGORITHMS:
-        advantages = ALGORITHMS[name].advantages
-        estimator = next((known for known, function in ADVANTAGE_ESTIMATORS.items() if function is advantages), None)
-    if estimator in COMPARE_WITHIN_GROUPS and config.rollout.n_samples_per_prompt == 1:
-        yield (
-            f"--n_samples_per_prompt 1 with {estimator}: a group of one has no signal: "
-            "set --n_samples_per_prompt to 2 or more"
-        )
 
 
 def _batches(config: RLConfig) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import get_args, get_origin
 
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.schema import Field, unknown
+from lightrft_apps.config.schema import ALIASES, Field, unknown
 from lightrft_apps.config.values import Given
 
 FLAG = re.compile(r"--(?=[A-Za-z])")
@@ -39,6 +39,9 @@ def read_command_line(argv: Sequence[str], fields: Mapping[str, Field]) -> Comma
             problems.append(f"unexpected {word!r}: every value follows its --flag")
             continue
         name, equals, value = word[2:].partition("=")
+        name = ALIASES.get(name, name)
+        if name.startswith("no-"):
+            name = "no-" + ALIASES.get(name[3:], name[3:])
         following = next((index for index, word in enumerate(words) if FLAG.match(word)), len(words))
         least, most = _arity(name, fields)
         taken = 0 if equals else min(most or 1, following)

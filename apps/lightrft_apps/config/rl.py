@@ -11,12 +11,16 @@ from lightrft_apps.config.files import read_config_file, write_yaml, yaml_of
 from lightrft_apps.config.flat import from_flat, from_given, to_flat
 from lightrft_apps.config.sections import (
     AlgorithmArgs,
+    CorrectionArgs,
+    CriticArgs,
     DataArgs,
+    DivergenceArgs,
     EvalArgs,
     ModelArgs,
     RewardArgs,
     RolloutArgs,
     RunArgs,
+    ShapingArgs,
     TrainArgs,
 )
 
@@ -30,7 +34,11 @@ class RLConfig:
     rollout: RolloutArgs = field(default_factory=RolloutArgs)
     train: TrainArgs = field(default_factory=TrainArgs)
     algorithm: AlgorithmArgs = field(default_factory=AlgorithmArgs)
+    divergence: DivergenceArgs = field(default_factory=DivergenceArgs)
+    critic: CriticArgs = field(default_factory=CriticArgs)
+    correction: CorrectionArgs = field(default_factory=CorrectionArgs)
     reward: RewardArgs = field(default_factory=RewardArgs)
+    shaping: ShapingArgs = field(default_factory=ShapingArgs)
     evaluation: EvalArgs = field(default_factory=EvalArgs)
     run: RunArgs
 

@@ -18,6 +18,10 @@ NEEDED: Any = dataclasses.MISSING
 """The default of a field that must be given."""
 
 
+ALIASES = {"normalize_reward": "reward_running_norm", "dynamic_filtering": "dynamic_sampling"}
+"""Other spellings of flags that people bring along."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One flag.

@@ -26,7 +26,7 @@ def expectation(field: Field) -> str:
     if get_origin(field.type) is Literal:
         return "one of " + ", ".join(get_args(field.type))
     if get_origin(field.type) is tuple:
-        return f"{len(get_args(field.type))} numbers, such as {as_text(field.default)}"
+        return f"{len(get_args(field.type))} numbers, such as {as_text(field.default or (0.2, 0.3))}"
     if get_origin(field.type) is dict:
         return 'names with a text each, such as {"math": "number:1.0"}'
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text (in quotes)"}[field.type]

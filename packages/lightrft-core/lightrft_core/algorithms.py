@@ -1,78 +1,166 @@
-"""The table of named algorithms. An algorithm is a value: what it estimates, what it raises, how it averages.
+"""The table of named algorithms, each a row of pieces with its paper's defaults.
 
-Adding one is a row here, perhaps a function beside it, and a conformance test.
+Adding one is a row here, perhaps a function beside its pieces, and a conformance test. Nothing else knows its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
-from torch import Tensor
-
-from lightrft_core.advantages import group_norm
+from lightrft_core.advantages import ADVANTAGE_ESTIMATORS
 from lightrft_core.aggregation import Aggregation
-from lightrft_core.batching import Batch
-from lightrft_core.kl import KL_ESTIMATORS, k3
-from lightrft_core.metrics import Metrics
-from lightrft_core.objectives import ppo_clip
-from lightrft_core.protocols import PolicyOutput
+from lightrft_core.algorithm import Algorithm
+from lightrft_core.filters import DynamicSampling
+from lightrft_core.kl import KLPlacement
+from lightrft_core.objectives import cispo, cpgd, gmpo, gspo, gspo_token, policy_gradient, ppo_clip
 
-ADVANTAGE_ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"group_norm": group_norm}
-"""(rewards, valid) -> advantages, all [groups, n]."""
+_TOKEN_MEAN, _SEQ_MEAN = Aggregation.TOKEN_MEAN, Aggregation.SEQ_MEAN_TOKEN_MEAN
+_SEQ_SUM, _CONSTANT = Aggregation.SEQ_MEAN_TOKEN_SUM, Aggregation.CONSTANT_LENGTH
+_of = ADVANTAGE_ESTIMATORS
 
-
-@dataclass(frozen=True)
-class Algorithm:
-    """One policy-gradient algorithm.
-
-    advantages: (rewards, valid) -> advantages, all [groups, n].
-    objective: (logprobs, old_logprobs, advantages) [tokens] -> (objective, clipped) [tokens], to be maximised.
-    clip_low, clip_high: how far the ratio may fall below and rise above 1.
-    kl_coef: weight of the divergence from the reference model in the loss; at 0 there is no reference model.
-    entropy_coef: weight of the entropy bonus.
-    """
-
-    paper: str
-    advantages: Callable[[Tensor, Tensor], Tensor]
-    objective: Callable[..., tuple[Tensor, Tensor]]
-    aggregation: Aggregation
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coef: float = 0.0
-    kl_estimator: str = "k3"
-    entropy_coef: float = 0.0
-
-    @property
-    def learns_without_signal(self) -> bool:
-        """Whether a token of advantage 0 still has a gradient."""
-        return self.kl_coef != 0 or self.entropy_coef != 0
-
-    def loss(self, policy: PolicyOutput, batch: Batch) -> tuple[Tensor, Metrics]:
-        """This batch's share of the step's loss: sum of weight * (-objective + kl_coef * KL - entropy_coef * H)."""
-        old = policy.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
-        objective, clipped = self.objective(
-            policy.logprobs, old, batch.advantages, clip_low=self.clip_low, clip_high=self.clip_high
-        )
-        loss = -objective
-        metrics = Metrics()
-        if self.kl_coef:
-            assert batch.reference_logprobs is not None
-            divergence = KL_ESTIMATORS[self.kl_estimator](policy.logprobs, batch.reference_logprobs)
-            loss = loss + self.kl_coef * divergence
-            metrics.mean("policy/kl_reference", divergence)
-        if self.entropy_coef:
-            loss = loss - self.entropy_coef * policy.entropy
-        gap = (old - batch.rollout_logprobs).abs()
-        metrics.mean("policy/clip_share", clipped)
-        metrics.mean("policy/entropy", policy.entropy)
-        metrics.mean("policy/kl_old", k3(old, policy.logprobs))
-        metrics.max("policy/ratio_max", (policy.logprobs - old).exp())
-        metrics.mean("engine/logprob_gap_mean", gap)
-        metrics.max("engine/logprob_gap_max", gap)
-        return (batch.weights * loss).sum(), metrics
-
+GRPO = Algorithm(
+    title="Group Relative Policy Optimization",
+    paper="2402.03300",
+    equations="eq. 3, 4",
+    estimator=_of["group_norm"],
+    objective=ppo_clip,
+    aggregation=_SEQ_MEAN,
+    kl_coef=0.04,
+)
+DR_GRPO = Algorithm(
+    title="GRPO Done Right",
+    paper="2503.20783",
+    equations="section 3.2",
+    estimator=_of["dr_grpo"],
+    objective=ppo_clip,
+    aggregation=_CONSTANT,
+)
+DAPO = Algorithm(
+    title="Decoupled Clip and Dynamic Sampling Policy Optimization",
+    paper="2503.14476",
+    equations="eq. 8-13",
+    estimator=_of["group_norm"],
+    objective=ppo_clip,
+    aggregation=_TOKEN_MEAN,
+    clip_high=0.28,
+    dynamic_sampling=DynamicSampling(),
+    overlong_share=0.2,
+)
+HIGH_ENTROPY = replace(
+    DAPO,
+    title="Beyond the 80/20 Rule: DAPO on high-entropy tokens",
+    paper="2506.01939",
+    equations="eq. 5",
+    high_entropy_share=0.2,
+)
+GSPO = Algorithm(
+    title="Group Sequence Policy Optimization",
+    paper="2507.18071",
+    equations="eq. 5-7",
+    estimator=_of["group_norm"],
+    objective=gspo,
+    aggregation=_SEQ_MEAN,
+    clip_low=3e-4,
+    clip_high=4e-4,
+)
+GSPO_TOKEN = replace(GSPO, title="GSPO with an advantage for each token", equations="eq. 13, 14", objective=gspo_token)
+GMPO = Algorithm(
+    title="Geometric-Mean Policy Optimization",
+    paper="2507.20673",
+    equations="eq. 4",
+    estimator=_of["group_norm"],
+    objective=gmpo,
+    aggregation=_SEQ_MEAN,
+    clip_low=0.4,
+    clip_high=0.4,
+)
+CPGD = Algorithm(
+    title="Clipped Policy Gradient Optimization with Policy Drift",
+    paper="2505.12504",
+    equations="section 3",
+    estimator=_of["cpgd"],
+    objective=cpgd,
+    aggregation=_TOKEN_MEAN,
+    drift_coef=0.01,
+)
+CISPO = Algorithm(
+    title="Clipped IS-weight Policy Optimization (MiniMax-M1)",
+    paper="2506.13585",
+    equations="eq. 4, 5",
+    estimator=_of["group_norm"],
+    objective=cispo,
+    aggregation=_TOKEN_MEAN,
+    clip_low=1.0,
+    clip_high=4.0,
+)
+REINFORCE = Algorithm(
+    title="REINFORCE",
+    paper="Williams 1992",
+    equations="eq. 11",
+    estimator=_of["return"],
+    objective=policy_gradient,
+    aggregation=_SEQ_SUM,
+)
+BATCH_MEAN = replace(REINFORCE, title="REINFORCE with the batch's mean as baseline", estimator=_of["batch_mean"])
+REINFORCE_PP = Algorithm(
+    title="REINFORCE++",
+    paper="2501.03262",
+    equations="section 3.1",
+    estimator=_of["reinforce"],
+    objective=ppo_clip,
+    aggregation=_TOKEN_MEAN,
+    kl_coef=0.01,
+    kl_estimator="k1",
+    kl_placement=KLPlacement.REWARD,
+)
+REINFORCE_PP_BASELINE = Algorithm(
+    title="REINFORCE++ with the group's mean as baseline",
+    paper="2501.03262",
+    equations="section 3.2",
+    estimator=_of["reinforce_baseline"],
+    objective=ppo_clip,
+    aggregation=_TOKEN_MEAN,
+    kl_coef=0.01,
+    kl_estimator="k2",
+)
+RLOO = Algorithm(
+    title="REINFORCE Leave-One-Out",
+    paper="2402.14740",
+    equations="eq. 7",
+    estimator=_of["rloo"],
+    objective=policy_gradient,
+    aggregation=_SEQ_SUM,
+    kl_coef=0.03,
+    kl_estimator="k1",
+    kl_placement=KLPlacement.SEQUENCE_REWARD,
+)
+PPO = Algorithm(
+    title="Proximal Policy Optimization with a critic",
+    paper="1707.06347",
+    equations="eq. 7, 9; GAE: 1506.02438, eq. 16",
+    estimator=_of["gae"],
+    objective=ppo_clip,
+    aggregation=_TOKEN_MEAN,
+    kl_coef=0.01,
+    kl_estimator="k1",
+    kl_placement=KLPlacement.REWARD,
+)
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "grpo": Algorithm("2402.03300", group_norm, ppo_clip, Aggregation.SEQ_MEAN_TOKEN_MEAN),
+    "grpo": GRPO,
+    "dr_grpo": DR_GRPO,
+    "dapo": DAPO,
+    "high_entropy": HIGH_ENTROPY,
+    "gspo": GSPO,
+    "gspo_token": GSPO_TOKEN,
+    "gmpo": GMPO,
+    "cpgd": CPGD,
+    "cispo": CISPO,
+    "reinforce": REINFORCE,
+    "batch_mean": BATCH_MEAN,
+    "reinforce_pp": REINFORCE_PP,
+    "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
+    "rloo": RLOO,
+    "ppo": PPO,
 }
+"""By the name --algorithm gives them."""

@@ -17,6 +17,8 @@ class TrainingSequence:
     prompt_ids, response_ids: the tokens as sampled; sequences side by side with equal prompt_ids share them.
     loss_mask: [response] which response tokens carry loss; the tensors below hold one number for each of those.
     weight: of each loss token in the step's loss (aggregation.token_weight).
+    place: its number in the step's batch of rollouts.
+    The optional columns [tokens] are what models said of the answer before it was learnt from.
     """
 
     prompt_ids: tuple[int, ...]
@@ -25,6 +27,14 @@ class TrainingSequence:
     weight: float
     advantages: Tensor
     rollout_logprobs: Tensor
+    place: int = 0
+    old_logprobs: Tensor | None = None
+    old_entropy: Tensor | None = None
+    reference_logprobs: Tensor | None = None
+    teacher_logprobs: Tensor | None = None
+    old_values: Tensor | None = None
+    returns: Tensor | None = None
+    selected: Tensor | None = None
 
 
 @dataclass
@@ -36,7 +46,8 @@ class Batch:
     prompt_index: [batch] which row of prompt_ids a response continues; ascending.
     sequence_ids: [tokens] which row of response_ids a loss token belongs to. Loss tokens come row by row, unpadded.
     weights, advantages, rollout_logprobs: [tokens].
-    old_logprobs, reference_logprobs: [tokens], or None: old is then the policy itself (a first step on fresh samples).
+    The optional columns are [tokens], or None where no model was asked: old_logprobs are then the policy's own (a first
+    step on fresh samples). selected: which tokens carry the objective; None: all.
     """
 
     prompt_ids: Tensor
@@ -50,6 +61,10 @@ class Batch:
     rollout_logprobs: Tensor
     old_logprobs: Tensor | None = None
     reference_logprobs: Tensor | None = None
+    teacher_logprobs: Tensor | None = None
+    old_values: Tensor | None = None
+    returns: Tensor | None = None
+    selected: Tensor | None = None
 
 
 def micro_batches(
@@ -93,10 +108,25 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
         prompt_index=torch.tensor([False, *changes]).cumsum(0),
         loss_mask=loss_mask.bool(),
         sequence_ids=loss_mask.nonzero()[:, 0],
-        weights=torch.cat([torch.full_like(s.advantages, s.weight) for s in sequences]),
-        advantages=torch.cat([s.advantages for s in sequences]),
-        rollout_logprobs=torch.cat([s.rollout_logprobs for s in sequences]),
+        weights=torch.cat([torch.full_like(s.advantages, s.weight, dtype=torch.float32) for s in sequences]),
+        advantages=torch.cat([s.advantages for s in sequences]).float(),
+        rollout_logprobs=torch.cat([s.rollout_logprobs for s in sequences]).float(),
+        old_logprobs=_column([s.old_logprobs for s in sequences]),
+        reference_logprobs=_column([s.reference_logprobs for s in sequences]),
+        teacher_logprobs=_column([s.teacher_logprobs for s in sequences]),
+        old_values=_column([s.old_values for s in sequences]),
+        returns=_column([s.returns for s in sequences]),
+        selected=_column([s.selected for s in sequences]),
     )
+
+
+def _column(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """[tokens] the parts joined, numbers in float32; None if any is missing."""
+    present = [part for part in parts if part is not None]
+    if len(present) < len(parts):
+        return None
+    column = torch.cat(present)
+    return column if column.dtype == torch.bool else column.float()
 
 
 def _distinct_prompts(sequences: Sequence[TrainingSequence]) -> list[tuple[int, ...]]:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 
 class Metrics:
-    """Means as (sum, count) and maxima, by name; merging in any order gives the same means."""
+    """Means as (sum, count), maxima and effective shares, by name; merging in any order gives the same numbers."""
 
     def __init__(self) -> None:
         self.sums: dict[str, tuple[float, float]] = {}
         self.maxima: dict[str, float] = {}
+        self.weights: dict[str, tuple[float, float, float]] = {}
 
     def mean(self, name: str, values: Tensor | Sequence[float]) -> None:
         """Let these values take part in the mean called `name`."""
@@ -27,13 +28,25 @@ class Metrics:
         if values.numel():
             self.maxima[name] = max(self.maxima.get(name, -torch.inf), float(values.max()))
 
+    def effective_share(self, name: str, weights: Tensor) -> None:
+        """Let these weights take part in the effective sample size called `name`, as a share: mean^2 / mean square."""
+        weights = weights.double().detach()
+        mine = self.weights.get(name, (0.0, 0.0, 0.0))
+        new = (float(weights.sum()), float(weights.square().sum()), float(weights.numel()))
+        self.weights[name] = (mine[0] + new[0], mine[1] + new[1], mine[2] + new[2])
+
     def merge(self, other: Metrics) -> None:
         for name, (total, count) in other.sums.items():
             mine, number = self.sums.get(name, (0.0, 0.0))
             self.sums[name] = (mine + total, number + count)
+        for name, new in other.weights.items():
+            old = self.weights.get(name, (0.0, 0.0, 0.0))
+            self.weights[name] = (old[0] + new[0], old[1] + new[1], old[2] + new[2])
         for name, value in other.maxima.items():
             self.maxima[name] = max(self.maxima.get(name, -torch.inf), value)
 
     def result(self) -> dict[str, float]:
         """Every number by name. A mean of nothing is left out."""
-        return {name: total / count for name, (total, count) in self.sums.items() if count} | self.maxima
+        means = {name: total / count for name, (total, count) in self.sums.items() if count}
+        shares = {name: total**2 / (squares * n) for name, (total, squares, n) in self.weights.items() if squares}
+        return means | shares | self.maxima

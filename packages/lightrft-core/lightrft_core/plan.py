@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 
+from lightrft_core.advantages import AllSum
 from lightrft_core.aggregation import StepTotals, token_weight
-from lightrft_core.algorithms import Algorithm
-from lightrft_core.batching import Batch, TrainingSequence, collate, micro_batches
-from lightrft_core.rollout_metrics import verdict
+from lightrft_core.algorithm import Algorithm
+from lightrft_core.batching import TrainingSequence, micro_batches
+from lightrft_core.filters import RolloutFilter
 from lightrft_core.types import Group, Rollout
 
-AllSum = Callable[[Sequence[float]], list[float]]
+MicroBatch = list[TrainingSequence]
 
 
 @dataclass(frozen=True)
@@ -22,61 +24,85 @@ class BatchSizes:
 
     micro_train_batch_size: most sequences in a micro-batch; max_tokens_per_micro_batch: most tokens, padding included.
     max_new_tokens: the generation budget, the denominator of the constant-length aggregation.
+    max_epochs: passes over each batch of rollouts.
     """
 
     train_batch_size: int | None
     micro_train_batch_size: int
     max_tokens_per_micro_batch: int
     max_new_tokens: int
+    max_epochs: int = 1
 
 
-def estimate_advantages(groups: Sequence[Group], algorithm: Algorithm) -> None:
-    """Set every rollout's advantage from its group's verdicts; 0 where judging failed."""
-    if not groups:
-        return
-    verdicts = [[verdict(rollout) for rollout in group.rollouts] for group in groups]
-    rewards = torch.tensor([[v.score or 0.0 for v in row] for row in verdicts], dtype=torch.float64)
-    valid = torch.tensor([[v.score is not None for v in row] for row in verdicts])
-    for group, row in zip(groups, algorithm.advantages(rewards, valid).tolist(), strict=True):
-        for rollout, advantage in zip(group.rollouts, row, strict=True):
-            rollout.advantage = advantage
+def training_sequences(groups: Sequence[Group], chosen: RolloutFilter) -> dict[int, tuple[Rollout, TrainingSequence]]:
+    """The rollouts that are learnt from with their sequences, by their place in the batch."""
+    sequences = {}
+    place = 0
+    for group in groups:
+        selected = {id(rollout) for rollout in chosen.select(group)}
+        for rollout in group.rollouts:
+            if id(rollout) in selected:
+                sequences[place] = rollout, _sequence(place, group, rollout)
+            place += 1
+    return sequences
 
 
-def optimiser_steps(
-    groups: Sequence[Group], algorithm: Algorithm, sizes: BatchSizes, all_sum: AllSum
-) -> list[list[Batch]]:
-    """The micro-batches of each optimiser step over these groups, in order.
-
-    Every judged rollout counts in its step's denominator, on all ranks; one without signal is then left out of the
-    forward pass if the algorithm would learn nothing from it. A step may end up with no micro-batch at all.
-    """
-    rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
-    size = sizes.train_batch_size or max(1, len(rollouts))
-    steps: list[list[Batch]] = []
-    for start in range(0, max(1, len(rollouts)), size):
-        part = rollouts[start : start + size]
-        judged = [(group, r) for group, r in part if verdict(r).score is not None and any(r.loss_mask)]
-        tokens = sum(sum(r.loss_mask) for _, r in judged)
-        totals = StepTotals(*all_sum([float(len(judged)), float(tokens)]))
-        learning = [(group, r) for group, r in judged if r.advantage != 0 or algorithm.learns_without_signal]
-        sequences = [_training_sequence(group, r, algorithm, totals, sizes.max_new_tokens) for group, r in learning]
-        plan = micro_batches(
-            sequences, token_budget=sizes.max_tokens_per_micro_batch, max_sequences=sizes.micro_train_batch_size
-        )
-        steps.append([collate(part) for part in plan])
-    return steps
-
-
-def _training_sequence(
-    group: Group, rollout: Rollout, algorithm: Algorithm, totals: StepTotals, max_new_tokens: int
-) -> TrainingSequence:
-    length = sum(rollout.loss_mask)
+def _sequence(place: int, group: Group, rollout: Rollout) -> TrainingSequence:
     logprobs = [logprob for logprob, kept in zip(rollout.logprobs, rollout.loss_mask, strict=True) if kept]
     return TrainingSequence(
+        place=place,
         prompt_ids=group.prompt.token_ids,
         response_ids=rollout.token_ids,
         loss_mask=rollout.loss_mask,
-        weight=token_weight(algorithm.aggregation, length, totals, max_new_tokens),
-        advantages=torch.full((length,), rollout.advantage, dtype=torch.float32),
-        rollout_logprobs=torch.tensor(logprobs, dtype=torch.float32),
+        weight=0.0,
+        rollout_logprobs=torch.tensor(logprobs, dtype=torch.float64),
+        advantages=torch.zeros(len(logprobs), dtype=torch.float64),
     )
+
+
+def optimiser_steps(
+    sequences: Sequence[TrainingSequence], rollouts: int, algorithm: Algorithm, sizes: BatchSizes, all_sum: AllSum
+) -> list[list[MicroBatch]]:
+    """The micro-batches of each optimiser step over a batch of so many rollouts, in order.
+
+    Every sequence counts in its step's denominator, on all ranks; one without signal is then left out of the forward
+    pass if the algorithm would learn nothing from it. A step may end up with no micro-batch at all.
+    """
+    size = sizes.train_batch_size or max(1, rollouts)
+    steps = []
+    for start in range(0, max(1, rollouts), size):
+        part = [sequence for sequence in sequences if start <= sequence.place < start + size]
+        tokens = sum(len(sequence.advantages) for sequence in part)
+        totals = StepTotals(*all_sum([float(len(part)), float(tokens)]))
+        for sequence in part:
+            sequence.weight = token_weight(
+                algorithm.aggregation, len(sequence.advantages), totals, sizes.max_new_tokens
+            )
+        learning = [s for s in part if algorithm.learns_without_signal or s.advantages.any()]
+        steps.append(
+            micro_batches(
+                learning,
+                token_budget=sizes.max_tokens_per_micro_batch,
+                max_sequences=sizes.micro_train_batch_size,
+            )
+        )
+    return steps
+
+
+def select_high_entropy_tokens(sequences: Sequence[TrainingSequence], share: float, all_sum: AllSum) -> None:
+    """Let only the most uncertain tokens carry the objective: ceil(share * tokens) of all sequences and ranks together.
+
+    By the entropy of the policy that sampled (Wang et al. 2025, arXiv 2506.01939, eq. 5). Tokens of equal entropy at
+    the border are all selected.
+    """
+    entropy = [s.old_entropy for s in sequences if s.old_entropy is not None]
+    together = torch.cat(entropy) if entropy else torch.zeros(0)
+    (count,) = all_sum([float(together.numel())])
+    wanted = ceil(share * count)
+    low, high = -1.0, 64.0  # nats: more than any vocabulary allows
+    while (middle := (low + high) / 2) not in (low, high):
+        (reached,) = all_sum([float((together >= middle).sum())])
+        low, high = (middle, high) if reached >= wanted else (low, middle)
+    for sequence in sequences:
+        if sequence.old_entropy is not None:
+            sequence.selected = sequence.old_entropy >= low

@@ -24,6 +24,10 @@ class PromptSource(Protocol):
         """The prompts of one step, 1 being the first."""
         ...
 
+    def spare(self, start: int, count: int) -> list[Prompt]:
+        """Prompts beyond those of all steps, from number `start` on, to replace others; there is no end to them."""
+        ...
+
 
 class Engine(Protocol):
     """Draws answers from the policy."""
@@ -53,6 +57,13 @@ class PolicyOutput:
     entropy: Tensor
 
 
+@dataclass(frozen=True)
+class CriticOutput:
+    """What a critic expects, before each loss token, of the rest of the answer. values: [tokens], float32."""
+
+    values: Tensor
+
+
 Loss: TypeAlias = Callable[[Any, Batch], tuple[Tensor, Metrics]]
 """(model output, batch) -> this batch's share of the step's loss (already divided globally), and its metrics."""
 
@@ -67,16 +78,15 @@ class StepReport:
     metrics: Metrics
     fault: str = ""
 
-    def summary(self) -> Metrics:
+    def summary(self, model: str) -> Metrics:
         """The step's metrics with its own: loss and gradient norm only if it was taken."""
-        summary = Metrics()
+        summary, optimiser = Metrics(), "optimiser" if model == "policy" else model
         summary.merge(self.metrics)
-        summary.mean("optimiser/no_signal_share", [0.0])
-        summary.mean("optimiser/skipped_share", [bool(self.fault)])
-        summary.max("optimiser/learning_rate", [self.learning_rate])
+        summary.mean(f"{optimiser}/skipped_share", [bool(self.fault)])
+        summary.max(f"{optimiser}/learning_rate", [self.learning_rate])
         if not self.fault:
-            summary.mean("policy/loss", [self.loss])
-            summary.mean("optimiser/grad_norm", [self.grad_norm])
+            summary.mean(f"{model}/loss", [self.loss])
+            summary.mean(f"{optimiser}/grad_norm", [self.grad_norm])
         return summary
 
 

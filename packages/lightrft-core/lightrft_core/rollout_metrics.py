@@ -21,9 +21,10 @@ def correct(rollout: Rollout) -> bool:
     return accuracy is not None and accuracy > 0.5
 
 
-def rollout_metrics(groups: Sequence[Group]) -> Metrics:
-    """Means and maxima over judged groups; names are explained in docs/metrics.md."""
+def rollout_metrics(groups: Sequence[Group], *, kept: int | None = None) -> Metrics:
+    """Means and maxima over judged groups, of which so many are learnt from; names are explained in docs/metrics.md."""
     metrics = Metrics()
+    metrics.mean("group/kept_share", [1.0 if kept is None else kept / max(1, len(groups))])
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     judged = [rollout for rollout in rollouts if verdict(rollout).score is not None]
     scores = [float(verdict(rollout).score or 0.0) for rollout in judged]

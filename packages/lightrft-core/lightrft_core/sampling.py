@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightrft_core.types import Prompt
+
+
+@dataclass(frozen=True)
+class FirstToken:
+    """FIRE (Chen et al. 2024, arXiv 2410.21236): temperature and top-k of an answer's first token, drawn boldly."""
+
+    temperature: float = 10.0
+    top_k: int = 16
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or self.top_k < 0:
+            raise ValueError("the first token needs a temperature above 0 and a top_k of 0 (all tokens) or more")
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,7 @@ class SamplingParams:
     max_new_tokens: budget of an answer, in tokens.
     n: answers per prompt.
     stop_token_ids: end an answer, besides the model's own end-of-sequence tokens.
+    first_token: another law for an answer's first token alone (FIRE).
     """
 
     temperature: float = 1.0
@@ -29,6 +42,7 @@ class SamplingParams:
     max_new_tokens: int = 1024
     n: int = 1
     stop_token_ids: tuple[int, ...] = ()
+    first_token: FirstToken | None = None
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -39,6 +53,15 @@ class SamplingParams:
             raise ValueError(f"top_k must be 0 (all tokens) or more, not {self.top_k}")
         if self.max_new_tokens < 1 or self.n < 1:
             raise ValueError("max_new_tokens and n must be at least 1")
+
+    def at(self, position: int) -> SamplingParams:
+        """The law of the token at this position of an answer, 0 being the first.
+
+        An engine that keeps one law for a whole answer draws one token under at(0), then goes on under at(1).
+        """
+        if position > 0 or self.first_token is None:
+            return self
+        return replace(self, temperature=self.first_token.temperature, top_k=self.first_token.top_k, top_p=1.0)
 
     @property
     def greedy(self) -> bool:

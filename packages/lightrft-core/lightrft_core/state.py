@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from lightrft_core.algorithm import Algorithm
 from lightrft_core.evaluation import Estimate
+from lightrft_core.protocols import PromptSource
+from lightrft_core.shaping import RunningMoments
+from lightrft_core.types import Prompt
 from lightrft_core.vitals import TrainingDiverged, Vitals
 
 FILE = "trainer.json"
@@ -14,11 +18,18 @@ FILE = "trainer.json"
 
 @dataclass
 class TrainState:
-    """step: finished rollout batches; optimiser_steps: attempted updates; evaluations: accuracy by step."""
+    """step: finished rollout batches; optimiser_steps: attempted updates; evaluations: accuracy by step.
+
+    spare_prompts: prompts drawn to replace others. kl_coef: the coefficient as steered so far; None: as it began.
+    moments: of every reward so far.
+    """
 
     step: int = 0
     optimiser_steps: int = 0
     skipped_in_a_row: int = 0
+    spare_prompts: int = 0
+    kl_coef: float | None = None
+    moments: RunningMoments = field(default_factory=RunningMoments)
     vitals: Vitals = field(default_factory=Vitals)
     evaluations: dict[int, Estimate] = field(default_factory=dict[int, Estimate])
 
@@ -27,6 +38,20 @@ class TrainState:
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if fault else 0
         if self.skipped_in_a_row >= limit:
             raise TrainingDiverged(f"{limit} optimiser steps in a row skipped; {fault}")
+
+    def spare(self, prompts: PromptSource, count: int) -> list[Prompt]:
+        """The next so many prompts that no step has drawn."""
+        self.spare_prompts += count
+        return prompts.spare(self.spare_prompts - count, count)
+
+    def steered(self, algorithm: Algorithm) -> Algorithm:
+        """The algorithm with its coefficient as it stands."""
+        return algorithm if self.kl_coef is None else replace(algorithm, kl_coef=self.kl_coef)
+
+    def steer(self, algorithm: Algorithm, measured: float | None, samples: int) -> None:
+        """Let a step's measured divergence change the coefficient, if the algorithm has a target for it."""
+        if algorithm.adaptive_kl is not None and measured is not None:
+            self.kl_coef = algorithm.adaptive_kl.update(self.kl_coef or algorithm.kl_coef, measured, samples)
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
@@ -38,4 +63,5 @@ class TrainState:
             int(step): Estimate(e["value"], e["n"], (e["interval"][0], e["interval"][1]))
             for step, e in stored.pop("evaluations").items()
         }
-        return cls(**stored | {"vitals": Vitals(**stored["vitals"]), "evaluations": evaluations})
+        vitals, moments = Vitals(**stored["vitals"]), RunningMoments(**stored["moments"])
+        return cls(**stored | {"vitals": vitals, "moments": moments, "evaluations": evaluations})

@@ -78,6 +78,8 @@ class Rollout:
     loss_mask: [time] False where a token was not the policy's own.
     sample: its number within the group, the last part of its random key.
     text: token_ids decoded, special tokens left out: what rewards read.
+    reward: what advantages are computed from: the verdict's score, shaped and scaled. None as for the score.
+    advantage: the mean over the answer's tokens.
     """
 
     sample: int
@@ -87,6 +89,7 @@ class Rollout:
     finish_reason: FinishReason
     text: str
     verdict: Verdict | None = None
+    reward: float | None = None
     advantage: float = 0.0
 
 

@@ -53,6 +53,13 @@ def parse_routes(rules: str | RewardSpec | Mapping[str, str | RewardSpec]) -> di
     return {route: _parse_route(route, spec) for route, spec in rules.items()}
 
 
+def spec_for(routes: Mapping[str, RewardSpec], route: str) -> RewardSpec | None:
+    """The reward of a route, or None if it has none. A route without an entry of its own that bears the name of a rule
+    in the default reward (Reasoning Gym's rows say ``reasoning_gym``) is judged by the default reward."""
+    default = routes.get("")
+    return routes.get(route) or (default if default and route in default.weights else None)
+
+
 def combine(spec: RewardSpec, parts: Mapping[str, float], accuracy_rules: Set[str]) -> Outcome:
     """The weighted sum of the parts, and the accuracy: the mean of those parts that measure it, unweighted, or without
     any of them the score clipped to 0..1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from lightrft_rewards.combination import RewardSpec, combine, describe_route
+from lightrft_rewards.combination import RewardSpec, combine, describe_route, spec_for
 from lightrft_rewards.errors import LabelError, RewardSetupError
 from lightrft_rewards.explain import explain
 from lightrft_rewards.plain_numbers import finite
@@ -22,13 +22,13 @@ def rule_scorer(routes: Mapping[str, RewardSpec]) -> Scorer:
     accuracy_rules = {name for name, rule in rules.items() if rule.measures_accuracy}
 
     def judge(sample: Sample) -> Outcome:
-        if sample.route not in routes:
+        spec = spec_for(routes, sample.route)
+        if spec is None:
             known = ", ".join(describe_route(route) for route in routes)
             return Outcome(
                 error=f"{sample.name} has the route {describe_route(sample.route)}, which has no reward; "
                 f"known routes: {known}"
             )
-        spec = routes[sample.route]
         parts: dict[str, float] = {}
         for name in spec.weights:
             value = _apply(name, rules[name], sample)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightrft_rewards.combination import RewardSpec
+from lightrft_rewards.combination import RewardSpec, spec_for
 from lightrft_rewards.errors import RewardSetupError
 from lightrft_rewards.samples import Sample
 
@@ -40,7 +40,8 @@ class Scoring:
         """What judges the sample, as error messages call it."""
         if self.function:
             return self.function
-        return f"the reward {self.routes[sample.route]}" if sample.route in self.routes else "no reward"
+        spec = spec_for(self.routes, sample.route)
+        return f"the reward {spec}" if spec else "no reward"
 
     def to_message(self) -> dict[str, object]:
         """For a worker: the rules as text; the function with the absolute path of its file."""

@@ -1,4 +1,4 @@
-"""A causal language model as a policy: loaded whole in float32, scored without ever materialising its logits."""
+"""A causal language model as a policy, scored without ever materialising its logits, and as a critic."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.cache_utils import DynamicCache
 
-from lightrft_core import Batch, PolicyOutput, chosen_logprobs
+from lightrft_core import Batch, CriticOutput, PolicyOutput, chosen_logprobs
+from lightrft_strategy.hidden import hidden_before_tokens
 
 
 class LanguageActor(nn.Module):
@@ -28,50 +28,28 @@ class LanguageActor(nn.Module):
 
     def forward(self, batch: Batch) -> PolicyOutput:
         """Log-probability and entropy of the batch's loss tokens; a prompt is computed once for all its responses."""
-        shared = not self.model.is_gradient_checkpointing
-        hidden = self._hidden_shared(batch) if shared else self._hidden_unshared(batch)
+        hidden, tokens = hidden_before_tokens(self.model, batch), batch.response_ids[batch.loss_mask]
         head = self.model.get_output_embeddings().weight
-        before, tokens = hidden[batch.loss_mask], batch.response_ids[batch.loss_mask]
-        return PolicyOutput(*chosen_logprobs(before, head, tokens, temperature=self.temperature))
+        return PolicyOutput(*chosen_logprobs(hidden, head, tokens, temperature=self.temperature))
 
-    def _hidden_shared(self, batch: Batch) -> Tensor:
-        """[batch, response_time, dim] hidden states one position before each response token.
 
-        The responses attend to their prompt's keys and values, which carry its gradient.
-        """
-        cache = DynamicCache(config=self.model.config)
-        prompts = self._hidden(batch.prompt_ids, batch.prompt_mask, cache)
-        copies = torch.bincount(batch.prompt_index)
-        for layer in cache.layers:
-            layer.batch_repeat_interleave(copies)
-        last = prompts[batch.prompt_index, -1:]
-        if batch.response_ids.shape[1] == 1:
-            return last
-        answers = self._hidden(batch.response_ids[:, :-1], batch.prompt_mask[batch.prompt_index], cache)
-        return torch.cat([last, answers], 1)
+class LanguageCritic(nn.Module):
+    """A Hugging Face causal language model that maps a Batch to a CriticOutput: a value head in place of its own.
 
-    def _hidden_unshared(self, batch: Batch) -> Tensor:
-        """The same without keys and values handed on, which gradient checkpointing cannot do."""
-        ids = torch.cat([batch.prompt_ids[batch.prompt_index], batch.response_ids[:, :-1]], 1)
-        hidden = self._hidden(ids, batch.prompt_mask[batch.prompt_index], None)
-        return hidden[:, batch.prompt_ids.shape[1] - 1 :]
+    The head begins at zero, so that the first values are 0 whatever the model.
+    """
 
-    def _hidden(self, ids: Tensor, prompt_mask: Tensor, cache: DynamicCache | None) -> Tensor:
-        """[rows, time, dim] of ids [rows, time], the tokens after those in the cache.
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.base_model
+        self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
 
-        Padding on the right needs no mask: attention is causal.
-        """
-        past = cache.get_seq_length() if cache is not None else 0
-        answer = prompt_mask.new_ones(len(ids), past + ids.shape[1] - prompt_mask.shape[1])
-        real = torch.cat([prompt_mask, answer], 1)
-        positions = (real.cumsum(1) - 1).clamp(min=0)[:, past:]
-        return self.model.base_model(  # type: ignore[no-any-return]
-            input_ids=ids,
-            attention_mask=None if real.all() else real,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
+    def forward(self, batch: Batch) -> CriticOutput:
+        """The value of the state before each loss token of the batch."""
+        hidden = hidden_before_tokens(self.model, batch)
+        return CriticOutput(self.value_head(hidden)[:, 0].float())
 
 
 def load_language_model(

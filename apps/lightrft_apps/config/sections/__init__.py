@@ -1,21 +1,26 @@
 """The flags of a run, one dataclass per concern; the line under a field is its documentation everywhere."""
 
-from lightrft_apps.config.sections.algorithm import AlgorithmArgs
+from lightrft_apps.config.sections.algorithm import AlgorithmArgs, CorrectionArgs, CriticArgs, DivergenceArgs
 from lightrft_apps.config.sections.data import DataArgs
 from lightrft_apps.config.sections.evaluation import EvalArgs
 from lightrft_apps.config.sections.model import ModelArgs
 from lightrft_apps.config.sections.reward import RewardArgs
 from lightrft_apps.config.sections.rollout import RolloutArgs
 from lightrft_apps.config.sections.run import RunArgs
+from lightrft_apps.config.sections.shaping import ShapingArgs
 from lightrft_apps.config.sections.train import TrainArgs
 
 __all__ = [
     "AlgorithmArgs",
+    "CorrectionArgs",
+    "CriticArgs",
     "DataArgs",
+    "DivergenceArgs",
     "EvalArgs",
     "ModelArgs",
     "RewardArgs",
     "RolloutArgs",
     "RunArgs",
+    "ShapingArgs",
     "TrainArgs",
 ]

@@ -15,8 +15,6 @@ class RewardArgs:
     """rules by the row's route, such as {"math": "number:1.0"}; rows without a route get rule_reward"""
     reward_fn: str | None = None
     """a Python function that judges instead of rules: file.py:function"""
-    stop_properly_penalty_coef: float = 1.0
-    """multiplies the reward of answers cut off by generate_max_len; below 0: is their reward"""
     reward_timeout: float = 10.0
     """seconds to judge one sample"""
     reward_workers: int = 2

@@ -8,9 +8,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from lightrft_rewards.errors import RewardSetupError
-from lightrft_rewards.rules.boxed import boxed, prepare_boxed
+from lightrft_rewards.rules.boxed import boxed, boxed_answer, prepare_boxed
 from lightrft_rewards.rules.gym import prepare_reasoning_gym, reasoning_gym
-from lightrft_rewards.rules.number import hash_answer, number
+from lightrft_rewards.rules.number import hash_answer, last_number, number, number_after_hashes
 from lightrft_rewards.rules.tags import think_answer
 
 GROUP = "lightrft.rewards"
@@ -27,17 +27,23 @@ class Rule:
     score: (response, label) -> reward. It sees the response alone, and raises for a label it cannot read.
     measures_accuracy: its reward is 1 for right, 0 for wrong, or the share in between.
     prepare: run once by a worker before its first sample (slow imports).
+    extract: the answer that the rule reads out of a response, in one form for all ways to write it, so that answers can
+    be counted (a majority vote); None if it can read none. It runs outside the workers: it takes time linear in the
+    response, whatever that holds, and never raises. None for a rule that reads no such answer.
+    in_process: score, too, may run outside the workers, on responses of which extract reads an answer.
     """
 
     score: Callable[[str, Any], float]
     measures_accuracy: bool
     prepare: Callable[[], None] = _nothing
+    extract: Callable[[str], str | None] | None = None
+    in_process: bool = False
 
 
 RULES: dict[str, Rule] = {
-    "number": Rule(number, measures_accuracy=True),
-    "gsm8k": Rule(hash_answer, measures_accuracy=True),
-    "boxed": Rule(boxed, measures_accuracy=True, prepare=prepare_boxed),
+    "number": Rule(number, measures_accuracy=True, extract=last_number, in_process=True),
+    "gsm8k": Rule(hash_answer, measures_accuracy=True, extract=number_after_hashes, in_process=True),
+    "boxed": Rule(boxed, measures_accuracy=True, prepare=prepare_boxed, extract=boxed_answer),
     "format": Rule(think_answer, measures_accuracy=False),
     "reasoning_gym": Rule(reasoning_gym, measures_accuracy=True, prepare=prepare_reasoning_gym),
 }

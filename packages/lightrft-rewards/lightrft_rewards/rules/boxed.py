@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from lightrft_rewards.errors import LabelError
+from lightrft_rewards.rules.latex import normal_form
 
 _BRACES = re.compile(r"\\boxed\s*\{|\\[{}]|[{}]")
 
@@ -33,6 +34,17 @@ def prepare_boxed() -> None:
     """Import math-verify and build its parser, so that no sample's deadline pays for it."""
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own, signal-based time-out is off
     boxed(r"\boxed{\frac{1}{2}}", "0.5")
+
+
+def boxed_answer(response: str) -> str | None:
+    r"""The content of the last complete ``\boxed{...}``, written in one way as far as reading it as text can: without
+    spaces, dollars, ``\left`` and ``\text``, and a number in its exact form.
+
+    None without a box or with an empty one. Unlike `boxed` it does no mathematics (1+x is not x+1), and takes time
+    linear in the response.
+    """
+    content = last_box(response)
+    return None if content is None else normal_form(content)
 
 
 def last_box(text: str) -> str | None:

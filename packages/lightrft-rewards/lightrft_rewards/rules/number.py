@@ -12,18 +12,21 @@ from lightrft_rewards.errors import LabelError
 
 # A minus is a sign unless it follows a digit, a letter or a closing bracket ("10-7" holds 10 and 7). A number glued
 # to a letter before it (x2, H2O) is part of a name. The exponent has at most three digits, so that no answer can ask
-# for a number that does not fit into memory.
+# for a number that does not fit into memory; the denominator's digits are possessive, so that reading takes time
+# linear in the text.
 _NUMBER = re.compile(
     r"""
     (?: \\?\$ )? (?: (?<![\w)\]]) (?P<sign> [-+\u2212] ) )? (?: \\?\$ )?
     (?<!\w)
     (?P<digits> \d{1,3} (?:,\d{3})+ (?!\d) (?:\.\d+)? | \d+ (?:\.\d+)? | (?<!\.)\.\d+ )
     (?: [eE] (?P<exponent> [-+]?\d{1,3} ) (?!\w) )?
-    (?: / (?P<denominator> \d* [1-9] \d* ) (?![\d/]) )?
+    (?: / (?P<denominator> 0*+ [1-9] \d*+ ) (?!/) )?
     """,
     re.VERBOSE | re.ASCII,
 )
 _HASHES = "####"
+_LONGEST = 1000
+"""Characters of a number of which `last_number` and its like still give the exact form: that work is not linear."""
 
 
 def number(response: str, label: Any) -> float:
@@ -33,8 +36,8 @@ def number(response: str, label: Any) -> float:
     label: an int, a float, or a string that is one number. Raises LabelError for anything else.
     """
     expected = _label_number(label, "number")
-    last = deque(_NUMBER.finditer(response), maxlen=1)
-    return float(bool(last) and _value(last[0]) == expected)
+    last = _last_match(response)
+    return float(last is not None and _value(last) == expected)
 
 
 def hash_answer(response: str, label: Any) -> float:
@@ -49,10 +52,41 @@ def hash_answer(response: str, label: Any) -> float:
     return float(_hash_number(response) == expected)
 
 
-def _hash_number(text: str) -> Fraction | None:
+def last_number(response: str) -> str | None:
+    """The last number in the response in its one exact form: 3, 3.0 and $3 give "3", 0.5 and 2/4 give "1/2".
+
+    None without a number, or if the last one is longer than 1000 characters. Takes time linear in the response.
+    """
+    return _exact(_last_match(response))
+
+
+def number_after_hashes(response: str) -> str | None:
+    """As last_number, of the number after the last ``####``."""
+    return _exact(_hash_match(response))
+
+
+def plain_number(text: str) -> str | None:
+    """As last_number, of a text that is one number and nothing else; None for any other."""
+    return _exact(_NUMBER.fullmatch(text))
+
+
+def _exact(match: re.Match[str] | None) -> str | None:
+    return None if match is None or match.end() - match.start() > _LONGEST else str(_value(match))
+
+
+def _last_match(text: str) -> re.Match[str] | None:
+    last = deque(_NUMBER.finditer(text), maxlen=1)
+    return last[0] if last else None
+
+
+def _hash_match(text: str) -> re.Match[str] | None:
     """The first number on the line after the last ``####``."""
     _, hashes, rest = text.rpartition(_HASHES)
-    match = _NUMBER.search(rest.partition("\n")[0]) if hashes else None
+    return _NUMBER.search(rest.partition("\n")[0]) if hashes else None
+
+
+def _hash_number(text: str) -> Fraction | None:
+    match = _hash_match(text)
     return _value(match) if match else None
 
 

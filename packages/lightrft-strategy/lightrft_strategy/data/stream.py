@@ -46,7 +46,9 @@ class PromptStream:
         self._seed = seed
         self._num_positions = len(merged) * num_episodes
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
-        self._drawn = None if probs is None else _draw(mixture_weights(probs, len(sources)), self._num_positions, seed)
+        self._weights = None if probs is None else mixture_weights(probs, len(sources))
+        nothing = np.zeros(0, dtype=np.int64)
+        self._drawn = (nothing, nothing) if self._weights is None else _draw(self._weights, self._num_positions, seed)
         self.num_steps = -(-self._num_positions // prompts_per_step)
 
     def batch(self, step: int) -> list[Prompt]:
@@ -56,9 +58,16 @@ class PromptStream:
         start = (step - 1) * self._prompts_per_step
         return [self._prompt(i) for i in range(start, min(start + self._prompts_per_step, self._num_positions))]
 
+    def spare(self, start: int, count: int) -> list[Prompt]:
+        """Prompts beyond those of all episodes, from number `start` on: what further episodes would read."""
+        first = self._num_positions + start
+        if self._weights is not None and first + count > len(self._drawn[0]):
+            self._drawn = _draw(self._weights, 2 * (first + count), self._seed)
+        return [self._prompt(i) for i in range(first, first + count)]
+
     def _prompt(self, position: int) -> Prompt:
         source, turn = 0, position
-        if self._drawn is not None:
+        if self._weights is not None:
             source, turn = int(self._drawn[0][position]), int(self._drawn[1][position])
         prompts = self._sources[source]
         episode, place = divmod(turn, len(prompts))

@@ -106,7 +106,7 @@ class EmbeddedEngine:
         stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
         for position in range(budget):
             now = randomness[rows, position] if not sampling.greedy else randomness[rows, :0]
-            tokens, logprobs = draw(logits, now, sampling)
+            tokens, logprobs = draw(logits, now, sampling.at(position))
             tokens_out[rows, position], logprobs_out[rows, position] = tokens, logprobs
             ended = torch.isin(tokens, stop)
             counts[rows[ended]], stopped[rows[ended]] = position + 1, True

@@ -1,0 +1,131 @@
+"""From judged groups to batches that are ready for the loss: score, estimate advantages, cut into optimiser steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from lightrft_core.advantages import AllSum, gae, returns_to_go, whiten
+from lightrft_core.algorithm import Algorithm
+from lightrft_core.batching import Batch, TrainingSequence, collate
+from lightrft_core.kl import KL_ESTIMATORS, KLPlacement
+from lightrft_core.metrics import Metrics
+from lightrft_core.plan import (
+    BatchSizes,
+    MicroBatch,
+    optimiser_steps,
+    select_high_entropy_tokens,
+    training_sequences,
+)
+from lightrft_core.protocols import Strategy
+from lightrft_core.types import Group
+
+COLUMNS = {
+    "policy": {"old_logprobs": "logprobs", "old_entropy": "entropy"},
+    "reference": {"reference_logprobs": "logprobs"},
+    "teacher": {"teacher_logprobs": "logprobs"},
+    "critic": {"old_values": "values"},
+}
+"""Which columns of a sequence each model fills, from which part of its output."""
+
+
+def make_experience(
+    groups: Sequence[Group], algorithm: Algorithm, strategy: Strategy, sizes: BatchSizes
+) -> tuple[list[list[Batch]], Metrics]:
+    """The batches of each optimiser step over these groups, in order; sets every rollout's advantage.
+
+    What models say of the answers is computed once, on the very micro-batches that are learnt from afterwards, so that
+    the first step's ratios are exactly 1.
+    """
+    pairs = training_sequences(groups, algorithm.chosen)
+    sequences = [sequence for _, sequence in pairs.values()]
+    metrics, all_sum = Metrics(), strategy.all_sum
+    if not algorithm.estimates_from_models:
+        estimate_advantages(groups, sequences, algorithm, all_sum, metrics)
+    rollouts = sum(len(group.rollouts) for group in groups)
+    steps = optimiser_steps(sequences, rollouts, algorithm, sizes, all_sum)
+    for model in algorithm.models(off_policy=sizes.max_epochs * len(steps) > 1):
+        for micro_batch in chain.from_iterable(steps):
+            _score(micro_batch, model, strategy)
+    if algorithm.estimates_from_models:
+        estimate_advantages(groups, sequences, algorithm, all_sum, metrics)
+    if algorithm.high_entropy_share < 1:
+        for step in steps:
+            select_high_entropy_tokens([*chain.from_iterable(step)], algorithm.high_entropy_share, all_sum)
+    for rollout, sequence in pairs.values():
+        rollout.advantage = float(sequence.advantages.mean())
+    return [[collate(micro_batch) for micro_batch in step] for step in steps], metrics
+
+
+def _score(micro_batch: MicroBatch, model: str, strategy: Strategy) -> None:
+    output = strategy.forward(model, collate(micro_batch))
+    lengths = [len(sequence.advantages) for sequence in micro_batch]
+    for column, part in COLUMNS[model].items():
+        values: Tensor = getattr(output, part)
+        for sequence, numbers in zip(micro_batch, torch.split(values.double().cpu(), lengths), strict=True):
+            setattr(sequence, column, numbers)
+
+
+def estimate_advantages(
+    groups: Sequence[Group],
+    sequences: Sequence[TrainingSequence],
+    algorithm: Algorithm,
+    all_sum: AllSum,
+    metrics: Metrics,
+) -> None:
+    """Set every sequence's advantages, and with a critic its returns, in float64.
+
+    An answer's reward, less its baseline, arrives at its last token; a divergence in the reward is paid token by token.
+    """
+    known = [[rollout.reward for rollout in group.rollouts] for group in groups]
+    rewards = torch.tensor([[reward or 0.0 for reward in row] for row in known], dtype=torch.float64)
+    valid = torch.tensor([[reward is not None for reward in row] for row in known], dtype=torch.bool)
+    if not groups:
+        rewards, valid = rewards.view(0, 1), valid.view(0, 1)
+    if algorithm.kl_in_reward and algorithm.kl_placement is KLPlacement.SEQUENCE_REWARD:
+        for sequence in sequences:
+            rewards.view(-1)[sequence.place] -= _penalty(sequence, algorithm).sum()
+    advantages = algorithm.estimator.baseline(rewards, valid, all_sum).flatten()
+    for sequence in sequences:
+        token_rewards = torch.zeros_like(sequence.advantages)
+        if algorithm.kl_in_reward and algorithm.kl_placement is KLPlacement.REWARD:
+            token_rewards -= _penalty(sequence, algorithm)
+        token_rewards[-1] += advantages[sequence.place]
+        if algorithm.estimator.critic:
+            assert sequence.old_values is not None
+            sequence.advantages, sequence.returns = gae(
+                token_rewards, sequence.old_values, algorithm.gamma, algorithm.lambd
+            )
+        else:
+            sequence.advantages = returns_to_go(token_rewards, algorithm.gamma)
+    if algorithm.estimator.critic:
+        metrics.mean("critic/explained_variance", explained_variance(sequences, all_sum))
+    if algorithm.estimator.whiten:
+        whitened = whiten([sequence.advantages for sequence in sequences], all_sum)
+        for sequence, numbers in zip(sequences, whitened, strict=True):
+            sequence.advantages = numbers
+    if algorithm.advantage_clip:
+        for sequence in sequences:
+            sequence.advantages = sequence.advantages.clamp(-algorithm.advantage_clip, algorithm.advantage_clip)
+
+
+def _penalty(sequence: TrainingSequence, algorithm: Algorithm) -> Tensor:
+    """[tokens] what the divergence from the reference model costs."""
+    assert sequence.old_logprobs is not None and sequence.reference_logprobs is not None
+    estimate = KL_ESTIMATORS[algorithm.kl_estimator]
+    return algorithm.kl_coef * estimate(sequence.old_logprobs, sequence.reference_logprobs)
+
+
+def explained_variance(sequences: Sequence[TrainingSequence], all_sum: AllSum) -> list[float]:
+    """[1 - var(returns - values) / var(returns)] over all tokens and ranks; [] if the returns do not vary."""
+    pairs = [(s.returns, s.old_values) for s in sequences if s.returns is not None and s.old_values is not None]
+    returns = torch.cat([pair[0] for pair in pairs]) if pairs else torch.zeros(0)
+    errors = returns - torch.cat([pair[1] for pair in pairs]) if pairs else returns
+    count, *totals = all_sum([float(returns.numel()), float(returns.sum()), float(errors.sum())])
+    means = [total / max(count, 1.0) for total in totals]
+    squares = [(part - mean).square().sum() for part, mean in zip((returns, errors), means, strict=True)]
+    spread, unexplained = all_sum([float(square) for square in squares])
+    return [1 - unexplained / spread] if spread > 1e-12 else []

@@ -1,0 +1,52 @@
+"""Which judged answers are learnt from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightrft_core.types import FinishReason, Group, Rollout
+
+
+@dataclass(frozen=True)
+class DynamicSampling:
+    """Keep only groups that teach something, and sample others in their place (DAPO, arXiv 2503.14476, eq. 11).
+
+    low, high: the mean accuracy of a kept group lies strictly between them; 0 and 1 are the paper's 0 < right < G.
+    max_rounds: how often a step may sample before it makes do with what it has.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    max_rounds: int = 10
+
+    def keeps(self, group: Group) -> bool:
+        """Whether a judged group's accuracy lies in the range and its rewards are not all equal."""
+        verdicts = [
+            rollout.verdict for rollout in group.rollouts if rollout.verdict and rollout.verdict.score is not None
+        ]
+        if len({verdict.score for verdict in verdicts}) < 2:
+            return False
+        accuracies = [verdict.accuracy for verdict in verdicts if verdict.accuracy is not None]
+        return self.low < sum(accuracies) / len(accuracies) < self.high if accuracies else True
+
+
+@dataclass(frozen=True)
+class RolloutFilter:
+    """Which rollouts of a group enter the loss; those left out still count in their group's mean and deviation.
+
+    mask_truncated: leave out answers that were cut off (DAPO's overlong filtering).
+    keep_best: only so many answers of a group, those of highest reward; 0 keeps all.
+    """
+
+    mask_truncated: bool = False
+    keep_best: int = 0
+
+    def select(self, group: Group) -> list[Rollout]:
+        """The rollouts of a judged group that are learnt from, in their order."""
+        known = [rollout for rollout in group.rollouts if rollout.reward is not None and any(rollout.loss_mask)]
+        if self.keep_best:
+            best = sorted(known, key=lambda rollout: -(rollout.reward or 0.0))[: self.keep_best]
+            known = [rollout for rollout in known if any(rollout is other for other in best)]
+        if self.mask_truncated:
+            known = [rollout for rollout in known if rollout.finish_reason is FinishReason.STOP]
+        return known

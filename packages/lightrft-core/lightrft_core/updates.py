@@ -1,0 +1,37 @@
+"""One optimiser step of one model, and how often and which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightrft_core.batching import Batch
+from lightrft_core.metrics import Metrics
+from lightrft_core.protocols import Loss, Strategy
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When things happen.
+
+    freezing_actor_steps: rollout batches in which only the critic learns. max_skipped_steps: non-finite optimiser steps
+    in a row to endure. save_steps, eval_steps: every how many rollout batches; 0 for the last one only.
+    """
+
+    freezing_actor_steps: int = 0
+    max_skipped_steps: int = 5
+    save_steps: int = 0
+    eval_steps: int = 0
+
+
+def update(strategy: Strategy, model: str, batches: Sequence[Batch], loss: Loss, metrics: Metrics) -> str:
+    """One optimiser step of a model, or none if no rank has anything to learn from. Returns why it failed, or ""."""
+    learning = any(strategy.all_sum([float(len(batches))]))
+    if model == "policy":
+        metrics.mean("optimiser/no_signal_share", [not learning])
+    if not learning:
+        strategy.skip_step(model)
+        return ""
+    report = strategy.train_step(model, batches, loss)
+    metrics.merge(report.summary(model))
+    return report.fault
