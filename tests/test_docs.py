@@ -266,7 +266,7 @@ def test_python_examples_compile_and_what_they_import_of_ours_exists(page: Path)
                 assert [alias.name for alias in node.names if alias.name not in names] == []
 
 
-@pytest.mark.parametrize("name", ["packages/lightrft-core/README.md", "docs/algorithms.md"])
+@pytest.mark.parametrize("name", ["packages/lightrft-core/README.md", "docs/algorithms/index.md"])
 def test_examples_that_need_nothing_run(name: str) -> None:
     blocks = python_blocks((ROOT / name).read_text())
     assert blocks
@@ -289,7 +289,7 @@ def test_the_table_of_one_name_and_many_numbers_is_computed() -> None:
         "mean only": above_mean,
     }
     assert statistics.pstdev(others) == 0, "leave-one-out: a deviation of 0 divides nothing"
-    (table,) = re.findall(r"### One name, many numbers\n(.*?)\n#", (ROOT / "docs/algorithms.md").read_text(), re.DOTALL)
+    (table,) = re.findall(r"### One name, many numbers\n(.*?)\n#", (ROOT / "docs/algorithms/index.md").read_text(), re.DOTALL)
     printed = dict(re.findall(r"^\| ([\w -]+) \|.*\| (\d\.\d\d) \|", table, re.MULTILINE))
     assert printed == {name: f"{value:.2f}" for name, value in computed.items()}
     advantages = group_norm(torch.tensor([rewards]), torch.ones(1, 4, dtype=torch.bool))

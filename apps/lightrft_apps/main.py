@@ -10,6 +10,8 @@ COMMANDS = {
     "quickstart": "watch a small language model learn to add, in minutes, on any computer",
     "rl": "reinforcement fine-tuning of a language model on your prompts and rewards",
     "eval": "accuracy of a model on held-out prompts, with intervals",
+    "algorithms": "the algorithms there are, and which flag overrides which of their pieces",
+    "compare": "several algorithms on one task, several seeds each, side by side",
 }
 
 USAGE = "\n".join(

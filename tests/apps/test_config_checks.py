@@ -132,10 +132,19 @@ def test_no_number_may_be_below_what_its_flag_allows() -> None:
     assert all(f"--{name} -2" in told for name in positive)
 
 
-@pytest.mark.parametrize("flag", ["pretrain", "prompt_data", "eval_dataset"])
+CONTEXT: dict[str, dict[str, Any]] = {
+    "critic_pretrain": {"algorithm": "ppo"},
+    "teacher_pretrain": {"teacher_kl_coef": 0.1},
+}
+
+
+@pytest.mark.parametrize("flag", ["pretrain", "prompt_data", "eval_dataset", *CONTEXT])
 def test_what_looks_like_a_path_has_to_be_there(flag: str, tmp_path: Path) -> None:
+    def problems(**flat: Any) -> list[str]:
+        return check(RLConfig.create(**GOOD | CONTEXT.get(flag, {}) | flat))
+
     for absent in ("./nothing", str(tmp_path / "nothing"), "nothing.jsonl", "nowhere/nothing.parquet"):
-        problem = only_problem(**{flag: absent})
+        (problem,) = problems(**{flag: absent})
         assert problem.startswith(f"--{flag} {absent}: there is no such file or folder")
     (tmp_path / "here.jsonl").write_text("")
     assert problems(**{flag: str(tmp_path / "here.jsonl")}) == []

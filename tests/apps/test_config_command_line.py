@@ -26,11 +26,11 @@ def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
 
 
 def test_flags_land_in_their_sections() -> None:
-    config = parse("--n_samples_per_prompt", "4", "--actor_learning_rate", "2e-5", "--kl_estimator=k1", "--seed", "7")
+    config = parse("--n_samples_per_prompt", "4", "--actor_learning_rate", "2e-5", "--kl_estimator=k2", "--seed", "7")
     assert config.model.pretrain == "model"
     assert config.rollout.n_samples_per_prompt == 4
     assert config.train.actor_learning_rate == 2e-5
-    assert config.algorithm.kl_estimator == "k1"
+    assert config.divergence.kl_estimator == "k2"
     assert config.run.seed == 7
 
 

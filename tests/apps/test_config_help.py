@@ -39,8 +39,12 @@ def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
         "The prompts:",
         "Sampling:",
         "Optimisation:",
-        "The algorithm:",
+        "The algorithm (lightrft algorithms lists them; flags below override its pieces):",
+        "Divergence from a reference model or a teacher:",
+        "The critic (algorithms with gae):",
+        "Correction of the gap between sampler and trainer (it is always measured):",
         "Rewards:",
+        "Shaping and filtering of rewards:",
         "Evaluation:",
         "The run:",
     ]

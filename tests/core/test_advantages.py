@@ -1,16 +1,28 @@
-"""GRPO's group-normalised advantages."""
+"""Baselines, credit by token, whitening: each estimator against its definition and its identities."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from lightrft_core import group_norm
+from lightrft_core import (
+    ADVANTAGE_ESTIMATORS,
+    batch_mean,
+    gae,
+    group_mean,
+    group_norm,
+    leave_one_out,
+    returns_to_go,
+    whiten,
+)
+from lightrft_core.advantages import USEFUL_GROUP_CAP
 
 EPS = 1e-6
 rewards_of_a_group = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=9)
@@ -93,3 +105,116 @@ def test_groups_do_not_influence_each_other() -> None:
     rewards = torch.tensor([[1.0, 0, 0, 0], [3, 3, 3, 3], [0, 10, 20, 30]], dtype=torch.float64)
     together = group_norm(rewards, torch.ones(3, 4, dtype=torch.bool))
     assert together.tolist() == [advantages(row) for row in rewards.tolist()]
+
+
+# The other baselines
+
+
+@given(rewards_of_a_group)
+def test_leaving_one_out_is_the_centred_reward_a_little_stretched(rewards: list[float]) -> None:
+    known, n = torch.ones(1, len(rewards), dtype=torch.bool), len(rewards)
+    result = leave_one_out(torch.tensor([rewards], dtype=torch.float64), known)[0].tolist()
+    mean = statistics.fmean(rewards)
+    assert result == pytest.approx([n / (n - 1) * (reward - mean) for reward in rewards], rel=1e-9, abs=1e-9)
+    others = [statistics.fmean(rewards[:i] + rewards[i + 1 :]) for i in range(n)]
+    assert result == pytest.approx([r - other for r, other in zip(rewards, others, strict=True)], rel=1e-9, abs=1e-9)
+
+
+def test_only_the_mean_is_taken_off_without_a_deviation() -> None:
+    rewards = torch.tensor([[1.0, 0, 0, 0], [10.0, 0, 0, 0]])
+    assert group_mean(rewards, torch.ones(2, 4, dtype=torch.bool)).tolist() == [
+        [0.75, -0.25, -0.25, -0.25],
+        [7.5, -2.5, -2.5, -2.5],
+    ]
+
+
+def test_one_name_has_many_numbers() -> None:
+    rewards, known = torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 4, dtype=torch.bool)
+    winner = [function(rewards, known)[0, 0].item() for function in (group_norm, leave_one_out, group_mean)]
+    assert winner == pytest.approx([1.5, 1.0, 0.75], rel=1e-5)
+
+
+def test_the_batchs_mean_is_that_of_all_ranks() -> None:
+    def another_rank(values: Sequence[float]) -> list[float]:
+        return [values[0] + 12.0, values[1] + 2.0]
+
+    rewards, known = torch.tensor([[1.0, 2.0, 99.0]]), torch.tensor([[True, True, False]])
+    assert batch_mean(rewards, known, another_rank).tolist() == [[1 - 15 / 4, 2 - 15 / 4, 0]]
+
+
+def test_the_filter_like_weight_makes_up_for_groups_without_signal_up_to_its_cap() -> None:
+    filtered, silent, useful = ADVANTAGE_ESTIMATORS["cpgd_filter"].baseline, [0.5, 0.5], [1.0, 0.0]
+    for groups, factor in (([useful], 1), ([useful, silent], 2), ([useful, *[silent] * 9], USEFUL_GROUP_CAP)):
+        result = filtered(torch.tensor(groups), torch.ones(len(groups), 2, dtype=torch.bool), list)
+        assert result[0].tolist() == [0.5 * factor, -0.5 * factor]
+        assert result[1:].eq(0).all()
+
+
+def test_a_group_whose_judging_failed_throughout_is_no_group_without_signal() -> None:
+    rewards, known = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[True, True], [False, False]])
+    assert ADVANTAGE_ESTIMATORS["cpgd_filter"].baseline(rewards, known, list).tolist() == [[0.5, -0.5], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", ADVANTAGE_ESTIMATORS)
+def test_no_groups_at_all_have_no_advantages(name: str) -> None:
+    nothing = torch.zeros(0, 4)
+    assert ADVANTAGE_ESTIMATORS[name].baseline(nothing, nothing.bool(), list).shape == (0, 4)
+
+
+# Credit by token
+
+numbers_of_tokens = st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=9)
+
+
+def tensors(pairs: list[tuple[float, float]]) -> tuple[Tensor, Tensor]:
+    rewards, values = torch.tensor(pairs, dtype=torch.float64).T
+    return rewards, values
+
+
+@given(numbers_of_tokens)
+def test_without_discount_and_decay_an_advantage_is_the_return_less_the_value(pairs) -> None:
+    rewards, values = tensors(pairs)
+    advantages, returns = gae(rewards, values, 1.0, 1.0)
+    expected = [math.fsum(rewards[t:].tolist()) for t in range(len(pairs))]
+    assert returns.tolist() == pytest.approx(expected, abs=1e-9)
+    assert advantages.tolist() == pytest.approx([e - v for e, v in zip(expected, values.tolist(), strict=True)], abs=1e-9)
+
+
+@given(numbers_of_tokens, st.floats(0, 1))
+def test_without_lambda_an_advantage_is_the_error_of_one_step(pairs, gamma: float) -> None:
+    rewards, values = tensors(pairs)
+    following = [*values[1:].tolist(), 0.0]
+    expected = [r + gamma * after - v for (r, v), after in zip(pairs, following, strict=True)]
+    assert gae(rewards, values, gamma, 0.0)[0].tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@given(numbers_of_tokens, st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+def test_a_return_to_go_discounts_each_later_reward_by_its_distance(pairs, gamma: float) -> None:
+    rewards, _ = tensors(pairs)
+    expected = [sum(gamma**k * r for k, r in enumerate(rewards[t:].tolist())) for t in range(len(pairs))]
+    assert returns_to_go(rewards, gamma).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=5), min_size=1, max_size=5))
+def test_whitened_advantages_have_mean_zero_and_variance_one_over_all_tokens(answers: list[list[float]]) -> None:
+    parts = [torch.tensor(answer, dtype=torch.float64) for answer in answers]
+    whitened = whiten(parts, list)
+    assert [len(part) for part in whitened] == [len(part) for part in parts]
+    tokens, before = torch.cat(whitened), torch.cat(parts)
+    assert tokens.mean().item() == pytest.approx(0, abs=1e-6)
+    if before.var(correction=0) > 1e-3:
+        assert tokens.var(correction=0).item() == pytest.approx(1, rel=1e-4)
+
+
+def test_whitening_counts_the_tokens_of_all_ranks() -> None:
+    mine, theirs = [torch.tensor([1.0, 5.0]).double()], [torch.tensor([-3.0, 0.0, 2.0]).double()]
+    everything = torch.cat(mine + theirs)
+    mean = everything.mean()
+    answers = iter([[5.0, float(everything.sum())], [float((everything - mean).square().sum())]])
+    expected = (mine[0] - mean) / (everything.var(correction=0) + 1e-8).sqrt()
+    assert whiten(mine, lambda _: next(answers))[0].tolist() == pytest.approx(expected.tolist(), rel=1e-12)
+
+
+def test_equal_advantages_are_whitened_to_zero_and_none_at_all_to_none() -> None:
+    assert whiten([torch.full((3,), 0.7).double()], list)[0].abs().max() < 1e-9
+    assert whiten([], list) == []

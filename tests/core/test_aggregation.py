@@ -32,8 +32,10 @@ from lightrft_core import (
     Rollout,
     Verdict,
     chosen_logprobs,
-    optimiser_steps,
+    collate,
 )
+from lightrft_core.advantages import AllSum
+from lightrft_core.plan import optimiser_steps, training_sequences
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -57,7 +59,7 @@ class MarkovPolicy(nn.Module):
 
 
 def algorithm(mode: Aggregation) -> Algorithm:
-    return replace(ALGORITHMS["grpo"], aggregation=mode, clip_high=0.3, entropy_coef=0.1)
+    return replace(ALGORITHMS["grpo"], aggregation=mode, clip_high=0.3, entropy_coef=0.1, kl_coef=0.0)
 
 
 def judged_groups(seed: int, sizes: tuple[int, ...] = (3, 2, 4, 1)) -> list[Group]:
@@ -73,19 +75,31 @@ def judged_groups(seed: int, sizes: tuple[int, ...] = (3, 2, 4, 1)) -> list[Grou
             logprobs = [rng.uniform(-4, -1) for _ in ids]
             advantage = rng.choice([0.0, rng.uniform(-2, 2)])
             rollouts.append(
-                Rollout(sample, ids, logprobs, mask, FinishReason.STOP, "", Verdict(1.0), advantage),
+                Rollout(sample, ids, logprobs, mask, FinishReason.STOP, "", Verdict(1.0), 1.0, advantage),
             )
         groups.append(Group(Prompt(f"row{number}", (), "", prompt), rollouts))
     return groups
 
 
+def steps_of(
+    groups: list[Group], chosen: Algorithm, sizes: BatchSizes = WHOLE, all_sum: AllSum = list
+) -> list[list[Batch]]:
+    """The batches of each optimiser step, with the advantages that the rollouts have already; old policy = the sampler."""
+    pairs = training_sequences(groups, chosen.chosen)
+    for rollout, sequence in pairs.values():
+        sequence.advantages += rollout.advantage
+        sequence.old_logprobs = sequence.rollout_logprobs
+    sequences = [sequence for _, sequence in pairs.values()]
+    steps = optimiser_steps(sequences, sum(len(group.rollouts) for group in groups), chosen, sizes, all_sum)
+    return [[collate(micro_batch) for micro_batch in step] for step in steps]
+
+
 def share(policy: MarkovPolicy, steps: list[list[Batch]], chosen: Algorithm) -> tuple[float, list[Tensor]]:
-    """Loss and gradients of the one step, added up over its micro-batches; old policy = the sampler."""
+    """Loss and gradients of the one step, added up over its micro-batches."""
     (batches,) = steps
     loss = 0.0
     policy.zero_grad()
     for batch in batches:
-        batch.old_logprobs = batch.rollout_logprobs
         value, _ = chosen.loss(policy(batch), batch)
         value.backward()
         loss += float(value.detach())
@@ -129,7 +143,7 @@ def assert_same(got: tuple[float, list[Tensor]], expected: tuple[float, list[Ten
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mode_is_the_double_sum_of_its_paper(mode: Aggregation, seed: int) -> None:
     policy, groups = MarkovPolicy(), judged_groups(seed)
-    got = share(policy, optimiser_steps(groups, algorithm(mode), WHOLE, list), algorithm(mode))
+    got = share(policy, steps_of(groups, algorithm(mode)), algorithm(mode))
     assert_same(got, literal(policy, groups, mode), 1e-6)
 
 
@@ -145,18 +159,18 @@ def test_how_a_step_is_cut_into_micro_batches_changes_neither_loss_nor_gradient(
     mode, seed, most, budget, order
 ) -> None:
     policy, groups = MarkovPolicy(), judged_groups(seed)
-    expected = share(policy, optimiser_steps(groups, algorithm(mode), WHOLE, list), algorithm(mode))
+    expected = share(policy, steps_of(groups, algorithm(mode)), algorithm(mode))
     order.shuffle(groups)
     for group in groups:
         order.shuffle(group.rollouts)
-    cut = optimiser_steps(groups, algorithm(mode), BatchSizes(None, most, budget, BUDGET), list)
+    cut = steps_of(groups, algorithm(mode), BatchSizes(None, most, budget, BUDGET))
     assert len(cut[0]) >= 10 / most
     assert_same(share(policy, cut, algorithm(mode)), expected, 1e-12)
 
 
 def test_the_modes_differ_where_lengths_differ() -> None:
     policy, groups = MarkovPolicy(), judged_groups(0)
-    losses = {share(policy, optimiser_steps(groups, a, WHOLE, list), a)[0] for a in map(algorithm, Aggregation)}
+    losses = {share(policy, steps_of(groups, a), a)[0] for a in map(algorithm, Aggregation)}
     assert len(losses) == len(Aggregation)
 
 
@@ -177,7 +191,7 @@ def one_rank(rank: int, world_size: int, folder: str) -> None:
     for name, sizes in RANK_CASES.items():
         for mode in Aggregation:
             mine = judged_groups(1, sizes)[rank::world_size]
-            steps = optimiser_steps(mine, algorithm(mode), replace(WHOLE, micro_train_batch_size=2), all_sum)
+            steps = steps_of(mine, algorithm(mode), replace(WHOLE, micro_train_batch_size=2), all_sum)
             loss, gradients = share(MarkovPolicy(), steps, algorithm(mode))
             for gradient in gradients:
                 dist.all_reduce(gradient)
@@ -202,7 +216,7 @@ def test_any_number_of_ranks_computes_the_gradient_of_one_process(world_size: in
     assert len(results) == len(RANK_CASES) * len(Aggregation)
     for name, sizes in RANK_CASES.items():
         for mode in Aggregation:
-            steps = optimiser_steps(judged_groups(1, sizes), algorithm(mode), WHOLE, list)
+            steps = steps_of(judged_groups(1, sizes), algorithm(mode))
             expected = share(MarkovPolicy(), steps, algorithm(mode))
             assert any(gradient.abs().max() > 1e-3 for gradient in expected[1])
             assert_same(results[f"{name}/{mode}"], expected, 1e-6)

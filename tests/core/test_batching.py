@@ -24,7 +24,17 @@ def training_sequences(draw: st.DrawFn) -> list[TrainingSequence]:
             mask[draw(st.integers(0, len(response) - 1))] = True
             number = len(sequences)
             values = 100.0 * number + torch.arange(sum(mask))
-            sequences.append(TrainingSequence(prompt, response, mask, float(number), values, -values))
+            sequences.append(
+                TrainingSequence(
+                    place=number,
+                    prompt_ids=prompt,
+                    response_ids=response,
+                    loss_mask=mask,
+                    rollout_logprobs=-values,
+                    advantages=values,
+                    weight=float(number),
+                )
+            )
     return sequences
 
 
@@ -98,5 +108,22 @@ def test_the_numbers_of_loss_tokens_stand_in_the_order_of_the_loss_mask(sequence
     assert batch.weights.tolist() == [float(row) for row in rows]
     assert batch.advantages.tolist() == [100.0 * row + i for row, length in enumerate(lengths) for i in range(length)]
     assert batch.rollout_logprobs.tolist() == (-batch.advantages).tolist()
-    assert batch.old_logprobs is None
-    assert batch.reference_logprobs is None
+
+
+OPTIONAL = ("old_logprobs", "reference_logprobs", "teacher_logprobs", "old_values", "returns")
+
+
+@given(training_sequences())
+def test_a_column_is_there_if_every_sequence_has_it(sequences) -> None:
+    assert all(getattr(collate(sequences), name) is None for name in (*OPTIONAL, "selected"))
+    for sequence in sequences:
+        for shift, name in enumerate(OPTIONAL):
+            setattr(sequence, name, sequence.advantages.double() + shift)
+        sequence.selected = sequence.advantages > 1
+    batch = collate(sequences)
+    for shift, name in enumerate(OPTIONAL):
+        assert getattr(batch, name).tolist() == (batch.advantages + shift).tolist()
+        assert getattr(batch, name).dtype == torch.float32
+    assert batch.selected.tolist() == (batch.advantages > 1).tolist()
+    sequences[-1].old_logprobs = None
+    assert collate(sequences).old_logprobs is None

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightrft_core import KL_ESTIMATORS, k3
+from lightrft_core import KL_ESTIMATORS, AdaptiveKL, drift, k3
+from lightrft_core.kl import with_unbiased_gradient
 
 DEFINITIONS = {
     "k1": (lambda d: d, lambda d: 1.0),
@@ -73,3 +74,57 @@ def test_k3_falls_towards_the_reference_without_a_jump_where_its_exponential_is_
     values = k3(torch.tensor([-high, -low], dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
     steepest = math.exp(20)
     assert 0 <= (values[0] - values[1]).item() <= (high - low) * steepest + 1e-6
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+@given(difference=st.floats(-100, 100))
+def test_the_unbiased_form_keeps_the_value_and_has_the_gradient_of_k2(name: str, difference: float) -> None:
+    policy, reference = torch.tensor([difference], dtype=torch.float64, requires_grad=True), torch.zeros(1).double()
+    value = KL_ESTIMATORS[name](policy, reference)
+    unbiased = with_unbiased_gradient(value, policy, reference)
+    unbiased.sum().backward()
+    assert unbiased.item() == pytest.approx(value.item(), rel=1e-12, abs=1e-12)
+    assert policy.grad.item() == pytest.approx(difference, rel=1e-12)
+
+
+def test_the_unbiased_gradient_is_that_of_the_divergence_itself() -> None:
+    logits = torch.tensor([0.3, -1.0, 0.9, 0.0], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([0.0, 0.5, -0.5, 1.0], dtype=torch.float64).log_softmax(0)
+    law = logits.log_softmax(0)
+    (exact,) = torch.autograd.grad((law.exp() * (law - reference)).sum(), logits, retain_graph=True)
+    estimates = {}
+    for name, estimator in KL_ESTIMATORS.items():
+        value = with_unbiased_gradient(estimator(law, reference), law, reference)
+        (estimates[name],) = torch.autograd.grad((law.exp().detach() * value).sum(), logits, retain_graph=True)
+        assert estimates[name].tolist() == pytest.approx(exact.tolist(), rel=1e-9, abs=1e-12)
+    (plain,) = torch.autograd.grad((law.exp().detach() * k3(law, reference)).sum(), logits)
+    assert (plain - exact).abs().max() > 0.01, "as a loss, k3 pulls elsewhere"
+
+
+@given(st.floats(-100, 100), st.floats(0.01, 2))
+def test_drift_is_a_divergence_whose_pull_is_bounded(difference: float, bound: float) -> None:
+    policy = torch.tensor([difference], dtype=torch.float64, requires_grad=True)
+    value = drift(policy, torch.zeros(1).double(), bound)
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert value.item() >= 0
+    if abs(difference) <= 20:
+        assert value.item() == pytest.approx(math.exp(difference) - 1 - difference, rel=1e-9, abs=1e-12)
+    expected = bound if difference > 20 else min(math.exp(difference) - 1, bound)
+    assert policy.grad.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@given(st.floats(1e-4, 1), st.floats(0.01, 5), st.floats(0, 50), st.integers(1, 10000))
+def test_the_coefficient_grows_above_the_target_falls_below_it_and_by_a_fifth_at_most(
+    coefficient: float, target: float, measured: float, samples: int
+) -> None:
+    steered = AdaptiveKL(target).update(coefficient, measured, samples)
+    assert 0.8 * coefficient <= steered * (1 + 1e-12)
+    assert steered <= 1.2 * coefficient * (1 + 1e-12)
+    assert (steered > coefficient) <= (measured > target)
+    assert (steered < coefficient) <= (measured < target)
+
+
+def test_at_the_target_the_coefficient_stays() -> None:
+    assert AdaptiveKL(0.3).update(0.05, 0.3, 512) == 0.05
+    assert AdaptiveKL(0.3, horizon=1000).update(0.05, 0.33, 500) == pytest.approx(0.05 * 1.05)

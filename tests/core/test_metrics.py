@@ -42,6 +42,38 @@ def test_a_mean_is_over_values_not_over_micro_batches() -> None:
     assert metrics.result() == {"m": 0.5}
 
 
+weights = st.lists(st.floats(0, 100), max_size=6)
+
+
+@given(st.lists(weights, min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_an_effective_share_does_not_depend_on_how_weights_are_split(parts: list[list[float]], order) -> None:
+    pieces = []
+    for values in parts:
+        piece = Metrics()
+        piece.effective_share("e", torch.tensor(values, dtype=torch.float64))
+        pieces.append(piece)
+    order.shuffle(pieces)
+    merged = Metrics()
+    for piece in pieces:
+        merged.merge(piece)
+    everything = [value for values in parts for value in values]
+    squares = math.fsum(value**2 for value in everything)
+    expected = {"e": math.fsum(everything) ** 2 / (squares * len(everything))} if squares else {}
+    assert merged.result() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("values", "share"), [([2.0, 2.0, 2.0], 1.0), ([1.0, 0.0, 0.0, 0.0], 0.25)])
+def test_equal_weights_are_all_effective_and_a_single_one_counts_alone(values: list[float], share: float) -> None:
+    metrics = Metrics()
+    metrics.effective_share("e", torch.tensor(values))
+    assert metrics.result() == {"e": share}
+
+
+def test_the_share_of_groups_that_were_kept_is_of_those_sampled(build_group) -> None:
+    groups = [build_group([1], [[2], [3]], [1.0, 0.0])] * 4
+    assert rollout_metrics(groups, kept=3).result()["group/kept_share"] == 0.75
+
+
 def test_rollout_metrics_count_what_was_judged_and_what_was_not(build_group) -> None:
     solved = build_group([1], [[2, 3, 4], [5], [6, 7]], [1.0, 0.0, None], advantages=[0.7, -0.7, 0.0])
     solved.rollouts[0].verdict = Verdict(1.0, accuracy=1.0, parts={"format": 0.5}, metrics={"words": 3.0})
@@ -69,5 +101,6 @@ def test_rollout_metrics_count_what_was_judged_and_what_was_not(build_group) -> 
             "group/all_correct_share": 0,
             "group/all_wrong_share": 1 / 2,
             "group/zero_signal_share": 2 / 3,
+            "group/kept_share": 1,
         }
     )

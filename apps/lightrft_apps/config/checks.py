@@ -30,12 +30,21 @@ def check(config: RLConfig) -> list[str]:
         *algorithm_problems(config),
         *_batches(config),
         *_evaluation(config),
-        *missing_source("pretrain", config.model.pretrain),
-        *missing_source("critic_pretrain", config.critic.critic_pretrain or config.model.pretrain),
-        *missing_source("teacher_pretrain", config.divergence.teacher_pretrain or config.model.pretrain),
+        *_missing_models(config),
         *prompt_problems(config.data, config.evaluation.eval_dataset),
         *unusable_folder(config.run.output_dir),
     ]
+
+
+def _missing_models(config: RLConfig) -> Iterator[str]:
+    models = {
+        "pretrain": config.model.pretrain,
+        "critic_pretrain": config.critic.critic_pretrain,
+        "teacher_pretrain": config.divergence.teacher_pretrain,
+    }
+    for flag, source in models.items():
+        if source is not None:
+            yield from missing_source(flag, source)
 
 
 def _batches(config: RLConfig) -> Iterator[str]:

@@ -1,0 +1,119 @@
+"""Flags of the algorithm that would have no effect, or that contradict each other, are refused before a model loads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lightrft_apps.algorithm import build_algorithm, build_shaping
+from lightrft_apps.config import RLConfig, check
+from lightrft_core import ALGORITHMS, KLPlacement
+
+GOOD: dict[str, Any] = {
+    "pretrain": "someone/model",
+    "prompt_data": "someone/prompts",
+    "output_dir": "run",
+    "rule_reward": "number",
+}
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"algorithm": "grop"}, "--algorithm grop: set it to one of grpo, "),
+    ({"advantage_estimator": "mean"}, "--advantage_estimator mean: set it to one of group_norm, "),
+    ({"policy_loss_type": "trpo"}, "--policy_loss_type trpo: set it to one of ppo, "),
+    ({"n_samples_per_prompt": 1}, "a group of one has no signal"),
+    ({"advantage_estimator": "rloo", "n_samples_per_prompt": 1}, "--n_samples_per_prompt 1 with rloo"),
+    ({"eps_clip": 0.2, "eps_clip_low_high": (0.2, 0.3)}, "leave out --eps_clip"),
+    ({"algorithm": "cpgd", "eps_clip": 1.5}, "set it below 1"),
+    ({"init_kl_coef": 0, "kl_estimator": "k2"}, "--kl_estimator without a divergence"),
+    ({"init_kl_coef": 0, "use_kl_loss": True}, "--use_kl_loss without a divergence"),
+    ({"algorithm": "dapo", "kl_target": 0.1}, "--kl_target without a divergence"),
+    ({"kl_estimator": "k1"}, "k1 in the loss has a gradient of zero mean"),
+    ({"algorithm": "reinforce_pp", "use_kl_loss": True}, "k1 in the loss"),
+    ({"algorithm": "ppo", "kl_unbiased_gradient": True}, "set --use_kl_loss true"),
+    ({"teacher_kl_coef": 0.1}, "set --teacher_pretrain"),
+    ({"teacher_pretrain": "someone/teacher"}, "set --teacher_kl_coef above 0"),
+    ({"critic_pretrain": "someone/critic"}, "--critic_pretrain without a critic"),
+    ({"value_clip": 0.1}, "--value_clip without a critic"),
+    ({"freezing_actor_steps": 3}, "--freezing_actor_steps without a critic"),
+    ({"lambd": 0.9}, "--lambd without a critic"),
+    ({"enable_vllm_is_correction": True, "use_icepop": True}, "two corrections"),
+    ({"use_icepop": True, "vllm_is_truncated_threshold": (2.0, 1.0)}, "must be below the second"),
+    ({"vllm_is_truncated_threshold": (0.5, 2.0)}, "without a correction"),
+    ({"is_correction_level": "sequence"}, "without a correction"),
+    ({"overlong_buffer": False, "overlong_buffer_len": 5}, "leave one of them out"),
+    ({"overlong_buffer_len": 2000}, "at most --generate_max_len 1024"),
+    ({"reward_running_norm_minus_mean": True}, "set --reward_running_norm too"),
+    ({"keep_best": 9}, "only --n_samples_per_prompt 8 answers"),
+    ({"dynamic_filtering_reward_range": (0.8, 0.2)}, "must be below the second"),
+    ({"ttrl": True, "rule_reward": "format"}, "one rule that reads an answer"),
+    ({"ttrl": True, "rule_reward": "number:1,format:1"}, "one rule that reads an answer"),
+    ({"ttrl": True, "reward_routes": {"a": "number"}}, "leave out --reward_routes"),
+    ({"ttrl": True, "n_samples_per_prompt": 1, "algorithm": "reinforce"}, "one answer has no majority"),
+]
+
+
+@pytest.mark.parametrize(("flags", "told"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
+def test_flags_that_cannot_mean_anything_are_refused(flags: dict[str, Any], told: str) -> None:
+    (problem,) = check(RLConfig.create(**GOOD | flags))
+    assert told in problem
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_row_is_accepted_and_built_as_it_stands(name: str) -> None:
+    config = RLConfig.create(**GOOD, algorithm=name)
+    assert check(config) == []
+    assert build_algorithm(config) == ALGORITHMS[name]
+
+
+def test_a_flag_overrides_one_piece_and_leaves_the_others() -> None:
+    built = build_algorithm(RLConfig.create(**GOOD, algorithm="dapo", loss_agg_mode="constant-length"))
+    assert built.aggregation == "constant-length"
+    assert (built.clip_low, built.clip_high, built.dynamic_sampling) == (0.2, 0.28, ALGORITHMS["dapo"].dynamic_sampling)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "use_kl_loss", "placement"),
+    [
+        ("grpo", None, KLPlacement.LOSS),
+        ("grpo", False, KLPlacement.REWARD),
+        ("ppo", None, KLPlacement.REWARD),
+        ("rloo", None, KLPlacement.SEQUENCE_REWARD),
+        ("rloo", False, KLPlacement.SEQUENCE_REWARD),
+        ("rloo", True, KLPlacement.LOSS),
+    ],
+)
+def test_the_divergence_goes_where_the_flag_says(
+    algorithm: str, use_kl_loss: bool | None, placement: KLPlacement
+) -> None:
+    config = RLConfig.create(**GOOD, algorithm=algorithm, use_kl_loss=use_kl_loss, kl_estimator="k2")
+    assert check(config) == []
+    assert build_algorithm(config).kl_placement is placement
+
+
+@pytest.mark.parametrize(
+    ("flags", "buffer"),
+    [
+        ({}, 0),
+        ({"algorithm": "dapo"}, 205),
+        ({"algorithm": "dapo", "overlong_buffer": False}, 0),
+        ({"overlong_buffer": True}, 205),
+        ({"overlong_buffer_len": 64}, 64),
+    ],
+)
+def test_the_overlong_buffer_is_the_rows_or_the_flags(flags: dict[str, Any], buffer: int) -> None:
+    assert build_shaping(RLConfig.create(**GOOD | flags)).overlong_buffer == buffer
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"), [("normalize_reward", "reward_running_norm"), ("dynamic_filtering", "dynamic_sampling")]
+)
+def test_flags_people_bring_along_mean_ours(alias: str, name: str, tmp_path: Any) -> None:
+    from lightrft_apps.config import parse_rl
+
+    words = [word for flag, value in GOOD.items() for word in (f"--{flag}", value)]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"{alias}: true\n")
+    for more in ([f"--{alias}"], ["--config", str(recipe)]):
+        assert getattr(parse_rl([*words, *more]).shaping, name) is True
+    assert getattr(parse_rl([*words, f"--no-{alias}"]).shaping, name) is False
