@@ -190,8 +190,8 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
 
 def known_flags() -> set[str]:
     from lightrft_apps.config import RLConfig
-    from lightrft_apps.config.eval_command import EvalCommand
     from lightrft_apps.config.compare_command import CompareCommand
+    from lightrft_apps.config.eval_command import EvalCommand
     from lightrft_apps.config.schema import ALIASES, fields_of
 
     fields = fields_of(RLConfig) | fields_of(EvalCommand) | fields_of(CompareCommand)
@@ -289,7 +289,9 @@ def test_the_table_of_one_name_and_many_numbers_is_computed() -> None:
         "mean only": above_mean,
     }
     assert statistics.pstdev(others) == 0, "leave-one-out: a deviation of 0 divides nothing"
-    (table,) = re.findall(r"### One name, many numbers\n(.*?)\n#", (ROOT / "docs/algorithms/index.md").read_text(), re.DOTALL)
+    (table,) = re.findall(
+        r"### One name, many numbers\n(.*?)\n#", (ROOT / "docs/algorithms/index.md").read_text(), re.DOTALL
+    )
     printed = dict(re.findall(r"^\| ([\w -]+) \|.*\| (\d\.\d\d) \|", table, re.MULTILINE))
     assert printed == {name: f"{value:.2f}" for name, value in computed.items()}
     advantages = group_norm(torch.tensor([rewards]), torch.ones(1, 4, dtype=torch.bool))

@@ -6,6 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
+from references.advantages import Advantages
+from references.case import Answer, Case
+from references.row import Gradient
+from torch import Tensor
+
 from lightrft_core import (
     Algorithm,
     Batch,
@@ -23,10 +28,6 @@ from lightrft_core import (
 )
 from lightrft_core.experience import estimate_advantages
 from lightrft_core.plan import optimiser_steps, select_high_entropy_tokens, training_sequences
-from references.advantages import Advantages
-from references.case import Answer, Case
-from references.row import Gradient
-from torch import Tensor
 
 COLUMNS = {
     "policy": {"old_logprobs": "old_logprobs", "old_entropy": "entropy"},

@@ -11,6 +11,9 @@ import pytest
 import torch
 from comparison import assert_is_the_papers, close, flat
 from core_step import learn
+from references.case import Answer, Case, random_case
+from references.rows import ROWS
+
 from lightrft_core import (
     ALGORITHMS,
     Batch,
@@ -27,8 +30,6 @@ from lightrft_core import (
 from lightrft_core.experience import estimate_advantages
 from lightrft_core.plan import optimiser_steps, select_high_entropy_tokens
 from lightrft_core.ratios import MAX_LOG_RATIO
-from references.case import Answer, Case, random_case
-from references.rows import ROWS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,6 +11,12 @@ from comparison import close, flat
 from core_step import groups_of, learn, numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import advantages as papers
+from references import corrections, kl, shaping
+from references.case import Case, random_case
+from references.number import STEP
+from references.rows import ROWS
+
 from lightrft_core import (
     ADVANTAGE_ESTIMATORS,
     ALGORITHMS,
@@ -22,11 +28,6 @@ from lightrft_core import (
     majority_vote,
     overlong_penalty,
 )
-from references import advantages as papers
-from references import corrections, kl, shaping
-from references.case import Case, random_case
-from references.number import STEP
-from references.rows import ROWS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

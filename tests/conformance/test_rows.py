@@ -10,9 +10,10 @@ from comparison import assert_is_the_papers, close, flat
 from core_step import learn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightrft_core import ALGORITHMS, Aggregation, Algorithm, KLPlacement
 from references.case import Case, random_case
 from references.rows import ROWS, Row
+
+from lightrft_core import ALGORITHMS, Aggregation, Algorithm, KLPlacement
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from comparison import close, flat
 from core_step import learn
-from lightrft_core import ALGORITHMS
 from references.case import Case
 from write_vectors import FOLDER, document
+
+from lightrft_core import ALGORITHMS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

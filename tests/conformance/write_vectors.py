@@ -1,6 +1,6 @@
-"""Writes the test vectors that other implementations can check themselves with: python tests/conformance/write_vectors.py
+"""Writes the test vectors that other implementations can check themselves with.
 
-What they hold is explained in vectors/README.md.
+uv run python tests/conformance/write_vectors.py. What they hold is explained in vectors/README.md.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def document(name: str) -> dict[str, Any]:
     return {
         "algorithm": name,
         "constants": {key: value for key, value in asdict(row).items() if value is not None},
-        "cases": [{"name": title, "input": case.to_json(), "expected": expected(row, case)} for title, case in cases().items()],
+        "cases": [
+            {"name": title, "input": case.to_json(), "expected": expected(row, case)} for title, case in cases().items()
+        ],
     }
 
 
@@ -77,8 +79,8 @@ def expected(row: Row, case: Case) -> dict[str, Any]:
 
 def text(content: dict[str, Any]) -> str:
     """JSON with each innermost list on one line."""
-    indented = json.dumps(content, indent=1)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: "[" + ", ".join(found[0][1:-1].replace(",", "").split()) + "]", indented) + "\n"
+    innermost = re.compile(r"\[\s*([^\[\]{}]*?)\s*\]")
+    return innermost.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(content, indent=1)) + "\n"
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def judged_groups(seed: int, sizes: tuple[int, ...] = (3, 2, 4, 1)) -> list[Grou
 def steps_of(
     groups: list[Group], chosen: Algorithm, sizes: BatchSizes = WHOLE, all_sum: AllSum = list
 ) -> list[list[Batch]]:
-    """The batches of each optimiser step, with the advantages that the rollouts have already; old policy = the sampler."""
+    """The batches of each optimiser step, with the advantages the rollouts have; old policy = the sampler."""
     pairs = training_sequences(groups, chosen.chosen)
     for rollout, sequence in pairs.values():
         sequence.advantages += rollout.advantage

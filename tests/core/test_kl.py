@@ -128,3 +128,12 @@ def test_the_coefficient_grows_above_the_target_falls_below_it_and_by_a_fifth_at
 def test_at_the_target_the_coefficient_stays() -> None:
     assert AdaptiveKL(0.3).update(0.05, 0.3, 512) == 0.05
     assert AdaptiveKL(0.3, horizon=1000).update(0.05, 0.33, 500) == pytest.approx(0.05 * 1.05)
+
+
+def test_a_hundred_nats_below_the_reference_k3_pulls_as_hard_as_at_twenty() -> None:
+    policy = torch.tensor([-100.0, -20.0], dtype=torch.float64, requires_grad=True)
+    value = k3(policy, torch.zeros(2).double())
+    value.sum().backward()
+    edge = math.exp(20)
+    assert value.tolist() == pytest.approx([edge - 1 + 80 * edge - 100, edge - 1 - 20], rel=1e-12)
+    assert policy.grad.tolist() == pytest.approx([1 - edge, 1 - edge], rel=1e-12)

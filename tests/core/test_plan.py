@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 import torch
@@ -126,18 +128,44 @@ def test_denominators_are_those_of_all_ranks(build_group) -> None:
 
     def two_more_ranks(values: Sequence[float]) -> list[float]:
         asked.append(values)
-        return [value + extra for value, extra in zip(values, (6, 30), strict=True)]
+        return [value + extra for value, extra in zip(values, (6, 30, 0), strict=True)]
 
     group = build_group([1], [[2, 3, 4], [5]], [1, 0], advantages=[0.5, -0.5])
     steps = planned([group], replace(GRPO, aggregation=Aggregation.TOKEN_MEAN), all_sum=two_more_ranks)
-    assert asked == [[2.0, 4.0]]
+    assert asked == [[2.0, 4.0, 0.0]]
     assert weights(steps) == [1 / 34] * 2
 
 
 def test_a_rank_without_prompts_still_takes_part_in_the_step() -> None:
     asked = []
     assert planned([], all_sum=lambda values: asked.append(values) or values) == [[]]
-    assert asked == [[0.0, 0.0]]
+    assert asked == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("counts", [(3, 2), (1, 4), (3, 0), (2, 2)])
+def test_ranks_with_unequal_numbers_of_groups_take_equally_many_steps(build_group, counts: tuple[int, int]) -> None:
+    met, shares = Barrier(2, timeout=1), {}
+
+    def rank(number: int) -> list[float]:
+        def all_sum(values: Sequence[float]) -> list[float]:
+            shares[number] = list(values)
+            met.wait()
+            total = [sum(column) for column in zip(shares[0], shares[1], strict=True)]
+            met.wait()
+            return total
+
+        mine = [build_group([g], [[2], [3]], [1, 0], advantages=[1.0, -1.0]) for g in range(counts[number])]
+        try:
+            steps = planned(mine, sizes=replace(SIZES, train_batch_size=2), all_sum=all_sum)
+        except BrokenBarrierError:
+            return []
+        return [float(len(steps)), *weights(steps)]
+
+    with ThreadPoolExecutor(2) as ranks:
+        first, second = ranks.map(rank, range(2))
+    assert first
+    assert second, "one rank waits for another that is already done"
+    assert first[0] == second[0]
 
 
 def test_micro_batches_obey_both_limits(build_group) -> None:

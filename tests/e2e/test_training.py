@@ -13,23 +13,6 @@ Run = Callable[..., dict[str, Any]]
 Lines = Callable[..., list[dict[str, Any]]]
 RowsFile = Callable[..., str]
 
-SHARE_OF_SEVENS = """
-def score(prompts, responses, labels):
-    return [response.count("7") / 8 for response in responses]
-"""
-
-
-@pytest.fixture
-def prompts(rows_file: RowsFile) -> str:
-    return rows_file("prompts", [{"input": f"{i}+{9 - i}=", "label": "9"} for i in range(8)])
-
-
-@pytest.fixture
-def sevens(tmp_path: Path) -> str:
-    """A reward for answers of eight sevens."""
-    (tmp_path / "reward.py").write_text(SHARE_OF_SEVENS)
-    return f"{tmp_path / 'reward.py'}:score"
-
 
 @pytest.mark.parametrize(
     "flags",
@@ -66,11 +49,15 @@ def test_a_reference_model_is_measured_against_and_holds_the_policy_back(
 
 
 def test_without_a_coefficient_there_is_no_reference(run: Run, metrics: Lines, prompts: str, sevens: str) -> None:
-    run(prompt_data=prompts, reward_fn=sevens, max_steps=1)
+    run(prompt_data=prompts, reward_fn=sevens, max_steps=1, init_kl_coef=0.0)
     assert "policy/kl_reference" not in metrics()[0]
 
 
-@pytest.mark.parametrize("flags", [{}, {"init_kl_coef": 0.1, "train_batch_size": 16}], ids=["alone", "with reference"])
+@pytest.mark.parametrize(
+    "flags",
+    [{"init_kl_coef": 0.0}, {"init_kl_coef": 0.1, "train_batch_size": 16}],
+    ids=["alone", "with reference"],
+)
 def test_gradient_checkpointing_changes_memory_not_numbers(
     run: Run, metrics: Lines, prompts: str, sevens: str, flags: dict[str, Any]
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightrft_core import FinishReason, Group, Prompt, SamplingParams
+from lightrft_core import FinishReason, FirstToken, Group, Prompt, SamplingParams
 from lightrft_strategy.engines import embedded
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 
@@ -267,3 +267,22 @@ def test_sliding_windows_and_absolute_positions_are_sampled_as_the_model_compute
         law = full_logits(model, prompt, token_ids).log_softmax(-1)
         expected = law.gather(-1, torch.tensor(token_ids)[:, None])[:, 0]
         assert (torch.tensor(logprobs, dtype=torch.float64) - expected).abs().max() < 1e-4
+
+
+def test_fire_draws_the_first_token_under_its_own_law_and_the_rest_as_usual(engine, model) -> None:
+    fire = replace(SAMPLING, n=40, max_new_tokens=6, first_token=FirstToken(temperature=10.0, top_k=16))
+    groups = engine.generate(MIXED, fire, step=1)
+    for prompt, token_ids, logprobs in recorded(groups):
+        logits = full_logits(model, prompt, token_ids)
+        hot = logits[0] / 10.0
+        hot[hot < hot.topk(16).values[-1]] = -torch.inf
+        law = torch.cat([hot[None], logits[1:]]).log_softmax(-1)
+        expected = law.gather(-1, torch.tensor(token_ids)[:, None])[:, 0]
+        assert (torch.tensor(logprobs, dtype=torch.float64) - expected).abs().max() < 1e-4
+        assert len(token_ids) <= 6
+    plain = engine.generate(MIXED, replace(fire, first_token=FirstToken(temperature=0.1, top_k=16)), step=1)
+
+    def first_tokens(groups: list[Group]) -> int:
+        return sum(len({rollout.token_ids[0] for rollout in group.rollouts}) for group in groups)
+
+    assert first_tokens(groups) > 1.1 * first_tokens(plain)

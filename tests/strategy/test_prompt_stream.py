@@ -134,3 +134,20 @@ def test_sources_that_do_not_fit_are_refused(
         PromptStream(sources, probs, 1, 1, 0)
     with pytest.raises(PromptDataError, match="--rollout_batch_size and --num_episodes"):
         PromptStream([source("a", 1)], None, 0, 1, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes, st.integers(1, 9), st.integers(0, 50), st.booleans())
+def test_spare_prompts_are_what_further_episodes_would_read(
+    counts: list[int], per_step: int, start: int, mixed: bool
+) -> None:
+    sources = [source(str(i), count) for i, count in enumerate(counts)]
+    probs = [1.0 + i for i in range(len(counts))] if mixed else None
+    stream, longer = (PromptStream(sources, probs, per_step, episodes, 5) for episodes in (1, 100))
+    positions = [(p.uid, p.occurrence) for step in range(1, 200) for p in longer.batch(min(step, longer.num_steps))]
+    first = sum(counts)
+    for begin, count in ((start, 7), (0, 3), (start + 7, 1)):
+        read = [(p.uid, p.occurrence) for p in stream.spare(begin, count)]
+        if first + begin + count <= min(len(positions), first * 100, 199 * per_step):
+            assert read == positions[first + begin : first + begin + count]
+    assert draws(stream) == draws(PromptStream(sources, probs, per_step, 1, 5)), "a step's prompts stay what they are"

@@ -16,7 +16,7 @@ DASHES = ("none", "6 3", "2 2")
 
 WIDTH, TOP, BOTTOM = 920, 58, 52
 LEFT, CURVES_END = 62, 540
-NAMES_END, SHARES_END = 730, 890
+NAMES, SHARES, SHARES_END = 568, 742, 890
 ROW = 26
 
 Scale = Callable[[float], float]
@@ -55,10 +55,12 @@ def picture(found: Mapping[str, Any]) -> str:
     algorithms = found["by_algorithm"]
     drawing = Drawing(max(340, TOP + BOTTOM + 30 + ROW * len(algorithms)))
     title = f"{len(algorithms)} algorithms on {found['task']}, {Path(found['config']['pretrain']).name}"
-    seeds = f"seeds {', '.join(map(str, found['seeds']))}"
     ElementTree.SubElement(drawing.root, "title").text = title
     drawing.text(LEFT, 22, title, font_size=14, font_weight="bold")
-    _curves(drawing, algorithms, f"reward by step: mean and range of {seeds}")
+    drawing.text(
+        LEFT, 44, f"reward by step, without overlong penalties: mean and range over {len(found['seeds'])} seeds"
+    )
+    _curves(drawing, algorithms)
     _shares(drawing, algorithms)
     if found["missing"]:
         runs = ", ".join(f"{run['algorithm']} seed {run['seed']}" for run in found["missing"])
@@ -67,11 +69,10 @@ def picture(found: Mapping[str, Any]) -> str:
     return ElementTree.tostring(drawing.root, encoding="unicode") + "\n"
 
 
-def _curves(drawing: Drawing, algorithms: Sequence[Mapping[str, Any]], title: str) -> None:
-    rewards = [algorithm["rewards"] for algorithm in algorithms]
+def _curves(drawing: Drawing, algorithms: Sequence[Mapping[str, Any]]) -> None:
+    rewards = [algorithm["task_rewards"] for algorithm in algorithms]
     known = [value for curve in rewards for part in curve.values() for value in part if value is not None]
     steps = max((len(curve["mean"]) for curve in rewards), default=0)
-    drawing.text(LEFT, 44, title)
     if not known:
         drawing.text(LEFT, TOP + 30, "no run is complete", fill="#777777")
         return
@@ -93,6 +94,8 @@ def _curves(drawing: Drawing, algorithms: Sequence[Mapping[str, Any]], title: st
         drawing.add("polygon", points=_points(edge, x, y), fill=colour, fill_opacity="0.15")
         mean = _points([(step, curve["mean"][step - 1]) for step in there], x, y)
         drawing.add("polyline", points=mean, fill="none", stroke=colour, stroke_width=2, stroke_dasharray=dash)
+        if len(there) == 1:
+            drawing.add("circle", cx=x(there[0]), cy=y(curve["mean"][there[0] - 1]), r=3, fill=colour)
 
 
 def _shares(drawing: Drawing, algorithms: Sequence[Mapping[str, Any]]) -> None:
@@ -100,17 +103,17 @@ def _shares(drawing: Drawing, algorithms: Sequence[Mapping[str, Any]]) -> None:
     known = [edge for pair in estimates for estimate in pair if estimate for edge in estimate["interval"]]
     floor_y = TOP + 14 + ROW * len(algorithms)
     marks = _marks(min(known), max(known), wanted=3) if known else [0.0, 1.0]
-    x = _scale(marks[0], marks[-1], NAMES_END, SHARES_END)
+    x = _scale(marks[0], marks[-1], SHARES, SHARES_END)
     if known:
-        drawing.text(NAMES_END - 160, 44, "held-out accuracy: after (95% interval), before (hollow)")
+        drawing.text(NAMES, 44, "held-out accuracy: after (95% interval), before (hollow)")
         for mark in marks:
             drawing.line(x(mark), TOP, x(mark), floor_y, stroke="#dddddd")
             drawing.text(x(mark), floor_y + 18, f"{mark * 100:g}%", text_anchor="middle")
     for number, (algorithm, (before, after)) in enumerate(zip(algorithms, estimates, strict=True)):
         y = TOP + 20 + ROW * number
         colour, dash = _look(number)
-        drawing.line(NAMES_END - 160, y, NAMES_END - 138, y, stroke=colour, stroke_width=2, stroke_dasharray=dash)
-        drawing.text(NAMES_END - 132, y + 4, algorithm["algorithm"])
+        drawing.line(NAMES, y, NAMES + 22, y, stroke=colour, stroke_width=2, stroke_dasharray=dash)
+        drawing.text(NAMES + 28, y + 4, algorithm["algorithm"])
         if before:
             drawing.add("circle", cx=x(before["value"]), cy=y, r=4, fill="none", stroke=colour)
         if after:

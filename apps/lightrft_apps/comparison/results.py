@@ -22,16 +22,20 @@ MEANINGS = {
     "as n independent trials; the questions are the same for every seed, so it says little about other questions than "
     "seeds. lowest, highest: of the seeds",
     "rewards": "mean reward of the sampled training answers by step, from step 1: mean over the seeds, and the lowest "
-    "and highest seed; no confidence interval. Penalties and bonuses of an algorithm, such as dapo's for overlong "
-    "answers, are in it; pass_rates, the share of right answers, are free of them",
-    "reward_area": "area under the reward curve, per step: the mean reward over all steps",
+    "and highest seed; no confidence interval. As in summary.json",
+    "task_rewards": "the same without the penalty for overlong answers, which only some algorithms have: what to "
+    "compare algorithms by",
+    "pass_rates": "share of right answers among the sampled ones, by step",
+    "reward_area": "area under the curve of task_rewards, per step: their mean over all steps",
     "entropies": "mean of -log p of the sampled tokens, in nats, by step",
     "lengths": "mean length of the sampled answers, in tokens, by step",
-    "seconds": "over all steps and evaluations of a run, without loading the model; runs followed one another",
+    "seconds": "over all steps and evaluations of a run, without loading the model; runs followed one another. A step "
+    "with dynamic sampling may sample several times as many answers as one without",
 }
 
 CURVES: dict[str, Callable[[Mapping[str, float]], float | None]] = {
     "rewards": lambda line: line.get("reward/mean"),
+    "task_rewards": lambda line: _task_reward(line),
     "pass_rates": lambda line: line.get("group/pass_rate"),
     "entropies": lambda line: line.get("rollout/entropy_estimate"),
     "lengths": lambda line: line.get("rollout/length_mean"),
@@ -92,12 +96,16 @@ def _read(outcome: Outcome, folder: Path) -> dict[str, Any]:
             if "eval/accuracy" in line
         ],
         **curves,
-        "reward_area": _mean(curves["rewards"]),
+        "reward_area": _mean(curves["task_rewards"]),
         "final_entropy": _last(curves["entropies"]),
         "final_length": _last(curves["lengths"]),
         "seconds": summary["seconds"],
         "cpu_seconds": summary["cpu_seconds"],
     }
+
+
+def _task_reward(line: Mapping[str, float]) -> float | None:
+    return line["reward/mean"] - line.get("reward/part/overlong", 0.0) if "reward/mean" in line else None
 
 
 def _missing(outcome: Outcome) -> dict[str, Any]:

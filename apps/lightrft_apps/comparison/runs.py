@@ -39,7 +39,7 @@ def run_all(runs: Sequence[PlannedRun]) -> list[Outcome]:
             outcomes.append(Outcome(run, 0))
             continue
         waiting = sum(not is_finished(later) for later in runs[number - 1 :])
-        left = f"; about {waiting * sum(seconds) / len(seconds) / 60:.0f} minutes left" if seconds else ""
+        left = f"; about {waiting * sum(seconds) / len(seconds) / 60:.0f} min left" if seconds else ""
         _say(f"{heading}, into {run.path}{left}")
         start = time.perf_counter()
         outcome = _run(run)

@@ -31,6 +31,7 @@ def algorithm_problems(config: RLConfig) -> Iterator[str]:
     yield from _group_problems(config, estimator)
     yield from _clip_problems(config, OBJECTIVES[args.policy_loss_type] if args.policy_loss_type else row.objective)
     yield from _divergence_problems(config, row)
+    yield from _rollout_problems(config, row)
     yield from _critic_problems(config, estimator)
     yield from _correction_problems(config)
 
@@ -77,6 +78,22 @@ def _divergence_problems(config: RLConfig, row: Algorithm) -> Iterator[str]:
         yield f"--teacher_kl_coef {args.teacher_kl_coef:g}: there is no teacher; set --teacher_pretrain"
     if args.teacher_pretrain is not None and not args.teacher_kl_coef:
         yield "--teacher_pretrain without an effect: set --teacher_kl_coef above 0"
+
+
+def _rollout_problems(config: RLConfig, row: Algorithm) -> Iterator[str]:
+    from lightrft_core import KLPlacement
+
+    args, samples = config.divergence, config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt
+    if args.kl_target is not None and args.kl_horizon < samples:
+        yield f"--kl_horizon {args.kl_horizon:g} is less than a step's {samples} samples: set it to {10 * samples}"
+    left_out = "keep_best" if config.shaping.keep_best else "overlong_filtering"
+    in_whole_answers = row.kl_placement is KLPlacement.SEQUENCE_REWARD and not args.use_kl_loss
+    wanted = row.kl_coef if args.init_kl_coef is None else args.init_kl_coef
+    if in_whole_answers and wanted and (config.shaping.keep_best or config.shaping.overlong_filtering):
+        yield (
+            f"--{left_out} with {config.algorithm.algorithm}, whose baseline needs the divergence of every answer: "
+            f"leave it out, or set --init_kl_coef 0 or --use_kl_loss true"
+        )
 
 
 def _critic_problems(config: RLConfig, estimator: AdvantageEstimator) -> Iterator[str]:

@@ -51,8 +51,8 @@ def batch_mean(rewards: Tensor, valid: Tensor, all_sum: AllSum) -> Tensor:
 
 
 def useful_share(rewards: Tensor, valid: Tensor, all_sum: AllSum) -> Tensor:
-    """CPGD's filter-like weight (arXiv 2505.12504): R - mean per group, times groups / groups with signal, capped."""
-    groups, useful = all_sum([float(len(rewards)), float(has_signal(rewards, valid).sum())])
+    """CPGD's filter-like weight (arXiv 2505.12504): R - mean per group, times judged groups / useful ones, capped."""
+    groups, useful = all_sum([float(valid.any(1).sum()), float(has_signal(rewards, valid).sum())])
     return group_mean(rewards, valid) * min(groups / max(useful, 1.0), USEFUL_GROUP_CAP)
 
 

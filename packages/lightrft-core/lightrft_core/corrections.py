@@ -48,7 +48,7 @@ class Correction:
     high: float = 2.0
 
     def weights(self, old_logprobs: Tensor, rollout_logprobs: Tensor, sequence_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """(weights, touched), both [tokens]: finite and bounded whatever the log-probabilities."""
+        """(weights, touched), both [tokens]: bounded for any finite log-probabilities."""
         log_weight = (old_logprobs - rollout_logprobs).detach()
         if self.level is not CorrectionLevel.TOKEN:
             log_weight = sequence_sum(log_weight, sequence_ids)

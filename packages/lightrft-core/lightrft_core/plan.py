@@ -66,22 +66,23 @@ def optimiser_steps(
     """The micro-batches of each optimiser step over a batch of so many rollouts, in order.
 
     Every sequence counts in its step's denominator, on all ranks; one without signal is then left out of the forward
-    pass if the algorithm would learn nothing from it. A step may end up with no micro-batch at all.
+    pass if the algorithm would learn nothing from it. A step may end up with no micro-batch at all, and a rank that has
+    no rollouts left takes such steps until the last rank is done.
     """
     size = sizes.train_batch_size or max(1, rollouts)
-    steps = []
-    for start in range(0, max(1, rollouts), size):
-        part = [sequence for sequence in sequences if start <= sequence.place < start + size]
+    steps: list[list[MicroBatch]] = []
+    further = 1.0
+    while further:
+        start, end = len(steps) * size, (len(steps) + 1) * size
+        part = [sequence for sequence in sequences if start <= sequence.place < end]
         tokens = sum(len(sequence.advantages) for sequence in part)
-        totals = StepTotals(*all_sum([float(len(part)), float(tokens)]))
+        *numbers, further = all_sum([float(len(part)), float(tokens), float(end < rollouts)])
         for sequence in part:
-            sequence.weight = token_weight(
-                algorithm.aggregation, len(sequence.advantages), totals, sizes.max_new_tokens
-            )
-        learning = [s for s in part if algorithm.learns_without_signal or s.advantages.any()]
+            length = len(sequence.advantages)
+            sequence.weight = token_weight(algorithm.aggregation, length, StepTotals(*numbers), sizes.max_new_tokens)
         steps.append(
             micro_batches(
-                learning,
+                [s for s in part if algorithm.learns_without_signal or s.advantages.any()],
                 token_budget=sizes.max_tokens_per_micro_batch,
                 max_sequences=sizes.micro_train_batch_size,
             )
@@ -98,7 +99,7 @@ def select_high_entropy_tokens(sequences: Sequence[TrainingSequence], share: flo
     entropy = [s.old_entropy for s in sequences if s.old_entropy is not None]
     together = torch.cat(entropy) if entropy else torch.zeros(0)
     (count,) = all_sum([float(together.numel())])
-    wanted = ceil(share * count)
+    wanted = ceil(share * count - 1e-9)
     low, high = -1.0, 64.0  # nats: more than any vocabulary allows
     while (middle := (low + high) / 2) not in (low, high):
         (reached,) = all_sum([float((together >= middle).sum())])

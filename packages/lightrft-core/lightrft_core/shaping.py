@@ -34,7 +34,7 @@ class RewardShaping:
         for rollout, judged in zip(group.rollouts, verdicts, strict=True):
             verdict = stop_properly(judged, rollout.finish_reason, self.truncated_coefficient)
             if self.overlong_buffer and verdict.score is not None:
-                penalty = overlong_penalty(len(rollout.token_ids), max_new_tokens, self.overlong_buffer)
+                penalty = overlong_penalty(sum(rollout.loss_mask), max_new_tokens, self.overlong_buffer)
                 verdict = _with_part(verdict, "overlong", self.overlong_factor * penalty)
             rollout.verdict = verdict
         if self.length_coefficient:
@@ -111,7 +111,7 @@ def length_rewards(group: Group) -> list[float]:
     lambda = 0.5 - (length - shortest) / (longest - shortest) for right answers, min(0, lambda) for wrong ones; 0 if
     all answers are of one length.
     """
-    lengths = [len(rollout.token_ids) for rollout in group.rollouts]
+    lengths = [sum(rollout.loss_mask) for rollout in group.rollouts]
     shortest, longest = min(lengths), max(lengths)
     if shortest == longest:
         return [0.0] * len(lengths)

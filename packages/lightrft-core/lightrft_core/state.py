@@ -51,7 +51,8 @@ class TrainState:
     def steer(self, algorithm: Algorithm, measured: float | None, samples: int) -> None:
         """Let a step's measured divergence change the coefficient, if the algorithm has a target for it."""
         if algorithm.adaptive_kl is not None and measured is not None:
-            self.kl_coef = algorithm.adaptive_kl.update(self.kl_coef or algorithm.kl_coef, measured, samples)
+            coefficient = algorithm.kl_coef if self.kl_coef is None else self.kl_coef
+            self.kl_coef = algorithm.adaptive_kl.update(coefficient, measured, samples)
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
