@@ -72,7 +72,7 @@ def build_shaping(config: RLConfig) -> RewardShaping:
     return RewardShaping(
         truncated_coefficient=args.stop_properly_penalty_coef,
         overlong_buffer=buffer if wanted else 0,
-        overlong_factor=args.overlong_buffer_penalty_factor,
+        overlong_factor=args.overlong_buffer_penalty_factor or 1.0,
         length_coefficient=args.length_reward_coef,
         clip=(-args.reward_clip, args.reward_clip) if args.reward_clip else None,
         running_norm=args.reward_running_norm,
@@ -87,8 +87,10 @@ def _placement(row: Algorithm, in_loss: bool | None) -> KLPlacement:
 
 
 def _adaptive(config: RLConfig) -> AdaptiveKL | None:
-    target = config.divergence.kl_target
-    return None if target is None else AdaptiveKL(target, config.divergence.kl_horizon)
+    args = config.divergence
+    if args.kl_target is None:
+        return None
+    return AdaptiveKL(args.kl_target) if args.kl_horizon is None else AdaptiveKL(args.kl_target, args.kl_horizon)
 
 
 def _correction(config: RLConfig) -> Correction | None:
@@ -103,4 +105,5 @@ def _correction(config: RLConfig) -> Correction | None:
 def _dynamic_sampling(config: RLConfig, row: Algorithm) -> DynamicSampling | None:
     args = config.shaping
     wanted = row.dynamic_sampling is not None if args.dynamic_sampling is None else args.dynamic_sampling
-    return DynamicSampling(*args.dynamic_filtering_reward_range, args.dynamic_sampling_max_rounds) if wanted else None
+    low, high = args.dynamic_filtering_reward_range or (0.0, 1.0)
+    return DynamicSampling(low, high, args.dynamic_sampling_max_rounds or 10) if wanted else None

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightrft_rewards.majority import MajorityVote
 from torch import nn
 
 from lightrft_apps.config import ConfigError, DataArgs, ModelArgs, RewardArgs, RLConfig, TrainArgs, rules_by_route
 from lightrft_core import Algorithm, FirstToken, Prompt, SamplingParams
 from lightrft_rewards import parse_spec
 from lightrft_rewards.judge import Judge
+from lightrft_rewards.majority import MajorityVote
 from lightrft_strategy.data import PromptSpec
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.generation import end_tokens
@@ -166,7 +166,8 @@ def build_engine(
 def train_sampling(config: RLConfig) -> SamplingParams:
     """The law of training rollouts."""
     rollout = config.rollout
-    fire = FirstToken(rollout.first_token_temperature, rollout.first_token_top_k) if rollout.use_fire else None
+    hot: dict[str, Any] = {"temperature": rollout.first_token_temperature, "top_k": rollout.first_token_top_k}
+    fire = FirstToken(**{name: value for name, value in hot.items() if value is not None}) if rollout.use_fire else None
     return SamplingParams(
         temperature=rollout.temperature,
         top_p=rollout.top_p,

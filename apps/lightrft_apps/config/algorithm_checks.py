@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lightrft_apps.config.effects import flags_without_effect
 from lightrft_apps.config.rl import RLConfig
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def algorithm_problems(config: RLConfig) -> Iterator[str]:
     yield from _clip_problems(config, OBJECTIVES[args.policy_loss_type] if args.policy_loss_type else row.objective)
     yield from _divergence_problems(config, row)
     yield from _rollout_problems(config, row)
-    yield from _critic_problems(config, estimator)
     yield from _correction_problems(config)
+    yield from flags_without_effect(config)
 
 
 def _group_problems(config: RLConfig, estimator: AdvantageEstimator) -> Iterator[str]:
@@ -61,31 +62,19 @@ def _divergence_problems(config: RLConfig, row: Algorithm) -> Iterator[str]:
     args = config.divergence
     coefficient = row.kl_coef if args.init_kl_coef is None else args.init_kl_coef
     in_loss = row.kl_placement is KLPlacement.LOSS if args.use_kl_loss is None else args.use_kl_loss
-    if coefficient == 0:
-        for flag, given in (
-            ("use_kl_loss", args.use_kl_loss is not None),
-            ("kl_estimator", args.kl_estimator is not None),
-            ("kl_target", args.kl_target is not None),
-            ("kl_unbiased_gradient", args.kl_unbiased_gradient),
-        ):
-            if given:
-                yield f"--{flag} without a divergence: set --init_kl_coef above 0, or leave --{flag} out"
-    elif in_loss and (args.kl_estimator or row.kl_estimator) == "k1" and not args.kl_unbiased_gradient:
+    if coefficient and in_loss and (args.kl_estimator or row.kl_estimator) == "k1" and not args.kl_unbiased_gradient:
         yield "k1 in the loss has a gradient of zero mean: set --kl_estimator k2, or --use_kl_loss false"
-    elif args.kl_unbiased_gradient and not in_loss:
+    elif coefficient and args.kl_unbiased_gradient and not in_loss:
         yield "--kl_unbiased_gradient with the divergence in the reward, which has no gradient: set --use_kl_loss true"
-    if args.teacher_kl_coef and args.teacher_pretrain is None:
-        yield f"--teacher_kl_coef {args.teacher_kl_coef:g}: there is no teacher; set --teacher_pretrain"
-    if args.teacher_pretrain is not None and not args.teacher_kl_coef:
-        yield "--teacher_pretrain without an effect: set --teacher_kl_coef above 0"
 
 
 def _rollout_problems(config: RLConfig, row: Algorithm) -> Iterator[str]:
     from lightrft_core import KLPlacement
 
     args, samples = config.divergence, config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt
-    if args.kl_target is not None and args.kl_horizon < samples:
-        yield f"--kl_horizon {args.kl_horizon:g} is less than a step's {samples} samples: set it to {10 * samples}"
+    horizon = 10000.0 if args.kl_horizon is None else args.kl_horizon
+    if args.kl_target is not None and horizon < samples:
+        yield f"--kl_horizon {horizon:g} is less than a step's {samples} samples: set it to {10 * samples}"
     left_out = "keep_best" if config.shaping.keep_best else "overlong_filtering"
     in_whole_answers = row.kl_placement is KLPlacement.SEQUENCE_REWARD and not args.use_kl_loss
     wanted = row.kl_coef if args.init_kl_coef is None else args.init_kl_coef
@@ -96,32 +85,10 @@ def _rollout_problems(config: RLConfig, row: Algorithm) -> Iterator[str]:
         )
 
 
-def _critic_problems(config: RLConfig, estimator: AdvantageEstimator) -> Iterator[str]:
-    args = config.critic
-    if estimator.critic:
-        return
-    for flag, given in (
-        ("critic_pretrain", args.critic_pretrain is not None),
-        ("value_clip", args.value_clip is not None),
-        ("freezing_actor_steps", args.freezing_actor_steps > 0),
-        ("lambd", config.algorithm.lambd is not None),
-    ):
-        if given:
-            yield f"--{flag} without a critic: set --algorithm ppo or --advantage_estimator gae, or leave --{flag} out"
-
-
 def _correction_problems(config: RLConfig) -> Iterator[str]:
     args = config.correction
     if args.enable_vllm_is_correction and args.use_icepop:
         yield "--enable_vllm_is_correction and --use_icepop are two corrections: leave one of them out"
-    if args.enable_vllm_is_correction or args.use_icepop:
-        low, high = args.vllm_is_truncated_threshold or (0.0, 1.0)
-        if low >= high:
-            yield f"--vllm_is_truncated_threshold {low:g} {high:g}: the first number must be below the second"
-        return
-    for flag, given in (
-        ("vllm_is_truncated_threshold", args.vllm_is_truncated_threshold is not None),
-        ("is_correction_level", args.is_correction_level != "token"),
-    ):
-        if given:
-            yield f"--{flag} without a correction: set --enable_vllm_is_correction or --use_icepop"
+    low, high = args.vllm_is_truncated_threshold or (0.0, 1.0)
+    if low >= high:
+        yield f"--vllm_is_truncated_threshold {low:g} {high:g}: the first number must be below the second"

@@ -11,18 +11,14 @@ def shaping_problems(config: RLConfig) -> Iterator[str]:
     """What to change about the flags that shape and filter rewards."""
     args, samples = config.shaping, config.rollout.n_samples_per_prompt
     budget = config.rollout.generate_max_len
-    if args.overlong_buffer is False and args.overlong_buffer_len is not None:
-        yield "--overlong_buffer_len with --no-overlong_buffer: leave one of them out"
     if args.overlong_buffer_len is not None and args.overlong_buffer_len > budget:
         yield (
             f"--overlong_buffer_len {args.overlong_buffer_len}: an answer has at most --generate_max_len {budget} "
             "tokens; make the buffer shorter than that"
         )
-    if args.reward_running_norm_minus_mean and not args.reward_running_norm:
-        yield "--reward_running_norm_minus_mean: set --reward_running_norm too"
     if args.keep_best > samples:
         yield f"--keep_best {args.keep_best}: a prompt has only --n_samples_per_prompt {samples} answers"
-    low, high = args.dynamic_filtering_reward_range
+    low, high = args.dynamic_filtering_reward_range or (0.0, 1.0)
     if low >= high:
         yield f"--dynamic_filtering_reward_range {low:g} {high:g}: the first number must be below the second"
     if args.ttrl:

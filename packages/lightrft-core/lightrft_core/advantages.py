@@ -105,8 +105,10 @@ def whiten(advantages: Sequence[Tensor], all_sum: AllSum, *, eps: float = 1e-8) 
     count, total = all_sum([float(tokens.numel()), float(tokens.double().sum())])
     mean = total / max(count, 1.0)
     (squares,) = all_sum([float((tokens.double() - mean).square().sum())])
-    scale = (squares / max(count, 1.0) + eps) ** 0.5
-    return [(part - mean) / scale for part in advantages]
+    variance = squares / max(count, 1.0)
+    if variance <= (1e-12 * mean) ** 2:  # nothing but the rounding of equal numbers
+        return [torch.zeros_like(part) for part in advantages]
+    return [(part - mean) / (variance + eps) ** 0.5 for part in advantages]
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ class DivergenceArgs:
     """give a divergence in the loss the unbiased gradient, whatever its estimator"""
     kl_target: float | None = None
     """steer the coefficient towards this divergence, in nats per token"""
-    kl_horizon: float = 10000.0
-    """with kl_target: samples in which the coefficient may change by a fifth"""
+    kl_horizon: float | None = None
+    """with kl_target: samples in which the coefficient may change by a fifth; default: 10000"""
     teacher_pretrain: str | None = None
     """a teacher with the same tokenizer: a folder, or a name on the Hugging Face hub"""
     teacher_kl_coef: float = 0.0

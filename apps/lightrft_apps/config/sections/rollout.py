@@ -25,7 +25,7 @@ class RolloutArgs:
     """sample from this many likeliest tokens; 0: all"""
     use_fire: bool = False
     """draw the first token of an answer boldly, the rest as usual"""
-    first_token_temperature: float = 10.0
-    """with use_fire: temperature of the first token"""
-    first_token_top_k: int = 16
-    """with use_fire: draw the first token from so many likeliest; 0: all"""
+    first_token_temperature: float | None = None
+    """with use_fire: temperature of the first token; default: 10"""
+    first_token_top_k: int | None = None
+    """with use_fire: draw the first token from so many likeliest; 0: all; default: 16"""

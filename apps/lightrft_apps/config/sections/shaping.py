@@ -15,8 +15,8 @@ class ShapingArgs:
     """take reward from answers that end in the last overlong_buffer_len tokens; default: the algorithm's own"""
     overlong_buffer_len: int | None = None
     """length of that buffer, in tokens; default: a fifth of generate_max_len"""
-    overlong_buffer_penalty_factor: float = 1.0
-    """what an answer that fills the buffer loses"""
+    overlong_buffer_penalty_factor: float | None = None
+    """what an answer that fills the buffer loses; default: 1"""
     overlong_filtering: bool = False
     """leave answers that were cut off out of the loss"""
     length_reward_coef: float = 0.0
@@ -29,10 +29,10 @@ class ShapingArgs:
     """with reward_running_norm: subtract their mean so far"""
     dynamic_sampling: bool | None = None
     """sample anew until every prompt teaches something (also --dynamic_filtering); default: the algorithm's own"""
-    dynamic_filtering_reward_range: tuple[float, float] = (0.0, 1.0)
-    """keep prompts whose mean accuracy lies strictly between these"""
-    dynamic_sampling_max_rounds: int = 10
-    """with dynamic_sampling: make do with what there is after so many rounds"""
+    dynamic_filtering_reward_range: tuple[float, float] | None = None
+    """with dynamic_sampling: keep prompts whose mean accuracy lies strictly between these; default: 0 1"""
+    dynamic_sampling_max_rounds: int | None = None
+    """with dynamic_sampling: make do with what there is after so many rounds; default: 10"""
     keep_best: int = 0
     """learn only from this many best answers of a prompt; 0: all"""
     ttrl: bool = False

@@ -1,0 +1,46 @@
+"""Flags that are given but could have no effect beside the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lightrft_apps.config.rl import RLConfig
+from lightrft_apps.config.schema import fields_of
+
+
+def flags_without_effect(config: RLConfig) -> Iterator[str]:
+    """What to change so that each flag that is given does something. The algorithm and its pieces must exist."""
+    given = {name for name, field in fields_of(RLConfig).items() if config.to_flat()[name] != field.default}
+    for flags, active, remedy in _conditions(config):
+        if not active:
+            yield from (f"--{flag} has no effect: {remedy}, or leave --{flag} out" for flag in flags if flag in given)
+
+
+def _conditions(config: RLConfig) -> Iterator[tuple[tuple[str, ...], bool, str]]:
+    """(flags, whether they are in effect, what would bring them into effect)."""
+    from lightrft_apps.algorithm import build_algorithm, build_shaping
+    from lightrft_core import gspo, gspo_token, policy_gradient, ppo_clip
+
+    algorithm, shaping = build_algorithm(config), build_shaping(config)
+    bounded = algorithm.objective is not policy_gradient or algorithm.drift_coef > 0
+    dual = algorithm.objective in (ppo_clip, gspo, gspo_token)
+    divergence = ("use_kl_loss", "kl_estimator", "kl_target", "kl_unbiased_gradient")
+    critic = ("critic_pretrain", "critic_learning_rate", "value_clip", "freezing_actor_steps", "lambd")
+    yield divergence, algorithm.kl_coef != 0, "set --init_kl_coef above 0"
+    yield ("kl_horizon",), algorithm.adaptive_kl is not None, "set --kl_target"
+    yield ("teacher_kl_coef",), config.divergence.teacher_pretrain is not None, "set --teacher_pretrain"
+    yield ("teacher_pretrain",), algorithm.teacher_kl_coef != 0, "set --teacher_kl_coef above 0"
+    yield critic, algorithm.estimator.critic, "set --algorithm ppo or --advantage_estimator gae"
+    yield (
+        ("vllm_is_truncated_threshold", "is_correction_level"),
+        algorithm.correction is not None,
+        "set --enable_vllm_is_correction or --use_icepop",
+    )
+    yield ("eps_clip", "eps_clip_low_high"), bounded, "set --policy_loss_type to an objective with a clip, such as ppo"
+    yield ("dual_clip",), dual, "set --policy_loss_type ppo or gspo"
+    yield ("first_token_temperature", "first_token_top_k"), config.rollout.use_fire, "set --use_fire"
+    overlong = ("overlong_buffer_len", "overlong_buffer_penalty_factor")
+    yield overlong, shaping.overlong_buffer > 0, "set --overlong_buffer"
+    dynamic = ("dynamic_filtering_reward_range", "dynamic_sampling_max_rounds")
+    yield dynamic, algorithm.dynamic_sampling is not None, "set --dynamic_sampling"
+    yield ("reward_running_norm_minus_mean",), shaping.running_norm, "set --reward_running_norm"
