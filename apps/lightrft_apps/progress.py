@@ -69,7 +69,8 @@ class Progress:
         if "eval/accuracy" in metrics:
             parts.append(f"[bold]held-out accuracy {metrics['eval/accuracy']:.1%}[/bold]")
         phases = [f"{name} {metrics[f'time/{name}']:.1f}" for name in PHASES if metrics.get(f"time/{name}", 0) >= 0.05]
-        seconds = f"[dim]{metrics['time/step']:.1f} s ({', '.join(phases)})[/dim]"
+        of_which = f" ({', '.join(phases)})" if phases else ""
+        seconds = f"[dim]{metrics['time/step']:.1f} s{of_which}[/dim]"
         self.console.print("  ".join([*parts, seconds]), highlight=False, soft_wrap=True)
         self.bars.update(self.steps, completed=step)
 

@@ -49,6 +49,11 @@ def test_an_evaluation_is_told_with_its_accuracy(progress: Progress, capsys: pyt
     assert "reward" not in shown
 
 
+def test_a_step_without_a_slow_phase_lists_none(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
+    progress.step(0, {"eval/accuracy": 0.5, "time/step": 0.01})
+    assert capsys.readouterr().err == "step    0  held-out accuracy 50.0%  0.0 s\n"
+
+
 def test_words_in_brackets_are_shown_not_obeyed(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
     progress.say("file [bold]a[/bold].jsonl [/oops]")
     progress.warn("answer [red]42[/red] [/oops]")
@@ -58,7 +63,7 @@ def test_words_in_brackets_are_shown_not_obeyed(progress: Progress, capsys: pyte
     ]
 
 
-@pytest.mark.parametrize("phase", ["sample", "judge", "optimise", "publish", "evaluate", "checkpoint"])
+@pytest.mark.parametrize("phase", ["sample", "judge", "estimate", "optimise", "publish", "evaluate", "checkpoint"])
 def test_every_phase_of_the_loop_has_a_name(progress: Progress, phase: str) -> None:
     progress.phase(phase, 1)
     assert progress.bars.tasks[1].description not in ("", phase)

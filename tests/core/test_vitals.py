@@ -57,6 +57,17 @@ def test_the_beginning_of_the_run_stays_the_yardstick() -> None:
     assert len(vitals.check(HEALTHY | {"rollout/length_mean": 310.0, "rollout/truncated_share": 0.9})) == 1
 
 
+def test_a_sign_that_stays_is_said_once_and_again_when_it_comes_back() -> None:
+    vitals, stuck = Vitals(), HEALTHY | {"group/zero_signal_share": 1.0}
+    said = [len(vitals.check(metrics)) for metrics in (HEALTHY, stuck, stuck, HEALTHY, stuck)]
+    assert said == [0, 1, 0, 0, 1]
+
+
+def test_a_task_that_is_solved_is_told_from_one_that_never_pays() -> None:
+    (solved,) = warnings(group__zero_signal_share=1.0, group__all_correct_share=1.0)
+    assert "every answer is right" in solved
+
+
 def test_several_signs_are_all_said() -> None:
     bad = {"rollout__entropy_estimate": 0.01, "rollout__length_mean": 900.0, "rollout__truncated_share": 1.0}
     assert len(warnings(**bad, group__zero_signal_share=1.0)) == 3

@@ -20,7 +20,7 @@ Line = dict[str, Any]
 Lines = Callable[..., list[Line]]
 Answers = list[list[dict[str, Any]]]
 
-SEED = 3
+SEED = 1
 """What a test's runs are seeded with unless they say otherwise; margins hold for 2 and 3 as well."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ENTROPY_COLLAPSE = 0.1
 """Warn when entropy falls below this share of what the run began with."""
@@ -17,30 +17,42 @@ class TrainingDiverged(RuntimeError):
 
 @dataclass
 class Vitals:
-    """What the run began with; kept in checkpoints. entropy in nats per token, length in tokens."""
+    """What the run began with, and which signs stand; kept in checkpoints. entropy in nats per token, length in tokens.
+
+    standing: the signs that the last step's metrics bore.
+    """
 
     entropy: float | None = None
     length: float | None = None
+    standing: list[str] = field(default_factory=list[str])
 
     def check(self, metrics: Mapping[str, float]) -> list[str]:
-        """The warnings a step's metrics give rise to, in words a person can act on."""
-        warnings: list[str] = []
-        entropy, length = metrics["rollout/entropy_estimate"], metrics["rollout/length_mean"]
+        """Warnings in words a person can act on, about signs that the step before did not bear."""
         if self.entropy is None or self.length is None:
-            self.entropy, self.length = entropy, length
-        if entropy < ENTROPY_COLLAPSE * self.entropy and metrics["group/zero_signal_share"] > 0.5:
-            warnings.append(
-                f"entropy collapsed to {entropy:.3f} nats a token (began at {self.entropy:.3f}) and most groups carry "
-                "no signal: lower --actor_learning_rate, or raise --temperature or --entropy_coef"
+            self.entropy, self.length = metrics["rollout/entropy_estimate"], metrics["rollout/length_mean"]
+        before, signs = self.standing, self._signs(metrics)
+        self.standing = list(signs)
+        return [warning for sign, warning in signs.items() if sign not in before]
+
+    def _signs(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        signs: dict[str, str] = {}
+        entropy, length = metrics["rollout/entropy_estimate"], metrics["rollout/length_mean"]
+        began_with_entropy, began_with_length = self.entropy or 0.0, self.length or 0.0
+        if entropy < ENTROPY_COLLAPSE * began_with_entropy and metrics["group/zero_signal_share"] > 0.5:
+            signs["entropy"] = (
+                f"entropy collapsed to {entropy:.3f} nats a token (began at {began_with_entropy:.3f}) and most groups "
+                "carry no signal: lower --actor_learning_rate, or raise --temperature or --entropy_coef"
             )
-        if length > LENGTH_EXPLOSION * self.length and metrics["rollout/truncated_share"] > 0.5:
-            warnings.append(
-                f"answers grew to {length:.0f} tokens (began at {self.length:.0f}) and most are cut off: "
+        if length > LENGTH_EXPLOSION * began_with_length and metrics["rollout/truncated_share"] > 0.5:
+            signs["length"] = (
+                f"answers grew to {length:.0f} tokens (began at {began_with_length:.0f}) and most are cut off: "
                 "look at the trajectories, or raise --generate_max_len"
             )
         if metrics["group/zero_signal_share"] == 1:
-            warnings.append(
-                "every group's rewards are all equal, so there was nothing to learn from: the task is too hard, too "
-                "easy, or the reward never varies"
+            signs["signal"] = (
+                "every answer is right, so there was nothing to learn from: the prompts are too easy by now"
+                if metrics.get("group/all_correct_share") == 1
+                else "every group's rewards are all equal, so there was nothing to learn from: the task is too hard, "
+                "too easy, or the reward never varies"
             )
-        return warnings
+        return signs

@@ -10,7 +10,7 @@ class ModelArgs:
     """The model"""
 
     pretrain: str
-    """model to start from: a folder, or a name on the Hugging Face hub"""
+    """model to start from: a folder, a name on the Hugging Face hub, or smollm2, which comes along"""
     bf16: bool = False
     """bf16 compute over fp32 master weights"""
     attn_implementation: str | None = None
