@@ -12,6 +12,7 @@ from lightrft_core import (
     ICEPOP,
     OBJECTIVES,
     TIS,
+    USUAL_BOUNDS,
     AdaptiveKL,
     Aggregation,
     Algorithm,
@@ -25,39 +26,50 @@ from lightrft_core import (
 
 
 def build_algorithm(config: RLConfig) -> Algorithm:
-    """The run's algorithm; a flag that is not given leaves its piece as the row has it."""
-    row, args = ALGORITHMS[config.algorithm.algorithm], config.algorithm
+    """The run's algorithm; a flag that is not given leaves its piece as the row has it.
+
+    Another objective than the row's brings the bounds of its paper, and a divergence that moves between reward and loss
+    the estimator that fits there: k1 in a reward, k2 in a loss.
+    """
+    row, args, divergence = ALGORITHMS[config.algorithm.algorithm], config.algorithm, config.divergence
     estimator = ADVANTAGE_ESTIMATORS[args.advantage_estimator] if args.advantage_estimator else row.estimator
     if args.advantages_norm is not None:
         estimator = replace(estimator, whiten=args.advantages_norm)
-    low, high = args.eps_clip_low_high or (args.eps_clip, args.eps_clip)
+    objective = OBJECTIVES[args.policy_loss_type] if args.policy_loss_type else row.objective
+    usual = USUAL_BOUNDS.get(args.policy_loss_type or "") if objective is not row.objective else None
+    low, high = (usual.low, usual.high) if usual else (row.clip_low, row.clip_high)
+    low, high = args.eps_clip_low_high or (args.eps_clip or low, args.eps_clip or high)
+    placement = _placement(row, divergence.use_kl_loss)
+    moved = (placement is KLPlacement.LOSS) != (row.kl_placement is KLPlacement.LOSS)
+    fitting = ("k2" if placement is KLPlacement.LOSS else "k1") if moved else None
     given: dict[str, Any] = {
-        "objective": OBJECTIVES[args.policy_loss_type] if args.policy_loss_type else None,
         "aggregation": Aggregation(args.loss_agg_mode) if args.loss_agg_mode else None,
-        "clip_low": low,
-        "clip_high": high,
         "dual_clip": args.dual_clip,
         "drift_coef": args.drift_coef,
+        "drift_bound": args.drift_bound,
+        "entropy_coef": args.entropy_coef,
         "high_entropy_share": args.high_entropy_token_ratio,
         "gamma": args.gamma,
         "lambd": args.lambd,
+        "advantage_clip": args.advantage_clip,
         "value_clip": config.critic.value_clip,
-        "kl_coef": config.divergence.init_kl_coef,
-        "kl_estimator": config.divergence.kl_estimator,
+        "kl_coef": divergence.init_kl_coef,
+        "kl_estimator": divergence.kl_estimator or fitting,
+        "kl_unbiased": divergence.kl_unbiased_gradient,
+        "adaptive_kl": _adaptive(config),
+        "teacher_kl_coef": divergence.teacher_kl_coef,
+        "correction": _correction(config),
     }
     return replace(
         row,
         **{name: value for name, value in given.items() if value is not None},
         estimator=estimator,
-        kl_placement=_placement(row, config.divergence.use_kl_loss),
-        kl_unbiased=config.divergence.kl_unbiased_gradient,
-        adaptive_kl=_adaptive(config),
-        teacher_kl_coef=config.divergence.teacher_kl_coef,
-        entropy_coef=args.entropy_coef,
-        advantage_clip=args.advantage_clip,
-        correction=_correction(config),
+        objective=objective,
+        clip_low=low,
+        clip_high=high,
+        kl_placement=placement,
         dynamic_sampling=_dynamic_sampling(config, row),
-        chosen=RolloutFilter(config.shaping.overlong_filtering, config.shaping.keep_best),
+        chosen=_chosen(config, row),
     )
 
 
@@ -103,7 +115,16 @@ def _correction(config: RLConfig) -> Correction | None:
 
 
 def _dynamic_sampling(config: RLConfig, row: Algorithm) -> DynamicSampling | None:
+    args, own = config.shaping, row.dynamic_sampling
+    wanted = own is not None if args.dynamic_sampling is None else args.dynamic_sampling
+    if not wanted:
+        return None
+    base = own or DynamicSampling()
+    low, high = args.dynamic_filtering_reward_range or (base.low, base.high)
+    return DynamicSampling(low, high, args.dynamic_sampling_max_rounds or base.max_rounds)
+
+
+def _chosen(config: RLConfig, row: Algorithm) -> RolloutFilter:
     args = config.shaping
-    wanted = row.dynamic_sampling is not None if args.dynamic_sampling is None else args.dynamic_sampling
-    low, high = args.dynamic_filtering_reward_range or (0.0, 1.0)
-    return DynamicSampling(low, high, args.dynamic_sampling_max_rounds or 10) if wanted else None
+    masked = row.chosen.mask_truncated if args.overlong_filtering is None else args.overlong_filtering
+    return RolloutFilter(masked, row.chosen.keep_best if args.keep_best is None else args.keep_best)

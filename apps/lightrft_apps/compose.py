@@ -116,23 +116,30 @@ def build_strategy(
     if "reference" in wanted:
         models["reference"] = LanguageActor(load_model(config.model), temperature)
     if "teacher" in wanted:
-        models["teacher"] = LanguageActor(load_teacher(config), temperature)
-    frozen = min(config.critic.freezing_actor_steps, batches)
+        teacher = _load_beside(config, "teacher_pretrain", config.divergence.teacher_pretrain)
+        models["teacher"] = LanguageActor(teacher, temperature)
+    frozen = config.critic.freezing_actor_steps
+    if frozen >= batches:
+        raise ConfigError([f"--freezing_actor_steps {frozen}: the run has {batches} steps, so the policy never learns"])
     train = config.train
     optimisers = {"policy": _optimiser(train, train.actor_learning_rate, (batches - frozen) * steps_per_batch)}
     if "critic" in wanted:
-        pretrain = config.critic.critic_pretrain or config.model.pretrain
-        models["critic"] = LanguageCritic(load_model(replace(config.model, pretrain=pretrain)))
+        models["critic"] = LanguageCritic(_load_beside(config, "critic_pretrain", config.critic.critic_pretrain))
         optimisers["critic"] = _optimiser(train, config.critic.critic_learning_rate, batches * steps_per_batch)
     return SingleProcess(models, optimisers, bf16=config.model.bf16)
 
 
-def load_teacher(config: RLConfig) -> Any:
-    """The teacher in float32. Raises ConfigError if its tokens are not the policy's."""
-    args = replace(config.model, pretrain=config.divergence.teacher_pretrain or "")
+def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:
+    """A model that reads the policy's tokens, in float32: the policy's own if no other is named.
+
+    Raises ConfigError if its tokens are others.
+    """
+    if pretrain is None:
+        return load_model(config.model)
+    args = replace(config.model, pretrain=pretrain)
     if load_tokenizer(args).get_vocab() != load_tokenizer(config.model).get_vocab():
-        problem = f"its tokenizer is not that of {config.model.pretrain}; take a teacher of the same family"
-        raise ConfigError([f"--teacher_pretrain {args.pretrain}: {problem}"])
+        problem = f"its tokenizer is not that of {config.model.pretrain}; take a model of the same family"
+        raise ConfigError([f"--{flag} {pretrain}: {problem}"])
     return load_model(args)
 
 

@@ -117,6 +117,7 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 config.train.max_tokens_per_micro_batch,
                 config.rollout.generate_max_len,
                 config.train.max_epochs,
+                shared_prompts=not config.model.gradient_checkpointing,
             ),
             schedule=Schedule(
                 freezing_actor_steps=config.critic.freezing_actor_steps,

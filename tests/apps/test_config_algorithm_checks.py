@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lightrft_apps.algorithm import build_algorithm, build_shaping
-from lightrft_apps.config import RLConfig, check
-from lightrft_core import ALGORITHMS, KLPlacement
+from lightrft_apps.config import ConfigError, RLConfig, check
+from lightrft_core import ALGORITHMS, ICEPOP, AdaptiveKL, DynamicSampling, KLPlacement, RolloutFilter
 
 GOOD: dict[str, Any] = {
     "pretrain": "someone/model",
@@ -29,11 +30,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"init_kl_coef": 0, "use_kl_loss": True}, "--use_kl_loss has no effect"),
     ({"algorithm": "dapo", "kl_target": 0.1}, "--kl_target has no effect"),
     ({"kl_estimator": "k1"}, "k1 in the loss has a gradient of zero mean"),
-    ({"algorithm": "reinforce_pp", "use_kl_loss": True}, "k1 in the loss"),
+    ({"algorithm": "reinforce_pp", "use_kl_loss": True, "kl_estimator": "k1"}, "k1 in the loss"),
     ({"algorithm": "ppo", "kl_unbiased_gradient": True}, "set --use_kl_loss true"),
     ({"teacher_kl_coef": 0.1}, "set --teacher_pretrain"),
     ({"teacher_pretrain": "someone/teacher"}, "set --teacher_kl_coef above 0"),
-    ({"kl_target": 0.1, "kl_horizon": 100.0}, "less than a step's 1024 samples"),
+    ({"algorithm": "cispo", "policy_loss_type": "cpgd", "eps_clip": 1.0}, "set it below 1"),
+    ({"algorithm": "reinforce_pp", "n_samples_per_prompt": 1, "dynamic_sampling": True}, "none would be kept"),
+    ({"algorithm": "reinforce", "n_samples_per_prompt": 1, "length_reward_coef": 1.0}, "compares a prompt's answers"),
+    ({"algorithm": "gspo", "use_icepop": True}, "set --is_correction_level to geometric"),
+    ({"algorithm": "gmpo", "high_entropy_token_ratio": 0.2}, "set --policy_loss_type to gspo_token"),
+    ({"algorithm": "reinforce_pp_baseline", "kl_unbiased_gradient": True}, "k2 has that gradient"),
+    ({"drift_bound": 0.3}, "set --drift_coef above 0"),
+    ({"reward_running_norm": True, "reward_running_norm_minus_mean": True}, "takes a mean off itself"),
+    ({"keep_best": 8}, "keep fewer"),
     ({"algorithm": "rloo", "keep_best": 4}, "--keep_best with rloo"),
     ({"algorithm": "rloo", "overlong_filtering": True}, "--overlong_filtering with rloo"),
     ({"kl_horizon": 5000.0}, "--kl_horizon has no effect: set --kl_target"),
@@ -54,7 +63,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"is_correction_level": "sequence"}, "has no effect"),
     ({"overlong_buffer": False, "overlong_buffer_len": 5}, "has no effect: set --overlong_buffer"),
     ({"overlong_buffer_len": 2000}, "at most --generate_max_len 1024"),
-    ({"reward_running_norm_minus_mean": True}, "set --reward_running_norm, or"),
+    ({"reward_running_norm_minus_mean": True, "algorithm": "reinforce"}, "set --reward_running_norm, or"),
     ({"keep_best": 9}, "only --n_samples_per_prompt 8 answers"),
     ({"dynamic_sampling": True, "dynamic_filtering_reward_range": (0.8, 0.2)}, "must be below the second"),
     ({"ttrl": True, "rule_reward": "format"}, "one rule that reads an answer"),
@@ -75,6 +84,45 @@ def test_every_row_is_accepted_and_built_as_it_stands(name: str) -> None:
     config = RLConfig.create(**GOOD, algorithm=name)
     assert check(config) == []
     assert build_algorithm(config) == ALGORITHMS[name]
+
+
+def test_another_objective_brings_its_papers_bounds_unless_they_are_given() -> None:
+    for name, bounds in (("gspo", (3e-4, 4e-4)), ("gmpo", (0.4, 0.4)), ("ppo", (0.2, 0.28))):
+        built = build_algorithm(RLConfig.create(**GOOD, algorithm="dapo", policy_loss_type=name))
+        assert (built.clip_low, built.clip_high) == bounds
+    given = build_algorithm(RLConfig.create(**GOOD, policy_loss_type="gspo", eps_clip_low_high=(0.1, 0.2)))
+    assert (given.clip_low, given.clip_high) == (0.1, 0.2)
+
+
+def test_a_row_with_pieces_that_flags_could_set_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: dict[str, Any] = {
+        "entropy_coef": 0.01,
+        "advantage_clip": 5.0,
+        "correction": ICEPOP,
+        "kl_unbiased": True,
+        "adaptive_kl": AdaptiveKL(0.1),
+        "teacher_kl_coef": 0.2,
+        "chosen": RolloutFilter(mask_truncated=True, keep_best=2),
+        "dynamic_sampling": DynamicSampling(0.1, 0.9, 3),
+        "dual_clip": 3.0,
+    }
+    rich = replace(ALGORITHMS["grpo"], **pieces)
+    monkeypatch.setitem(ALGORITHMS, "rich", rich)
+    assert build_algorithm(RLConfig.create(**GOOD, algorithm="rich")) == rich
+
+
+@pytest.mark.parametrize(("algorithm", "use_kl_loss", "estimator"), [("grpo", False, "k1"), ("ppo", True, "k2")])
+def test_a_divergence_that_moves_takes_the_estimator_that_fits_there(
+    algorithm: str, use_kl_loss: bool, estimator: str
+) -> None:
+    config = RLConfig.create(**GOOD, algorithm=algorithm, use_kl_loss=use_kl_loss)
+    assert check(config) == []
+    assert build_algorithm(config).kl_estimator == estimator
+
+
+def test_one_field_under_two_spellings_is_refused() -> None:
+    with pytest.raises(ConfigError, match="keep one"):
+        RLConfig.create(**GOOD, normalize_reward=False, reward_running_norm=True)
 
 
 def test_a_flag_overrides_one_piece_and_leaves_the_others() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -44,9 +45,9 @@ class Scorers:
     def __init__(self, **models: nn.Module) -> None:
         self.actors = {name: LanguageActor(model) for name, model in models.items()}
 
-    def forward(self, model: str, batch: Batch) -> PolicyOutput:
+    def forward(self, model: str, batches: Sequence[Batch]) -> list[PolicyOutput]:
         with torch.no_grad():
-            return self.actors[model](batch)
+            return [self.actors[model](batch) for batch in batches]
 
     def all_sum(self, values: list[float]) -> list[float]:
         return values

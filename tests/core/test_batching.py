@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby, pairwise
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,5 +126,16 @@ def test_a_column_is_there_if_every_sequence_has_it(sequences) -> None:
         assert getattr(batch, name).tolist() == (batch.advantages + shift).tolist()
         assert getattr(batch, name).dtype == torch.float32
     assert batch.selected.tolist() == (batch.advantages > 1).tolist()
-    sequences[-1].old_logprobs = None
-    assert collate(sequences).old_logprobs is None
+    if len(sequences) > 1:
+        sequences[-1].old_logprobs = None
+        with pytest.raises(ValueError, match="have not been scored"):
+            collate(sequences)
+
+
+@given(training_sequences(), st.booleans())
+def test_a_prompt_that_is_not_shared_counts_once_an_answer(sequences, shared: bool) -> None:
+    plan = micro_batches(sequences, token_budget=60, max_sequences=100, shared_prompts=shared)
+    for part in plan:
+        prompts = len({s.prompt_ids for s in part}) if shared else len(part)
+        longest = max(len(s.prompt_ids) for s in part), max(len(s.response_ids) for s in part)
+        assert len(part) == 1 or prompts * longest[0] + len(part) * longest[1] <= 60

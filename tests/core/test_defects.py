@@ -44,7 +44,10 @@ class Models:
 
     rank, world_size = 0, 1
 
-    def forward(self, model: str, batch: Batch) -> PolicyOutput | CriticOutput:
+    def forward(self, model: str, batches: Sequence[Batch]) -> list[PolicyOutput | CriticOutput]:
+        return [self.output(model, batch) for batch in batches]
+
+    def output(self, model: str, batch: Batch) -> PolicyOutput | CriticOutput:
         ids = batch.response_ids[batch.loss_mask].double()
         if model == "critic":
             return CriticOutput(ids / 9)

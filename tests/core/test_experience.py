@@ -41,7 +41,10 @@ class Models:
     rank: int = 0
     world_size: int = 1
 
-    def forward(self, model: str, batch: Batch) -> PolicyOutput | CriticOutput:
+    def forward(self, model: str, batches: Sequence[Batch]) -> list[PolicyOutput | CriticOutput]:
+        return [self.output(model, batch) for batch in batches]
+
+    def output(self, model: str, batch: Batch) -> PolicyOutput | CriticOutput:
         self.asked.append((model, len(batch.response_ids)))
         ids = batch.response_ids[batch.loss_mask].double()
         if model == "critic":

@@ -73,4 +73,4 @@ def test_answers_that_were_cut_off_can_be_left_out(build_group) -> None:
     group.rollouts[2].finish_reason = FinishReason.LENGTH
     assert samples(RolloutFilter(), group) == [0, 1, 2]
     assert samples(RolloutFilter(mask_truncated=True), group) == [0, 1]
-    assert samples(RolloutFilter(mask_truncated=True, keep_best=1), group) == []
+    assert samples(RolloutFilter(mask_truncated=True, keep_best=1), group) == [0], "the best of those that ended"

@@ -100,7 +100,7 @@ def test_rollout_metrics_count_what_was_judged_and_what_was_not(build_group) -> 
             "group/pass_rate": (1 / 2 + 0) / 2,
             "group/all_correct_share": 0,
             "group/all_wrong_share": 1 / 2,
-            "group/zero_signal_share": 2 / 3,
+            "group/zero_signal_share": 1 / 3,
             "group/kept_share": 1,
         }
     )

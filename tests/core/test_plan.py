@@ -234,22 +234,18 @@ def test_tokens_as_uncertain_as_the_last_one_selected_are_all_selected() -> None
 
 
 def test_a_rank_selects_by_the_uncertainty_of_all_ranks() -> None:
-    elsewhere = torch.tensor([3.0, 4.0, 5.0], dtype=torch.float64)
-    mine, asked = uncertain([[1.0, 6.0, 3.5]]), []
+    ranks, met, shares = [uncertain([[1.0, 6.0, 3.5]]), uncertain([[3.0], [4.0, 5.0]])], Barrier(2, timeout=5), {}
 
-    def all_sum(values: Sequence[float]) -> list[float]:
-        asked.append(values)
-        if len(asked) == 1:
-            return [values[0] + 3]
-        # The other rank compares with the same border, which it finds by the same halving.
-        low, high = -1.0, 64.0
-        for earlier in asked[1:-1]:
-            middle = (low + high) / 2
-            low, high = (middle, high) if reached(middle, earlier[0]) >= 3 else (low, middle)
-        return [reached((low + high) / 2, values[0])]
+    def select(number: int) -> None:
+        def all_sum(values: Sequence[float]) -> list[float]:
+            shares[number] = list(values)
+            met.wait()
+            total = [sum(column) for column in zip(shares[0], shares[1], strict=True)]
+            met.wait()
+            return total
 
-    def reached(border: float, here: float) -> float:
-        return here + float((elsewhere >= border).sum())
+        select_high_entropy_tokens(ranks[number], 0.5, all_sum)
 
-    select_high_entropy_tokens(mine, 0.5, all_sum)
-    assert chosen(mine) == [[False, True, False]]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(select, (0, 1)))
+    assert [chosen(rank) for rank in ranks] == [[[False, True, False]], [[False], [True, True]]]

@@ -54,7 +54,7 @@ def test_answers_of_one_length_are_all_rewarded_the_same(build_group) -> None:
 
 
 def test_an_answer_whose_judging_failed_never_earns_by_its_length(build_group) -> None:
-    assert length_rewards(build_group([1], [[2], [3] * 5], [None, 1])) == [0.0, -0.5]
+    assert length_rewards(build_group([1], [[2], [3] * 5, [4] * 3], [None, 1, 1])) == [0.0, -0.5, 0.5]
 
 
 @given(st.lists(st.sampled_from([None, "1", "2", "3"]), max_size=9))

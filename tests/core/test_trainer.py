@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_a_step_samples_judges_optimises_publishes_and_records_in_this_order(make_trainer) -> None:
     trainer = make_trainer()
     trainer.run()
-    expected = []
+    expected = ["load weights 0"]
     for step in (1, 2):
         expected += [f"sample {step}", f"generate {step}", f"sample {step} ends"]
         expected += [f"judge {step}", f"judge {step} ends", f"estimate {step}", f"estimate {step} ends"]

@@ -61,7 +61,7 @@ def test_a_fault_skips_the_step_and_leaves_weights_and_moments_as_they_were(make
     assert [trainer.recorder.records[step]["optimiser/skipped_share"] for step in (1, 2)] == [0, 1]
     ((step, message),) = trainer.recorder.warnings
     assert step == 2
-    assert re.search(f"optimiser step 2 of the policy skipped: .*{cause}", message)
+    assert re.search(f"policy: optimiser step 2 skipped: .*{cause}", message)
     assert "policy/loss" not in trainer.recorder.records[2]
     assert all(map(math.isfinite, trainer.recorder.records[2].values()))
     assert trainer.state.skipped_in_a_row == 1

@@ -38,9 +38,9 @@ class Watched(SingleProcess):
         self.seen: list[list[tuple[Tensor | None, Tensor]]] = []
         self.forwards: list[str] = []
 
-    def forward(self, model, batch):
-        self.forwards.append(model)
-        return super().forward(model, batch)
+    def forward(self, model, batches):
+        self.forwards += [model] * len(batches)
+        return super().forward(model, batches)
 
     def train_step(self, model, batches, loss):
         pairs: list[tuple[Tensor | None, Tensor]] = []

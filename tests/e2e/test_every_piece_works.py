@@ -49,7 +49,9 @@ SHOWN_BY = {
 def test_each_row_has_its_piece_shown() -> None:
     tests = [name.removeprefix("test_") for name in vars(sys.modules[__name__]) if name.startswith("test_")]
     assert SHOWN_BY.keys() == ALGORITHMS.keys()
-    assert [piece for pieces in SHOWN_BY.values() for piece in pieces if not any(t.startswith(piece) for t in tests)] == []
+    assert [
+        piece for pieces in SHOWN_BY.values() for piece in pieces if not any(t.startswith(piece) for t in tests)
+    ] == []
 
 
 def column(lines: list[dict[str, Any]], name: str) -> list[float]:
@@ -172,7 +174,9 @@ def test_cispos_clipped_tokens_go_on_learning(course: Lines) -> None:
 
 
 @pytest.mark.parametrize("row", ["batch_mean", "rloo", "reinforce_pp", "reinforce_pp_baseline"])
-def test_a_baseline_or_whitening_makes_up_for_rewards_that_are_all_high(row: str, course: Lines, reward: Reward) -> None:
+def test_a_baseline_or_whitening_makes_up_for_rewards_that_are_all_high(
+    row: str, course: Lines, reward: Reward
+) -> None:
     lines = course(algorithm=row, reward_fn=reward(TEN_MORE), train_batch_size=16, max_steps=7)
     assert lines[-1]["reward/mean"] > 10.7
 

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 STEPS = 12
 MARGIN = 0.35
-"""What a row has to gain; the start is about 0.06, and 1 the most there is. The slowest is high_entropy, a fifth of whose
-tokens carries its gradient: 0.42 to 0.77 over three seeds; the others gain 0.73 to 0.94."""
+"""What a row has to gain; the start is about 0.06, 1 the most there is. The slowest is high_entropy, of whose tokens
+a fifth learns: it gains 0.42 to 0.77 over three seeds, the others 0.73 to 0.94."""
 
 
 def earned(lines: list[dict[str, Any]]) -> list[float]:

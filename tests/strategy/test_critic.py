@@ -64,7 +64,7 @@ def test_a_critic_learns_returns_through_the_strategy(tiny_model, bf16: bool) ->
     )
     losses = [strategy.train_step("critic", [a_batch()], ppo.value_loss).loss for _ in range(40)]
     assert losses[-1] < 0.15 * losses[0]
-    output: CriticOutput = strategy.forward("critic", a_batch())
+    output: CriticOutput = strategy.forward("critic", [a_batch()])[0]
     assert output.values.dtype == torch.float32
 
 
@@ -78,4 +78,4 @@ def test_a_saved_critic_goes_on_with_the_same_bits(tiny_model, tmp_path: Path) -
     other.load(tmp_path)
     for strategy in (one, other):
         strategy.train_step("critic", [a_batch(returns=2.0)], loss)
-    assert torch.equal(one.forward("critic", a_batch()).values, other.forward("critic", a_batch()).values)
+    assert torch.equal(one.forward("critic", [a_batch()])[0].values, other.forward("critic", [a_batch()])[0].values)

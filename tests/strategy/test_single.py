@@ -98,7 +98,7 @@ def test_training_lowers_the_loss() -> None:
 
 def test_forward_gives_the_models_output_without_gradient() -> None:
     ours = strategy()
-    output = ours.forward("policy", batch(1, 2))
+    (output,) = ours.forward("policy", [batch(1, 2)])
     assert not output.requires_grad
     expected = ours.models["policy"](batch(1, 2)) if output.device.type == "cpu" else output
     assert torch.equal(output, expected)

@@ -58,6 +58,7 @@ BOUNDS = {
     "eps_clip_low_high": ABOVE_ZERO,
     "dual_clip": Bound(lambda x: x > 1, "a number above 1, such as 3"),
     "drift_coef": ZERO_OR_MORE,
+    "drift_bound": ABOVE_ZERO,
     "entropy_coef": ZERO_OR_MORE,
     "high_entropy_token_ratio": Bound(lambda x: 0 < x <= 1, "a number above 0 and at most 1 (1: all tokens)"),
     "gamma": Bound(lambda x: 0 < x <= 1, "a number above 0 and at most 1"),

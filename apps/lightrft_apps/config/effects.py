@@ -10,7 +10,8 @@ from lightrft_apps.config.schema import fields_of
 
 def flags_without_effect(config: RLConfig) -> Iterator[str]:
     """What to change so that each flag that is given does something. The algorithm and its pieces must exist."""
-    given = {name for name, field in fields_of(RLConfig).items() if config.to_flat()[name] != field.default}
+    flat = config.to_flat()
+    given = {name for name, field in fields_of(RLConfig).items() if flat[name] != field.default}
     for flags, active, remedy in _conditions(config):
         if not active:
             yield from (f"--{flag} has no effect: {remedy}, or leave --{flag} out" for flag in flags if flag in given)
@@ -22,11 +23,14 @@ def _conditions(config: RLConfig) -> Iterator[tuple[tuple[str, ...], bool, str]]
     from lightrft_core import gspo, gspo_token, policy_gradient, ppo_clip
 
     algorithm, shaping = build_algorithm(config), build_shaping(config)
-    bounded = algorithm.objective is not policy_gradient or algorithm.drift_coef > 0
+    bounded = algorithm.objective is not policy_gradient
     dual = algorithm.objective in (ppo_clip, gspo, gspo_token)
+    compared = algorithm.estimator.within_group or (algorithm.estimator.whiten and not algorithm.estimator.critic)
     divergence = ("use_kl_loss", "kl_estimator", "kl_target", "kl_unbiased_gradient")
     critic = ("critic_pretrain", "critic_learning_rate", "value_clip", "freezing_actor_steps", "lambd")
     yield divergence, algorithm.kl_coef != 0, "set --init_kl_coef above 0"
+    yield ("kl_unbiased_gradient",), algorithm.kl_estimator != "k2", "k2 has that gradient: set another --kl_estimator"
+    yield ("drift_bound",), algorithm.drift_coef > 0, "set --drift_coef above 0"
     yield ("kl_horizon",), algorithm.adaptive_kl is not None, "set --kl_target"
     yield ("teacher_kl_coef",), config.divergence.teacher_pretrain is not None, "set --teacher_pretrain"
     yield ("teacher_pretrain",), algorithm.teacher_kl_coef != 0, "set --teacher_kl_coef above 0"
@@ -44,3 +48,8 @@ def _conditions(config: RLConfig) -> Iterator[tuple[tuple[str, ...], bool, str]]
     dynamic = ("dynamic_filtering_reward_range", "dynamic_sampling_max_rounds")
     yield dynamic, algorithm.dynamic_sampling is not None, "set --dynamic_sampling"
     yield ("reward_running_norm_minus_mean",), shaping.running_norm, "set --reward_running_norm"
+    yield (
+        ("reward_running_norm_minus_mean",),
+        not (shaping.running_norm and compared),
+        "the advantage estimator takes a mean off itself: set another --advantage_estimator",
+    )

@@ -38,7 +38,7 @@ class AnswerArgs:
     top_k: int = 0
     """sample from this many likeliest tokens; 0: all"""
     micro_rollout_batch_size: int = 0
-    """upper bound on sequences sampled side by side; 0: no bound"""
+    """sequences sampled side by side, but whole prompts at a time; 0: what 4 GiB of keys and values hold"""
     seed: int = 42
     """the same seed gives the same answers"""
 

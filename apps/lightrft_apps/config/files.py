@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.schema import ALIASES, fields_of, unknown
+from lightrft_apps.config.schema import canonical, fields_of, unknown
 from lightrft_apps.config.text import as_text
 from lightrft_apps.config.values import Given
 
@@ -26,7 +26,7 @@ def read_config_file(config_type: type, path: str | os.PathLike[str]) -> list[Gi
     """
     values = _mapping(Path(path))
     values.pop(RECORD, None)
-    values = {ALIASES.get(name, name): value for name, value in values.items()}
+    values = canonical(values)
     fields = fields_of(config_type)
     problems = [f"{path}: unknown name {unknown(str(name), fields)}" for name in values if name not in fields]
     if problems:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.schema import ALIASES, NEEDED, fields_of, unknown
+from lightrft_apps.config.schema import NEEDED, canonical, fields_of, unknown
 from lightrft_apps.config.values import Given, resolve
 
 Config = TypeVar("Config")
@@ -28,7 +28,7 @@ def from_flat(config_type: type[Config], flat: Mapping[str, Any]) -> Config:
 def given_in_python(config_type: type, flat: Mapping[str, Any]) -> list[Given]:
     """Python values by name, as given. Raises ConfigError for unknown names."""
     known = fields_of(config_type)
-    flat = {ALIASES.get(name, name): value for name, value in flat.items()}
+    flat = canonical(flat)
     problems = ["unknown name " + unknown(name, known) for name in flat if name not in known]
     if problems:
         raise ConfigError(problems)

@@ -14,12 +14,24 @@ from itertools import pairwise
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from lightrft_apps.config.errors import ConfigError
+
 NEEDED: Any = dataclasses.MISSING
 """The default of a field that must be given."""
 
 
 ALIASES = {"normalize_reward": "reward_running_norm", "dynamic_filtering": "dynamic_sampling"}
 """Other spellings of flags that people bring along."""
+
+
+def canonical(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names fields have. Raises ConfigError for a field given under two spellings."""
+    twice = [
+        f"{alias} and {name} are the same: keep one" for alias, name in ALIASES.items() if {alias, name} <= {*flat}
+    ]
+    if twice:
+        raise ConfigError(twice)
+    return {ALIASES.get(name, name): value for name, value in flat.items()}
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,8 @@ def shaping_problems(config: RLConfig) -> Iterator[str]:
             f"--overlong_buffer_len {args.overlong_buffer_len}: an answer has at most --generate_max_len {budget} "
             "tokens; make the buffer shorter than that"
         )
-    if args.keep_best > samples:
-        yield f"--keep_best {args.keep_best}: a prompt has only --n_samples_per_prompt {samples} answers"
-    low, high = args.dynamic_filtering_reward_range or (0.0, 1.0)
-    if low >= high:
-        yield f"--dynamic_filtering_reward_range {low:g} {high:g}: the first number must be below the second"
+    if args.keep_best and args.keep_best >= samples:
+        yield f"--keep_best {args.keep_best}: a prompt has only --n_samples_per_prompt {samples} answers; keep fewer"
     if args.ttrl:
         yield from _vote_problems(config)
 

@@ -24,6 +24,7 @@ from lightrft_core.logprobs import chosen_logprobs
 from lightrft_core.metrics import Metrics
 from lightrft_core.objectives import (
     OBJECTIVES,
+    USUAL_BOUNDS,
     Bounds,
     cispo,
     cpgd,
@@ -61,6 +62,7 @@ __all__ = [
     "KL_ESTIMATORS",
     "OBJECTIVES",
     "TIS",
+    "USUAL_BOUNDS",
     "AdaptiveKL",
     "AdvantageEstimator",
     "Aggregation",

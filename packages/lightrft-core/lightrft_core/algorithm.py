@@ -26,7 +26,7 @@ class Algorithm:
     title, paper, equations: where it is published; paper is its arXiv id.
     estimator, objective, aggregation: rewards -> advantages -> what is raised, token by token -> one number.
     clip_low, clip_high, dual_clip: the objective's Bounds.
-    drift_coef: weight of the divergence from the policy that sampled (CPGD).
+    drift_coef: weight of the divergence from the policy that sampled (CPGD); drift_bound: of its gradient's factor.
     kl_coef: weight of the divergence from the reference model; at 0 there is no reference model.
     kl_estimator, kl_placement: how it is estimated and where it enters; kl_unbiased: its gradient, in a loss, is k2's.
     adaptive_kl: steers kl_coef towards a divergence.
@@ -50,6 +50,7 @@ class Algorithm:
     clip_high: float = 0.2
     dual_clip: float | None = None
     drift_coef: float = 0.0
+    drift_bound: float = 0.2
     kl_coef: float = 0.0
     kl_estimator: str = "k3"
     kl_placement: KLPlacement = KLPlacement.LOSS
@@ -131,7 +132,7 @@ class Algorithm:
             metrics.mean("policy/kl_teacher", k3(logprobs, batch.teacher_logprobs))
             terms = terms + self.teacher_kl_coef * k2(logprobs, batch.teacher_logprobs)
         if self.drift_coef:
-            terms = terms + self.drift_coef * drift(logprobs, old, self.clip_high)
+            terms = terms + self.drift_coef * drift(logprobs, old, self.drift_bound)
         if self.entropy_coef:
             terms = terms - self.entropy_coef * policy.entropy
         return terms, metrics

@@ -68,9 +68,11 @@ class Batch:
 
 
 def micro_batches(
-    sequences: Sequence[TrainingSequence], *, token_budget: int, max_sequences: int
+    sequences: Sequence[TrainingSequence], *, token_budget: int, max_sequences: int, shared_prompts: bool = True
 ) -> list[list[TrainingSequence]]:
-    """Cut sequences into micro-batches whose tokens, padding included and shared prompts counted once, fit the budget.
+    """Cut sequences into micro-batches whose tokens, padding included, fit the budget.
+
+    shared_prompts: whether a prompt is computed, and counted, once for all its answers of a micro-batch.
 
     Groups with long answers come first and like lengths stand together, so that little is padded. A single sequence
     over the budget stands alone.
@@ -79,19 +81,20 @@ def micro_batches(
     groups.sort(key=lambda group: -max(len(sequence.response_ids) for sequence in group))
     plan: list[list[TrainingSequence]] = []
     for sequence in (sequence for group in groups for sequence in group):
-        if plan and len(plan[-1]) < max_sequences and padded_tokens([*plan[-1], sequence]) <= token_budget:
+        grown = [*plan[-1], sequence] if plan else []
+        if plan and len(grown) <= max_sequences and padded_tokens(grown, shared=shared_prompts) <= token_budget:
             plan[-1].append(sequence)
         else:
             plan.append([sequence])
     return plan
 
 
-def padded_tokens(sequences: Sequence[TrainingSequence]) -> int:
-    """Tokens a batch of these sequences computes: padded prompts, once each, and padded responses."""
+def padded_tokens(sequences: Sequence[TrainingSequence], *, shared: bool = True) -> int:
+    """Tokens a batch of these sequences computes: padded prompts, once each if shared, and padded responses."""
     prompts = _distinct_prompts(sequences)
     longest_prompt = max(map(len, prompts))
     longest_response = max(len(sequence.response_ids) for sequence in sequences)
-    return len(prompts) * longest_prompt + len(sequences) * longest_response
+    return (len(prompts) if shared else len(sequences)) * longest_prompt + len(sequences) * longest_response
 
 
 def collate(sequences: Sequence[TrainingSequence]) -> Batch:
@@ -121,10 +124,12 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
 
 
 def _column(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """[tokens] the parts joined, numbers in float32; None if any is missing."""
+    """[tokens] the parts joined, numbers in float32; None if all are missing. Raises ValueError if only some are."""
     present = [part for part in parts if part is not None]
-    if len(present) < len(parts):
+    if not present:
         return None
+    if len(present) < len(parts):
+        raise ValueError("some sequences of a micro-batch have not been scored")
     column = torch.cat(present)
     return column if column.dtype == torch.bool else column.float()
 

@@ -48,8 +48,7 @@ def make_experience(
     rollouts = sum(len(group.rollouts) for group in groups)
     steps = optimiser_steps(sequences, rollouts, algorithm, sizes, all_sum)
     for model in algorithm.models(off_policy=sizes.max_epochs * len(steps) > 1):
-        for micro_batch in chain.from_iterable(steps):
-            _score(micro_batch, model, strategy)
+        _score([*chain.from_iterable(steps)], model, strategy)
     if algorithm.estimates_from_models:
         estimate_advantages(groups, sequences, algorithm, all_sum, metrics)
     if algorithm.high_entropy_share < 1:
@@ -60,13 +59,14 @@ def make_experience(
     return [[collate(micro_batch) for micro_batch in step] for step in steps], metrics
 
 
-def _score(micro_batch: MicroBatch, model: str, strategy: Strategy) -> None:
-    output = strategy.forward(model, collate(micro_batch))
-    lengths = [len(sequence.advantages) for sequence in micro_batch]
-    for column, part in COLUMNS[model].items():
-        values: Tensor = getattr(output, part)
-        for sequence, numbers in zip(micro_batch, torch.split(values.double().cpu(), lengths), strict=True):
-            setattr(sequence, column, numbers)
+def _score(micro_batches: Sequence[MicroBatch], model: str, strategy: Strategy) -> None:
+    outputs = strategy.forward(model, [collate(micro_batch) for micro_batch in micro_batches])
+    for micro_batch, output in zip(micro_batches, outputs, strict=True):
+        lengths = [len(sequence.advantages) for sequence in micro_batch]
+        for column, part in COLUMNS[model].items():
+            values: Tensor = getattr(output, part)
+            for sequence, numbers in zip(micro_batch, torch.split(values.double().cpu(), lengths), strict=True):
+                setattr(sequence, column, numbers)
 
 
 def estimate_advantages(

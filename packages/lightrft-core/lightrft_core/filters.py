@@ -19,6 +19,10 @@ class DynamicSampling:
     high: float = 1.0
     max_rounds: int = 10
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 1 or self.max_rounds < 1:
+            raise ValueError("dynamic sampling needs 0 <= low < high <= 1 and at least one round")
+
     def keeps(self, group: Group) -> bool:
         """Whether a judged group's accuracy lies in the range and its rewards are not all equal."""
         verdicts = [
@@ -35,7 +39,7 @@ class RolloutFilter:
     """Which rollouts of a group enter the loss; those left out still count in their group's mean and deviation.
 
     mask_truncated: leave out answers that were cut off (DAPO's overlong filtering).
-    keep_best: only so many answers of a group, those of highest reward; 0 keeps all.
+    keep_best: only so many of the others, those of highest reward; 0 keeps all.
     """
 
     mask_truncated: bool = False
@@ -44,9 +48,9 @@ class RolloutFilter:
     def select(self, group: Group) -> list[Rollout]:
         """The rollouts of a judged group that are learnt from, in their order."""
         known = [rollout for rollout in group.rollouts if rollout.reward is not None and any(rollout.loss_mask)]
+        if self.mask_truncated:
+            known = [rollout for rollout in known if rollout.finish_reason is FinishReason.STOP]
         if self.keep_best:
             best = sorted(known, key=lambda rollout: -(rollout.reward or 0.0))[: self.keep_best]
             known = [rollout for rollout in known if any(rollout is other for other in best)]
-        if self.mask_truncated:
-            known = [rollout for rollout in known if rollout.finish_reason is FinishReason.STOP]
         return known

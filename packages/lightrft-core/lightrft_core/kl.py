@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 
 from torch import Tensor
 
@@ -71,7 +72,12 @@ class AdaptiveKL:
     target: float
     horizon: float = 10000.0
 
-    def update(self, coefficient: float, measured: float, samples: int) -> float:
-        """The next coefficient, after a step of so many samples; measured: the divergence itself, not the loss."""
+    def update(self, coefficient: float, measured: float, samples: float) -> float:
+        """The next coefficient, after a step of so many samples; measured: the divergence itself, not the loss.
+
+        A step changes it by a fifth at most, however many samples it had, and not at all if none were measured.
+        """
+        if not isfinite(measured):
+            return coefficient
         error = min(max(measured / self.target - 1, -0.2), 0.2)
-        return coefficient * (1 + error * samples / self.horizon)
+        return coefficient * (1 + error * min(samples / self.horizon, 1.0))

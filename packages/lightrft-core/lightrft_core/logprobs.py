@@ -41,7 +41,6 @@ class _ChosenLogprobs(torch.autograd.Function):
             logits = _logits(rows, head, temperature)
             log_p = logits.log_softmax(-1)
             logprobs.append(log_p.gather(-1, ids[:, None])[:, 0])
-            # From a token that is likely: an unlikely one's logit would swallow the digits of the difference.
             normaliser.append(logits.gather(-1, ids[:, None])[:, 0] - logprobs[-1])
             entropy.append(-torch.einsum("tv,tv->t", torch.exp(log_p, out=logits), log_p))
         ctx.save_for_backward(hidden, head, token_ids, torch.cat(normaliser), torch.cat(entropy))

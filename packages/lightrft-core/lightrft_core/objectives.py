@@ -97,6 +97,16 @@ OBJECTIVES: dict[str, Objective] = {
 }
 """By the name --policy_loss_type gives them."""
 
+USUAL_BOUNDS = {
+    "ppo": Bounds(0.2, 0.2),
+    "gspo": Bounds(3e-4, 4e-4),
+    "gspo_token": Bounds(3e-4, 4e-4),
+    "gmpo": Bounds(0.4, 0.4),
+    "cpgd": Bounds(0.2, 0.2),
+    "cispo": Bounds(1.0, 4.0),
+}
+"""The bounds each objective's paper uses; cispo's have no number there."""
+
 
 def value_clip_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> tuple[Tensor, Tensor]:
     """PPO's value loss: half the larger squared error of V and of V held within clip of the old V. All [tokens].

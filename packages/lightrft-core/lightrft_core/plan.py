@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import torch
+from torch import Tensor
 
 from lightrft_core.advantages import AllSum
 from lightrft_core.aggregation import StepTotals, token_weight
@@ -25,6 +26,7 @@ class BatchSizes:
     micro_train_batch_size: most sequences in a micro-batch; max_tokens_per_micro_batch: most tokens, padding included.
     max_new_tokens: the generation budget, the denominator of the constant-length aggregation.
     max_epochs: passes over each batch of rollouts.
+    shared_prompts: whether a prompt is computed once for all its answers of a micro-batch.
     """
 
     train_batch_size: int | None
@@ -32,6 +34,7 @@ class BatchSizes:
     max_tokens_per_micro_batch: int
     max_new_tokens: int
     max_epochs: int = 1
+    shared_prompts: bool = True
 
 
 def training_sequences(groups: Sequence[Group], chosen: RolloutFilter) -> dict[int, tuple[Rollout, TrainingSequence]]:
@@ -85,6 +88,7 @@ def optimiser_steps(
                 [s for s in part if algorithm.learns_without_signal or s.advantages.any()],
                 token_budget=sizes.max_tokens_per_micro_batch,
                 max_sequences=sizes.micro_train_batch_size,
+                shared_prompts=sizes.shared_prompts,
             )
         )
     return steps
@@ -96,14 +100,19 @@ def select_high_entropy_tokens(sequences: Sequence[TrainingSequence], share: flo
     By the entropy of the policy that sampled (Wang et al. 2025, arXiv 2506.01939, eq. 5). Tokens of equal entropy at
     the border are all selected.
     """
-    entropy = [s.old_entropy for s in sequences if s.old_entropy is not None]
-    together = torch.cat(entropy) if entropy else torch.zeros(0)
+    scored = [(sequence, _ordered_bits(s)) for sequence in sequences if (s := sequence.old_entropy) is not None]
+    together = torch.cat([bits for _, bits in scored]) if scored else torch.zeros(0, dtype=torch.int64)
     (count,) = all_sum([float(together.numel())])
     wanted = ceil(share * count - 1e-9)
-    low, high = -1.0, 64.0  # nats: more than any vocabulary allows
-    while (middle := (low + high) / 2) not in (low, high):
+    low, high = 0, 2**63 - 1
+    while high - low > 1:
+        middle = (low + high) // 2
         (reached,) = all_sum([float((together >= middle).sum())])
         low, high = (middle, high) if reached >= wanted else (low, middle)
-    for sequence in sequences:
-        if sequence.old_entropy is not None:
-            sequence.selected = sequence.old_entropy >= low
+    for sequence, bits in scored:
+        sequence.selected = bits >= low
+
+
+def _ordered_bits(entropy: Tensor) -> Tensor:
+    """Integers in the order of these numbers, which are 0 or more: what doubles look like in memory."""
+    return (entropy.double().clamp(min=0) + 0.0).view(torch.int64)

@@ -96,8 +96,8 @@ class Strategy(Protocol):
     rank: int
     world_size: int
 
-    def forward(self, model: str, batch: Batch) -> Any:
-        """The named model's output on a batch, without gradient."""
+    def forward(self, model: str, batches: Sequence[Batch]) -> list[Any]:
+        """The named model's output on each batch, without gradient. Every rank calls it, with however many batches."""
         ...
 
     def train_step(self, model: str, batches: Sequence[Batch], loss: Loss) -> StepReport:

@@ -53,5 +53,7 @@ def rollout_metrics(groups: Sequence[Group], *, kept: int | None = None) -> Metr
             metrics.mean("group/pass_rate", [pass_rate])
             metrics.mean("group/all_correct_share", [pass_rate == 1])
             metrics.mean("group/all_wrong_share", [pass_rate == 0])
-        metrics.mean("group/zero_signal_share", [all(rollout.advantage == 0 for rollout in group.rollouts)])
+        differ = len({verdict(rollout).score for rollout in known}) > 1
+        learnt_from = any(rollout.advantage for rollout in group.rollouts)
+        metrics.mean("group/zero_signal_share", [bool(known) and not differ and not learnt_from])
     return metrics

@@ -53,6 +53,8 @@ class SamplingParams:
             raise ValueError(f"top_k must be 0 (all tokens) or more, not {self.top_k}")
         if self.max_new_tokens < 1 or self.n < 1:
             raise ValueError("max_new_tokens and n must be at least 1")
+        if self.greedy and self.first_token is not None:
+            raise ValueError("a greedy answer has no first token drawn boldly")
 
     def at(self, position: int) -> SamplingParams:
         """The law of the token at this position of an answer, 0 being the first.
@@ -66,11 +68,6 @@ class SamplingParams:
     @property
     def greedy(self) -> bool:
         return self.temperature == 0
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the law gives some tokens no chance at all."""
-        return self.top_p < 1 or self.top_k > 0
 
 
 def uniforms(seed: int, step: int, prompt: Prompt, sample: int, count: int) -> NDArray[np.float64]:

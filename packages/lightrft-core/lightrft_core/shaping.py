@@ -109,10 +109,13 @@ def length_rewards(group: Group) -> list[float]:
     """Kimi k1.5's length reward (arXiv 2501.12599, section 2.3.3): shorter answers of a group earn more.
 
     lambda = 0.5 - (length - shortest) / (longest - shortest) for right answers, min(0, lambda) for wrong ones; 0 if
-    all answers are of one length.
+    all judged answers are of one length. What an answer that was not judged gets means nothing.
     """
     lengths = [sum(rollout.loss_mask) for rollout in group.rollouts]
-    shortest, longest = min(lengths), max(lengths)
+    judged = [
+        length for length, r in zip(lengths, group.rollouts, strict=True) if r.verdict and r.verdict.score is not None
+    ]
+    shortest, longest = min(judged, default=0), max(judged, default=0)
     if shortest == longest:
         return [0.0] * len(lengths)
     values = [0.5 - (length - shortest) / (longest - shortest) for length in lengths]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -33,11 +34,16 @@ class TrainState:
     vitals: Vitals = field(default_factory=Vitals)
     evaluations: dict[int, Estimate] = field(default_factory=dict[int, Estimate])
 
-    def count(self, fault: str, limit: int) -> None:
-        """Note how an optimiser step went. Raises TrainingDiverged after `limit` faults in a row."""
-        self.skipped_in_a_row = self.skipped_in_a_row + 1 if fault else 0
+    def count(self, faults: Iterable[str | None], limit: int) -> None:
+        """Note how an optimiser step's updates went, as `update` returns it.
+
+        Raises TrainingDiverged after `limit` steps with a fault in a row; a step without any update is none of them.
+        """
+        tried = [fault for fault in faults if fault is not None]
+        if tried:
+            self.skipped_in_a_row = self.skipped_in_a_row + 1 if any(tried) else 0
         if self.skipped_in_a_row >= limit:
-            raise TrainingDiverged(f"{limit} optimiser steps in a row skipped; {fault}")
+            raise TrainingDiverged(f"{limit} optimiser steps in a row skipped; {'; '.join(filter(None, tried))}")
 
     def spare(self, prompts: PromptSource, count: int) -> list[Prompt]:
         """The next so many prompts that no step has drawn."""
@@ -48,7 +54,7 @@ class TrainState:
         """The algorithm with its coefficient as it stands."""
         return algorithm if self.kl_coef is None else replace(algorithm, kl_coef=self.kl_coef)
 
-    def steer(self, algorithm: Algorithm, measured: float | None, samples: int) -> None:
+    def steer(self, algorithm: Algorithm, measured: float | None, samples: float) -> None:
         """Let a step's measured divergence change the coefficient, if the algorithm has a target for it."""
         if algorithm.adaptive_kl is not None and measured is not None:
             coefficient = algorithm.kl_coef if self.kl_coef is None else self.kl_coef

@@ -25,7 +25,7 @@ from lightrft_core.updates import Schedule, update
 class Trainer:
     """Reinforcement fine-tuning of the strategy's "policy", with what else the algorithm needs: "reference", "critic".
 
-    eval_reward: judges held-out answers, if other than reward.
+    eval_reward judges held-out answers; None: reward does.
     """
 
     algorithm: Algorithm
@@ -45,6 +45,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last step, from wherever the state stands. Raises TrainingDiverged."""
+        self.engine.load_weights(self.state.optimiser_steps)
         if self.state.step == 0 and self.eval_prompts:
             self.recorder.record(0, self.evaluate(0).metrics(), [])
         for step in range(self.state.step + 1, self.prompts.num_steps + 1):
@@ -62,8 +63,7 @@ class Trainer:
 
     def sample(self, step: int) -> tuple[list[Group], list[Group]]:
         """Judged groups: all that were sampled, and those to learn from, sampled anew until they are enough."""
-        dynamic, missing = self.algorithm.dynamic_sampling, 0
-        sampled, kept = list[Group](), list[Group]()
+        dynamic, missing, sampled, kept = self.algorithm.dynamic_sampling, 0, list[Group](), list[Group]()
         for number in range(dynamic.max_rounds if dynamic else 1):
             prompts = self.state.spare(self.prompts, missing) if number else self.prompts.batch(step)
             with self.recorder.phase("sample", step):
@@ -84,11 +84,11 @@ class Trainer:
     def optimise(self, batches: Sequence[Batch], algorithm: Algorithm, step: int, metrics: Metrics) -> None:
         """One optimiser step of every model that learns."""
         self.state.optimiser_steps += 1
-        for model, loss in algorithm.losses(policy=step > self.schedule.freezing_actor_steps).items():
-            fault = update(self.strategy, model, batches, loss, metrics)
-            if fault:
-                self.recorder.warn(step, f"optimiser step {self.state.optimiser_steps} of the {model} skipped: {fault}")
-            self.state.count(fault, self.schedule.max_skipped_steps)
+        losses = algorithm.losses(policy=step > self.schedule.freezing_actor_steps)
+        faults = {model: update(self.strategy, model, batches, loss, metrics) for model, loss in losses.items()}
+        for model in filter(faults.get, faults):
+            self.recorder.warn(step, f"{model}: optimiser step {self.state.optimiser_steps} skipped: {faults[model]}")
+        self.state.count(faults.values(), self.schedule.max_skipped_steps)
 
     def evaluate(self, step: int) -> Evaluation:
         """Held-out accuracy of the policy as it stands."""
@@ -107,7 +107,7 @@ class Trainer:
             numbers |= self.evaluate(step).metrics()
         for warning in self.state.vitals.check(numbers):
             self.recorder.warn(step, warning)
-        samples = len(sampled) * self.sampling.n * self.strategy.world_size
+        (samples,) = self.strategy.all_sum([float(len(groups) * self.sampling.n)])
         self.state.steer(self.algorithm, numbers.get("policy/kl_reference"), samples)
         self.state.step = step
         self.recorder.record(step, numbers, sampled)

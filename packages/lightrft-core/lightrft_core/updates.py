@@ -24,14 +24,14 @@ class Schedule:
     eval_steps: int = 0
 
 
-def update(strategy: Strategy, model: str, batches: Sequence[Batch], loss: Loss, metrics: Metrics) -> str:
-    """One optimiser step of a model, or none if no rank has anything to learn from. Returns why it failed, or ""."""
+def update(strategy: Strategy, model: str, batches: Sequence[Batch], loss: Loss, metrics: Metrics) -> str | None:
+    """One optimiser step of a model. Returns why it failed, "" if it did not, None if no rank had anything to learn."""
     learning = any(strategy.all_sum([float(len(batches))]))
     if model == "policy":
         metrics.mean("optimiser/no_signal_share", [not learning])
     if not learning:
         strategy.skip_step(model)
-        return ""
+        return None
     report = strategy.train_step(model, batches, loss)
     metrics.merge(report.summary(model))
     return report.fault

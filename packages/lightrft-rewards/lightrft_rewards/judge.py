@@ -40,7 +40,7 @@ class Judge:
 
         rules: ``number:1.0,format:0.2``, or such a reward per route. reward_fn: ``file.py:function``. One of the two.
         timeout, num_workers, start_timeout: as for RewardPool (seconds).
-        max_error_share: the share, 0 to 1, of the samples of one call that may fail to be judged.
+        max_error_share: the share, 0 to 1, of a step's samples so far that may fail to be judged.
         journal: a file of this process alone, which makes a resumed run's verdicts those of the run before; see
         lightrft_rewards.journal.
         Raises RewardSetupError if the reward cannot be used, ValueError for a number out of range or a broken journal.
@@ -48,6 +48,7 @@ class Judge:
         if not 0 <= max_error_share <= 1:
             raise ValueError(f"max_error_share is a share of the samples, 0 to 1; it is {max_error_share}")
         self.max_error_share = max_error_share
+        self._failures: dict[int, tuple[int, int, int]] = {}
         scoring = Scoring(routes=parse_routes(rules) if rules else {}, function=reward_fn)
         self._fingerprint = scoring.fingerprint()
         self._journal = None if journal is None else Journal(journal)
@@ -93,13 +94,15 @@ class Judge:
             for pair in zip(samples, judged, strict=True)
             if pair[1].score is None
         ]
-        total = sum(len(samples) for samples in calls)
-        if len(pairs) <= self.max_error_share * total:
+        now = sum(len(samples) for samples in calls), len(pairs), sum(outcome.timed_out for _, outcome in pairs)
+        before = self._failures.get(step, (0, 0, 0))
+        total, failed, num_timed_out = (old + new for old, new in zip(before, now, strict=True))
+        self._failures = {step: (total, failed, num_timed_out)}
+        if not pairs or failed <= self.max_error_share * total:
             return
-        num_timed_out = sum(outcome.timed_out for _, outcome in pairs)
         shown = "".join(f"\n  {self._describe(sample, outcome)}" for sample, outcome in pairs[:_ERRORS_SHOWN])
         raise RewardFailure(
-            f"step {step}: {len(pairs)} of {total} samples could not be judged ({len(pairs) - num_timed_out} errors, "
+            f"step {step}: {failed} of {total} samples could not be judged ({failed - num_timed_out} errors, "
             f"{num_timed_out} time-outs), a larger share than --max_reward_error_share {self.max_error_share:g}. "
             f"The first of them:{shown}"
         )

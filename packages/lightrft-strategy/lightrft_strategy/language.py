@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
 from lightrft_core import Batch, CriticOutput, PolicyOutput, chosen_logprobs
@@ -48,8 +49,8 @@ class LanguageCritic(nn.Module):
 
     def forward(self, batch: Batch) -> CriticOutput:
         """The value of the state before each loss token of the batch."""
-        hidden = hidden_before_tokens(self.model, batch)
-        return CriticOutput(self.value_head(hidden)[:, 0].float())
+        hidden, head = hidden_before_tokens(self.model, batch).float(), self.value_head
+        return CriticOutput(linear(hidden, head.weight.float(), head.bias.float())[:, 0])
 
 
 def load_language_model(
@@ -62,14 +63,12 @@ def load_language_model(
     model = AutoModelForCausalLM.from_pretrained(
         pretrain, dtype=torch.float32, attn_implementation=attn_implementation, trust_remote_code=trust_remote_code
     )
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    if "attention_dropout" in model.config.to_dict():
-        model.config.attention_dropout = 0.0
-        for module in model.modules():
-            if "attention_dropout" in vars(module):
-                module.attention_dropout = 0.0
+    for part in [model.config, *model.modules()]:
+        for name, value in vars(part).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
     return model.eval()
 
 

@@ -39,9 +39,9 @@ class SingleProcess:
             set_precision(self.models[name].requires_grad_(False), dtype)
 
     @torch.no_grad()
-    def forward(self, model: str, batch: Batch) -> Any:
-        """The named model's output on a batch, without gradient."""
-        return self.models[model](_on_device(batch))
+    def forward(self, model: str, batches: Sequence[Batch]) -> list[Any]:
+        """The named model's output on each batch, without gradient."""
+        return [self.models[model](_on_device(batch)) for batch in batches]
 
     def train_step(self, model: str, batches: Sequence[Batch], loss: Loss) -> StepReport:
         """One optimiser step over micro-batches; a loss or gradient that is not finite skips it."""

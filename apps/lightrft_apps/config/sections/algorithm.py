@@ -19,15 +19,17 @@ class AlgorithmArgs:
     loss_agg_mode: Literal["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "constant-length"] | None = None
     """how token losses become one number; default: the algorithm's own"""
     eps_clip: float | None = None
-    """how far below 1 the probability ratio may fall, and above it may rise; default: the algorithm's own"""
+    """how far below 1 the probability ratio may fall, and above it may rise; default: as in the objective's paper"""
     eps_clip_low_high: tuple[float, float] | None = None
     """the same with two bounds, such as 0.2 0.28"""
     dual_clip: float | None = None
     """for negative advantages, bound the loss at this multiple of them, such as 3; default: no bound"""
     drift_coef: float | None = None
     """weight of the divergence from the policy that sampled (CPGD); default: the algorithm's own"""
-    entropy_coef: float = 0.0
-    """weight of the entropy bonus"""
+    drift_bound: float | None = None
+    """with drift_coef: bound on its gradient's factor r - 1; default: the algorithm's own"""
+    entropy_coef: float | None = None
+    """weight of the entropy bonus; default: the algorithm's own"""
     high_entropy_token_ratio: float | None = None
     """let only this share of tokens, the most uncertain ones, carry the policy loss; default: the algorithm's own"""
     gamma: float | None = None
@@ -36,8 +38,8 @@ class AlgorithmArgs:
     """decay of generalised advantage estimation; default: the algorithm's own"""
     advantages_norm: bool | None = None
     """normalise advantages over all tokens of the batch; default: the estimator's own"""
-    advantage_clip: float = 0.0
-    """bound on the size of an advantage; 0: none"""
+    advantage_clip: float | None = None
+    """bound on the size of an advantage; 0: none; default: the algorithm's own"""
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,16 @@ class DivergenceArgs:
     """put the divergence into the loss, or into the reward; default: the algorithm's own"""
     kl_estimator: Literal["k1", "k2", "k3"] | None = None
     """estimator of that divergence; default: the algorithm's own"""
-    kl_unbiased_gradient: bool = False
-    """give a divergence in the loss the unbiased gradient, whatever its estimator"""
+    kl_unbiased_gradient: bool | None = None
+    """give a divergence in the loss the unbiased gradient, whatever its estimator; default: the algorithm's own"""
     kl_target: float | None = None
     """steer the coefficient towards this divergence, in nats per token"""
     kl_horizon: float | None = None
     """with kl_target: samples in which the coefficient may change by a fifth; default: 10000"""
     teacher_pretrain: str | None = None
     """a teacher with the same tokenizer: a folder, or a name on the Hugging Face hub"""
-    teacher_kl_coef: float = 0.0
-    """weight of the reverse divergence from the teacher in the loss"""
+    teacher_kl_coef: float | None = None
+    """weight of the reverse divergence from the teacher in the loss; default: the algorithm's own"""
 
 
 @dataclass(frozen=True)

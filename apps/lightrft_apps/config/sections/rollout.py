@@ -14,7 +14,7 @@ class RolloutArgs:
     n_samples_per_prompt: int = 8
     """samples per prompt"""
     micro_rollout_batch_size: int = 0
-    """upper bound on sequences sampled side by side; 0: no bound"""
+    """sequences sampled side by side, but whole prompts at a time; 0: what 4 GiB of keys and values hold"""
     generate_max_len: int = 1024
     """longest answer, in tokens"""
     temperature: float = 1.0

@@ -17,8 +17,8 @@ class ShapingArgs:
     """length of that buffer, in tokens; default: a fifth of generate_max_len"""
     overlong_buffer_penalty_factor: float | None = None
     """what an answer that fills the buffer loses; default: 1"""
-    overlong_filtering: bool = False
-    """leave answers that were cut off out of the loss"""
+    overlong_filtering: bool | None = None
+    """leave answers that were cut off out of the loss; default: the algorithm's own"""
     length_reward_coef: float = 0.0
     """weight of a reward for being among the shorter answers of a prompt"""
     reward_clip: float = 0.0
@@ -33,7 +33,7 @@ class ShapingArgs:
     """with dynamic_sampling: keep prompts whose mean accuracy lies strictly between these; default: 0 1"""
     dynamic_sampling_max_rounds: int | None = None
     """with dynamic_sampling: make do with what there is after so many rounds; default: 10"""
-    keep_best: int = 0
-    """learn only from this many best answers of a prompt; 0: all"""
+    keep_best: int | None = None
+    """learn only from this many best answers of a prompt; 0: all; default: the algorithm's own"""
     ttrl: bool = False
     """no labels: reward answers that agree with the majority of their prompt's answers"""

@@ -1,0 +1,298 @@
+"""Every field of the configuration is read by the run, and another value of it builds another run.
+
+A run is built up to its first step and compared by what it is made of: algorithm, shaping, sampling law, sizes,
+schedule, optimisers, judge, prompts, models.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightrft_apps import RLConfig, compose, train, training
+from lightrft_apps.config.schema import fields_of
+from lightrft_core import TrainState
+
+Build = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FIELDS = fields_of(RLConfig)
+
+KL, CRITIC, TIS = {"init_kl_coef": 0.1}, {"algorithm": "ppo"}, {"enable_vllm_is_correction": True}
+FIRE, NORM, DYNAMIC = {"use_fire": True}, {"reward_running_norm": True}, {"dynamic_sampling": True}
+TEACHER = {"teacher_pretrain": "<other>", "teacher_kl_coef": 0.5}
+EVAL = {"eval_dataset": "<folder>"}
+
+EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
+    "pretrain": ({}, "<other>"),
+    "bf16": ({}, True),
+    "attn_implementation": ({}, "eager"),
+    "gradient_checkpointing": ({}, True),
+    "prompt_data": ({}, "<folder>"),
+    "prompt_data_probs": ({"prompt_data": "<rows>,<folder>"}, "0.01,0.99"),
+    "prompt_split": ({"prompt_data": "<folder>"}, "test"),
+    "input_key": ({}, "other"),
+    "label_key": ({}, "other"),
+    "route_key": ({"reward_routes": {"2": "number"}}, "other"),
+    "apply_chat_template": ({}, True),
+    "system_prompt": ({"apply_chat_template": True}, "12"),
+    "input_template": ({}, "1+{}"),
+    "max_samples": ({}, 3),
+    "prompt_max_len": ({}, 4),
+    "rollout_batch_size": ({}, 2),
+    "n_samples_per_prompt": ({}, 5),
+    "micro_rollout_batch_size": ({}, 3),
+    "generate_max_len": ({}, 5),
+    "temperature": ({}, 0.5),
+    "top_p": ({}, 0.5),
+    "top_k": ({}, 3),
+    "use_fire": ({}, True),
+    "first_token_temperature": (FIRE, 2.0),
+    "first_token_top_k": (FIRE, 3),
+    "train_batch_size": ({}, 4),
+    "micro_train_batch_size": ({}, 3),
+    "max_tokens_per_micro_batch": ({}, 100),
+    "max_epochs": ({}, 2),
+    "num_episodes": ({}, 3),
+    "max_steps": ({}, 1),
+    "actor_learning_rate": ({}, 0.1),
+    "lr_scheduler": ({}, "cosine"),
+    "lr_warmup_ratio": ({}, 0.5),
+    "adam_betas": ({}, (0.8, 0.9)),
+    "adam_eps": ({}, 1e-3),
+    "l2": ({}, 0.1),
+    "max_norm": ({}, 2.0),
+    "max_skipped_steps": ({}, 1),
+    "algorithm": ({}, "gspo"),
+    "advantage_estimator": ({}, "rloo"),
+    "policy_loss_type": ({}, "cispo"),
+    "loss_agg_mode": ({}, "token-mean"),
+    "eps_clip": ({}, 0.3),
+    "eps_clip_low_high": ({}, (0.1, 0.3)),
+    "dual_clip": ({}, 3.0),
+    "drift_coef": ({}, 0.1),
+    "entropy_coef": ({}, 0.1),
+    "high_entropy_token_ratio": ({}, 0.5),
+    "gamma": ({}, 0.5),
+    "lambd": (CRITIC, 0.5),
+    "advantages_norm": ({}, True),
+    "advantage_clip": ({}, 1.0),
+    "init_kl_coef": ({}, 0.5),
+    "use_kl_loss": (KL, False),
+    "kl_estimator": (KL, "k2"),
+    "kl_unbiased_gradient": (KL, True),
+    "kl_target": (KL, 0.5),
+    "kl_horizon": ({**KL, "kl_target": 0.5}, 100.0),
+    "teacher_pretrain": ({**TEACHER, "teacher_pretrain": "<model>"}, "<other>"),
+    "teacher_kl_coef": (TEACHER, 0.1),
+    "critic_pretrain": (CRITIC, "<other>"),
+    "critic_learning_rate": (CRITIC, 0.1),
+    "value_clip": (CRITIC, 0.5),
+    "freezing_actor_steps": (CRITIC, 1),
+    "enable_vllm_is_correction": ({}, True),
+    "use_icepop": ({}, True),
+    "vllm_is_truncated_threshold": (TIS, (0.1, 3.0)),
+    "is_correction_level": (TIS, "sequence"),
+    "rule_reward": ({}, "number:2"),
+    "reward_routes": ({}, {"math": "number"}),
+    "reward_fn": ({"rule_reward": None, "reward_fn": "<function>:one"}, "<function>:two"),
+    "reward_timeout": ({}, 3.0),
+    "reward_workers": ({}, 3),
+    "max_reward_error_share": ({}, 0.1),
+    "stop_properly_penalty_coef": ({}, 0.5),
+    "overlong_buffer": ({}, True),
+    "overlong_buffer_len": ({}, 3),
+    "overlong_buffer_penalty_factor": ({"overlong_buffer": True}, 0.5),
+    "overlong_filtering": ({}, True),
+    "length_reward_coef": ({}, 0.5),
+    "reward_clip": ({}, 0.5),
+    "reward_running_norm": ({}, True),
+    "reward_running_norm_minus_mean": (NORM, True),
+    "dynamic_sampling": ({}, True),
+    "dynamic_filtering_reward_range": (DYNAMIC, (0.2, 0.8)),
+    "dynamic_sampling_max_rounds": (DYNAMIC, 3),
+    "keep_best": ({}, 2),
+    "ttrl": ({}, True),
+    "eval_dataset": ({}, "<folder>"),
+    "eval_split": (EVAL, "train"),
+    "eval_steps": (EVAL, 1),
+    "eval_temperature": (EVAL, 0.7),
+    "eval_n_samples_per_prompt": ({**EVAL, "eval_temperature": 1.0}, 3),
+    "eval_max_samples": (EVAL, 1),
+    "eval_generate_max_len": (EVAL, 3),
+    "seed": ({}, 7),
+    "save_steps": ({}, 1),
+    "max_ckpt_num": ({}, 5),
+    "save_trajectories": ({}, False),
+}
+"""Flag -> the flags it needs beside it, and a value other than it has there. <names> are places of the test's own."""
+
+ELSEWHERE = {
+    "progress": "shows on a terminal alone",
+    "output_dir": "every test finds its run there",
+    "trust_remote_code": "goes to transformers as it is, which would need a repository with code to show it",
+}
+"""Flags whose effect cannot be seen in what a run is made of, and why."""
+
+
+def test_no_flag_is_left_out() -> None:
+    assert {**EFFECTS, **ELSEWHERE}.keys() == FIELDS.keys()
+    assert EFFECTS.keys().isdisjoint(ELSEWHERE)
+
+
+class Built(Exception):
+    """Carries out of `train` what its run would have been made of."""
+
+
+class Recorded:
+    """Stands for the judge: what it was made with."""
+
+    def __init__(self, **made_with: Any) -> None:
+        self.made_with = {name: value for name, value in made_with.items() if name != "journal"}
+
+    def __enter__(self) -> Recorded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """A trainer's arguments as values that can be compared."""
+    plain = ("algorithm", "sampling", "sizes", "schedule", "shaping", "eval_prompts", "eval_sampling")
+    strategy, engine, recorder, prompts = (trainer[name] for name in ("strategy", "engine", "recorder", "prompts"))
+    return {name: trainer[name] for name in plain} | {
+        "optimisers": {name: optimiser.config for name, optimiser in strategy.optimisers.items()},
+        "models": {name: described(model) for name, model in strategy.models.items()},
+        "engine": (engine.seed, engine.max_sequences),
+        "recorder": (recorder.keep, recorder.save_trajectories),
+        "prompts": [prompts.batch(step + 1) for step in range(prompts.num_steps)],
+        "reward": type(trainer["reward"]).__name__,
+        "judge": trainer["eval_reward"].made_with,
+    }
+
+
+def described(model: Any) -> tuple[object, ...]:
+    weight = next(model.parameters())
+    language = model.model
+    attention = language.config._attn_implementation
+    return str(weight.dtype), float(weight.detach().double().sum()), attention, language.is_gradient_checkpointing
+
+
+@pytest.fixture(scope="module")
+def places(
+    tiny_folder: Path, tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What the table's <names> stand for."""
+    root = tmp_path_factory.mktemp("places")
+    for name, seed in (("model", 0), ("other", 1)):
+        shutil.copytree(tiny_folder, root / name)
+        settings = json.loads((root / name / "tokenizer_config.json").read_text())
+        settings["chat_template"] = "{% for message in messages %}{{ message['content'] }}={% endfor %}"
+        (root / name / "tokenizer_config.json").write_text(json.dumps(settings))
+        tiny_model(seed, vocab_size=18, eos_token_id=0, initializer_range=0.1).save_pretrained(root / name)
+
+    def rows(first: int) -> str:
+        columns = [
+            {"input": f"{i}+1=", "label": f"{i + 1}", "route": "", "other": "2"} for i in range(first, first + 6)
+        ]
+        return "".join(json.dumps(row) + "\n" for row in [*columns, {**columns[0], "input": "1+1+1="}])
+
+    (root / "rows.jsonl").write_text(rows(1))
+    (root / "folder").mkdir()
+    (root / "folder" / "train.jsonl").write_text(rows(2))
+    (root / "folder" / "test.jsonl").write_text(rows(3))
+    (root / "judge.py").write_text(
+        "def one(prompts, responses, labels):\n    return [1.0] * len(labels)\n\n\ntwo = one\n"
+    )
+    names = {"model": "model", "other": "other", "rows": "rows.jsonl", "folder": "folder", "function": "judge.py"}
+    return {f"<{name}>": str(root / file) for name, file in names.items()}
+
+
+@pytest.fixture(scope="module")
+def build(places: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """build(**flags) -> what the run is made of."""
+    base: dict[str, Any] = {"pretrain": "<model>", "prompt_data": "<rows>", "rule_reward": "number"}
+    base |= {"generate_max_len": 8, "rollout_batch_size": 3, "n_samples_per_prompt": 4, "progress": False}
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, str):
+            for name, place in places.items():
+                value = value.replace(name, place)
+        return value
+
+    def start(**flags: Any) -> dict[str, Any]:
+        flat = {name: placed(value) for name, value in (base | flags).items()}
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
+            patch.setattr(training, "Trainer", stop)
+            patch.setattr(compose, "Judge", Recorded)
+            train(RLConfig.create(**flat, output_dir=str(tmp_path_factory.mktemp("run") / "run")))
+        built: dict[str, Any] = stopped.value.args[0]
+        return built
+
+    def stop(**trainer: Any) -> None:
+        raise Built(parts(trainer))
+
+    @cache
+    def remembered(flags: str) -> dict[str, Any]:
+        return start(**json.loads(flags))
+
+    return lambda **flags: remembered(json.dumps(flags))
+
+
+def test_the_same_flags_build_the_same_run(build: Build) -> None:
+    assert build() == build(seed=42), "the default, given"
+    for flags in ({"algorithm": "ppo"}, {"algorithm": "dapo", **FIRE, **TEACHER}):
+        assert build(**flags, seed=42) == build(**flags)
+
+
+@pytest.mark.parametrize("flag", EFFECTS)
+def test_the_flag_builds_another_run(flag: str, build: Build) -> None:
+    needed, value = EFFECTS[flag]
+    without, with_it = build(**needed), build(**{**needed, flag: value})
+    assert without != with_it
+
+
+def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not counting what is read to check, save or describe the configuration."""
+    config = RLConfig.create(
+        pretrain=places["<model>"],
+        prompt_data=places["<rows>"],
+        eval_dataset=places["<folder>"],
+        rule_reward="number",
+        **{**CRITIC, **FIRE, **TIS, **DYNAMIC, **TEACHER, "teacher_pretrain": places["<other>"], "kl_target": 1.0},
+        generate_max_len=2,
+        rollout_batch_size=2,
+        n_samples_per_prompt=2,
+        max_steps=1,
+        output_dir=str(tmp_path / "run"),
+        progress=False,
+    )
+    read: set[str] = set()
+
+    def watch(section: type) -> None:
+        plain = section.__getattribute__
+
+        def noting(self: object, name: str) -> Any:
+            caller = sys._getframe(1).f_code
+            within_config = "/lightrft_apps/config/" in caller.co_filename.replace("\\", "/")
+            if not within_config or caller.co_name == "rules_by_route":
+                whole = [known for known, field in FIELDS.items() if field.section == "data"]
+                read.update(whole if name == "__dict__" and section.__name__ == "DataArgs" else [name])
+            return plain(self, name)
+
+        monkeypatch.setattr(section, "__getattribute__", noting)
+
+    for section in {type(getattr(config, field.section)) for field in FIELDS.values()}:
+        watch(section)
+    train(config)
+    assert FIELDS.keys() - read == set()
+    assert TrainState.load(next((tmp_path / "run" / "checkpoints").iterdir())).step == 1
