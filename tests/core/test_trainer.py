@@ -173,6 +173,7 @@ def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(make_trainer, bf1
     resumed.strategy.load(tmp_path / "step_2")
     resumed.run()
     assert list(resumed.recorder.records) == [3, 4]
+    assert resumed.recorder.events[0] == "load weights 2", "an engine of its own begins with other weights"
     assert same_bits(weights(through), weights(resumed))
     assert {step: resumed.recorder.records[step] for step in (3, 4)} == {
         step: through.recorder.records[step] for step in (3, 4)

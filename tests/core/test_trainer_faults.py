@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from torch import Tensor
 
 from lightrft_core import (
+    ALGORITHMS,
     BatchSizes,
     TrainingDiverged,
     ppo_clip,
@@ -107,3 +109,31 @@ def test_faults_with_good_steps_between_them_do_not_end_the_run(make_trainer) ->
     trainer.run()
     assert trainer.state.step == 9
     assert len(trainer.recorder.warnings) == 6
+
+
+def nan_policy(tokens: Any, bounds: Any) -> tuple[Tensor, Tensor]:
+    objective, clipped = ppo_clip(tokens, bounds)
+    return objective * math.nan, clipped
+
+
+def test_a_critic_that_learns_does_not_hide_a_policy_that_never_does(make_trainer) -> None:
+    broken = replace(ALGORITHMS["ppo"], kl_coef=0.0, objective=nan_policy)
+    trainer = make_trainer(algorithm=broken, num_steps=50, sizes=ONE_MICRO_BATCH, max_skipped_steps=3)
+    with pytest.raises(TrainingDiverged, match="3 optimiser steps in a row"):
+        trainer.run()
+    assert trainer.state.optimiser_steps == 3
+    assert all("policy: optimiser step" in message for _, message in trainer.recorder.warnings)
+
+
+def test_a_step_without_anything_to_learn_neither_adds_to_faults_in_a_row_nor_ends_them(make_trainer) -> None:
+    broken = replace(GRPO, objective=nan_policy)
+    trainer = make_trainer(
+        lambda group, sample: 0.1 if group.prompt.uid.startswith("row2") else float(sample == 0),
+        broken,
+        num_steps=5,
+        sizes=ONE_MICRO_BATCH,
+        max_skipped_steps=2,
+    )
+    with pytest.raises(TrainingDiverged):
+        trainer.run()
+    assert trainer.state.optimiser_steps == 3

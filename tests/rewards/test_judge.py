@@ -197,3 +197,15 @@ def test_the_journal_keeps_every_field_to_the_bit(write_function: WriteFunction,
     assert "one by one" in before[0][1].error
     with Judge(reward_fn=target, num_workers=1, journal=journal) as judge:
         assert judge.score(groups, step=1) == before
+
+
+def test_the_share_of_failures_is_of_all_a_step_judged_so_far() -> None:
+    broken = group("broken", "7", "8", label=None)
+    with Judge(rules="number", num_workers=1, max_error_share=0.5) as judge:
+        judge.score([group("sound", "7", "8", "9")], step=1)
+        ((first, _),) = judge.score([broken], step=1)
+        assert first.error, "2 of 5: a replacement prompt that cannot be judged does not end the run"
+        with pytest.raises(RewardFailure, match="4 of 7 samples"):
+            judge.score([broken], step=1)
+        with pytest.raises(RewardFailure, match="2 of 2 samples"):
+            judge.score([broken], step=2)
