@@ -54,6 +54,22 @@ SCENARIOS: dict[str, tuple[list[str], Kills]] = {
             ("in the final export", 1),
         ],
     ),
+    "a critic, a steered coefficient, rewards on a running scale": (
+        ["--algorithm=ppo", "--kl_target=0.01", "--kl_horizon=100", "--reward_running_norm", "--train_batch_size=8"],
+        [
+            ("after an optimiser step", 9),
+            ("between line and checkpoint", 1),
+            ("in a line of the metrics", 1),
+        ],
+    ),
+    "groups without signal replaced": (
+        ["--algorithm=dapo", "--dynamic_sampling_max_rounds=3"],
+        [
+            ("while a worker judges", 9),
+            ("between two sampled tokens", 25),
+            ("between line and checkpoint", 1),
+        ],
+    ),
     "bf16": (
         ["--bf16", "--train_batch_size=8"],
         [
