@@ -348,3 +348,24 @@ def test_the_chinese_readme_shows_the_same_commands_code_and_links() -> None:
     assert BLOCK.findall(chinese) == BLOCK.findall(english)
     assert [swapped.get(link, link) for link in LINK.findall(chinese)] == LINK.findall(english)
     assert len(re.findall("^#+ ", chinese, re.MULTILINE)) == len(re.findall("^#+ ", english, re.MULTILINE))
+
+
+def test_the_table_of_six_algorithms_is_that_of_its_file() -> None:
+    folder = ROOT / "docs/benchmarks"
+    found = json.loads((folder / "compare_sums.json").read_text())["by_algorithm"]
+    expected = {
+        entry["algorithm"]: (
+            f"{entry['accuracy_before']['value']:.1%}",
+            "{:.1%} ({:.1f} to {:.1f})".format(
+                entry["accuracy_after"]["value"], *(100 * end for end in entry["accuracy_after"]["interval"])
+            ),
+            f"{entry['accuracy_after']['lowest']:.0%} {entry['accuracy_after']['highest']:.0%}",
+            f"{entry['reward_area']['mean']:.3f}",
+            f"{entry['final_entropy']['mean']:.3f}",
+        )
+        for entry in found
+    }
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d.*%) \| (.*) \| (.*) \| (.*) \| (.*) \|$", (folder / "README.md").read_text(), re.M
+    )
+    assert {name: tuple(cells) for name, *cells in rows} == expected
