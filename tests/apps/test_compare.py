@@ -234,7 +234,7 @@ def test_a_task_may_stand_in_a_file(lightrft: Command, tmp_path: Path) -> None:
         ({"algorithms": "grpo", "seed": 3}, "--seed is set by --seeds, run by run: leave it out"),
         ({"algorithms": "grpo", "algorithm": "dapo"}, "--algorithm is set by --algorithms, run by run: leave it out"),
         ({"algorithms": "grpo", "task": "subtraction"}, "--task subtraction: expected one of sums, custom"),
-        ({"algorithms": "grpo,ppo", "lambd": 0.9}, "grpo: --lambd without a critic"),
+        ({"algorithms": "grpo,ppo", "lambd": 0.9}, "grpo: --lambd has no effect"),
         ({"algorithms": "grpo,ppo", "max_steps": 0}, "--max_steps 0: set it to 1 or more"),
         ({}, "--algorithms is needed"),
     ],

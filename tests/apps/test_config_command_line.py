@@ -168,6 +168,6 @@ def test_a_command_may_bring_its_own_defaults(capsys: pytest.CaptureFixture[str]
     assert parse_rl(["--seed", "2"], defaults=defaults).run.seed == 2
     with pytest.raises(SystemExit):
         parse_rl(["--help"], prog="lightrft quickstart", defaults=defaults)
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert "(default: small)" in shown
     assert "(needed)" not in shown
