@@ -105,6 +105,13 @@ def test_each_run_has_its_own_seed_and_its_algorithms_own_settings(compared: Com
     assert "policy/kl_reference" not in compared.metrics("dapo", 1)[1]
 
 
+def test_a_finished_run_keeps_its_model_and_not_its_checkpoints(compared: Compared) -> None:
+    for algorithm in ("grpo", "dapo"):
+        run = compared.folder / algorithm / "seed_1"
+        assert (run / "final" / "model.safetensors").is_file()
+        assert not (run / "checkpoints").exists()
+
+
 def test_the_file_has_what_each_run_says_of_itself(compared: Compared) -> None:
     assert [(run["algorithm"], run["seed"]) for run in compared.found["runs"]] == [
         ("grpo", 1),

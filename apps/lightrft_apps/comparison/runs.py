@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -65,7 +66,10 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def _run(run: PlannedRun) -> Outcome:
-    """One run in a fresh interpreter; what it says goes to the terminal and into its log."""
+    """One run in a fresh interpreter; what it says goes to the terminal and into its log.
+
+    A finished run has no use for its checkpoints, and those of many runs fill a disk.
+    """
     run.path.parent.mkdir(parents=True, exist_ok=True)
     config = _beside(run.path, ".yaml")
     run.config.save(config, {"made by": "lightrft compare"})
@@ -93,7 +97,10 @@ def _run(run: PlannedRun) -> Outcome:
         except BaseException:
             _end(process)
             raise
-    return Outcome(run, process.returncode, tuple(last) if process.returncode else ())
+    if process.returncode:
+        return Outcome(run, process.returncode, tuple(last))
+    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+    return Outcome(run, 0)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
