@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+DISK_FULL = os.strerror(errno.ENOSPC)
+"""How every library that writes files says it, whatever the class of its error."""
 
 
 @contextmanager
@@ -16,9 +21,10 @@ def explained(command: str) -> Iterator[None]:
         sys.stderr.write(f"\n{command}: interrupted; the same command goes on from the newest checkpoint\n")
         raise SystemExit(130) from None
     except Exception as error:
-        if not isinstance(error, _expected()):
+        if not isinstance(error, _expected()) and DISK_FULL not in str(error):
             raise
-        sys.stderr.write(f"{command}: {error}\n")
+        more = "; make room, and the same command goes on from the newest checkpoint" if DISK_FULL in str(error) else ""
+        sys.stderr.write(f"{command}: {error}{more}\n")
         raise SystemExit(1) from None
 
 
