@@ -24,6 +24,9 @@ from lightrft_core import (
     RolloutFilter,
 )
 
+USUAL_OVERLONG_SHARE = 0.2
+"""Of the generation budget, as in DAPO's experiments: 4096 of 20480 tokens."""
+
 
 def build_algorithm(config: RLConfig) -> Algorithm:
     """The run's algorithm; a flag that is not given leaves its piece as the row has it.
@@ -70,25 +73,7 @@ def build_algorithm(config: RLConfig) -> Algorithm:
         kl_placement=placement,
         dynamic_sampling=_dynamic_sampling(config, row),
         chosen=_chosen(config, row),
-    )
-
-
-def build_shaping(config: RLConfig) -> RewardShaping:
-    """What happens to rewards between the judge and the advantage."""
-    args, row = config.shaping, ALGORITHMS[config.algorithm.algorithm]
-    wanted = args.overlong_buffer
-    if wanted is None:
-        wanted = row.overlong_share > 0 or args.overlong_buffer_len is not None
-    share = row.overlong_share or 0.2
-    buffer = args.overlong_buffer_len or max(1, round(share * config.rollout.generate_max_len))
-    return RewardShaping(
-        truncated_coefficient=args.stop_properly_penalty_coef,
-        overlong_buffer=buffer if wanted else 0,
-        overlong_factor=args.overlong_buffer_penalty_factor or 1.0,
-        length_coefficient=args.length_reward_coef,
-        clip=(-args.reward_clip, args.reward_clip) if args.reward_clip else None,
-        running_norm=args.reward_running_norm,
-        running_mean=args.reward_running_norm_minus_mean,
+        shaping=_shaping(config, row),
     )
 
 
@@ -128,3 +113,21 @@ def _chosen(config: RLConfig, row: Algorithm) -> RolloutFilter:
     args = config.shaping
     masked = row.chosen.mask_truncated if args.overlong_filtering is None else args.overlong_filtering
     return RolloutFilter(masked, row.chosen.keep_best if args.keep_best is None else args.keep_best)
+
+
+def _shaping(config: RLConfig, row: Algorithm) -> RewardShaping:
+    args, own = config.shaping, row.shaping
+    wanted = args.overlong_buffer
+    if wanted is None:
+        wanted = own.overlong_share > 0 or own.overlong_buffer > 0 or args.overlong_buffer_len is not None
+    return replace(
+        own,
+        truncated_coefficient=args.stop_properly_penalty_coef,
+        overlong_buffer=(args.overlong_buffer_len or own.overlong_buffer) if wanted else 0,
+        overlong_share=(own.overlong_share or USUAL_OVERLONG_SHARE) if wanted else 0.0,
+        overlong_factor=args.overlong_buffer_penalty_factor or own.overlong_factor,
+        length_coefficient=args.length_reward_coef or own.length_coefficient,
+        clip=(-args.reward_clip, args.reward_clip) if args.reward_clip else own.clip,
+        running_norm=args.reward_running_norm or own.running_norm,
+        running_mean=args.reward_running_norm_minus_mean or own.running_mean,
+    )

@@ -136,7 +136,7 @@ def described(name: str, row: Algorithm) -> dict[str, Any]:
         "gae_decay": row.lambd if row.estimator.critic else None,
         "value_clip": row.value_clip if row.estimator.critic else None,
         "dynamic_sampling": sampling and {"low": sampling.low, "high": sampling.high, "rounds": sampling.max_rounds},
-        "overlong_share": row.overlong_share or None,
+        "overlong_share": row.shaping.overlong_share or None,
         "overridden_by": {piece.name: list(piece.flags) for piece in PIECES},
     }
 
@@ -187,7 +187,7 @@ def _further(row: Algorithm) -> list[str]:
         f"drift {row.drift_coef:g}": row.drift_coef != 0,
         f"high-entropy share {row.high_entropy_share:g}": row.high_entropy_share < 1,
         "dynamic sampling": row.dynamic_sampling is not None,
-        f"overlong share {row.overlong_share:g}": row.overlong_share != 0,
+        f"overlong share {row.shaping.overlong_share:g}": row.shaping.overlong_share != 0,
         f"critic (GAE decay {row.lambd:g})": row.estimator.critic,
         "whitening": row.estimator.whiten,
     }
@@ -226,7 +226,7 @@ PIECES = (
     Piece("dynamic sampling", lambda row: _if(row.dynamic_sampling is not None, "yes"), ("--dynamic_sampling",)),
     Piece(
         "overlong share",
-        lambda row: _if(row.overlong_share != 0, f"{row.overlong_share:g}"),
+        lambda row: _if(row.shaping.overlong_share != 0, f"{row.shaping.overlong_share:g}"),
         ("--overlong_buffer", "--overlong_buffer_len"),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps import compose
-from lightrft_apps.algorithm import build_algorithm, build_shaping
+from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid
 from lightrft_apps.environment import environment
 from lightrft_apps.progress import Progress
@@ -125,7 +125,6 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 save_steps=max(0, config.run.save_steps),
                 eval_steps=max(0, config.evaluation.eval_steps),
             ),
-            shaping=build_shaping(config),
             eval_prompts=eval_prompts,
             eval_sampling=compose.eval_sampling(config),
             eval_reward=judge,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps.algorithm import build_algorithm, build_shaping
+from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.config import ConfigError, RLConfig, check
 from lightrft_core import ALGORITHMS, ICEPOP, AdaptiveKL, DynamicSampling, KLPlacement, RolloutFilter
 
@@ -151,17 +151,26 @@ def test_the_divergence_goes_where_the_flag_says(
 
 
 @pytest.mark.parametrize(
-    ("flags", "buffer"),
+    ("flags", "penalised"),
     [
-        ({}, 0),
-        ({"algorithm": "dapo"}, 205),
-        ({"algorithm": "dapo", "overlong_buffer": False}, 0),
-        ({"overlong_buffer": True}, 205),
-        ({"overlong_buffer_len": 64}, 64),
+        ({}, None),
+        ({"algorithm": "dapo"}, 1024 - 205 + 1),
+        ({"algorithm": "dapo", "overlong_buffer": False}, None),
+        ({"algorithm": "dapo", "overlong_buffer_len": 64}, 1024 - 64 + 1),
+        ({"overlong_buffer": True}, 1024 - 205 + 1),
+        ({"overlong_buffer_len": 64}, 1024 - 64 + 1),
     ],
 )
-def test_the_overlong_buffer_is_the_rows_or_the_flags(flags: dict[str, Any], buffer: int) -> None:
-    assert build_shaping(RLConfig.create(**GOOD | flags)).overlong_buffer == buffer
+def test_the_overlong_buffer_is_the_rows_or_the_flags(
+    flags: dict[str, Any], penalised: int | None, build_group: Any
+) -> None:
+    """penalised: the length of the shortest answer that pays, of 1024 tokens at most."""
+    lengths = range(1024 - 300, 1025)
+    group = build_group([1], [[2] * length for length in lengths], [1.0] * len(lengths))
+    shaping = build_algorithm(RLConfig.create(**GOOD | flags)).shaping
+    shaping.judge(group, [rollout.verdict for rollout in group.rollouts], 1024)
+    paying = [len(r.token_ids) for r in group.rollouts if r.verdict.parts.get("overlong", 0) < 0]
+    assert min(paying, default=None) == penalised
 
 
 @pytest.mark.parametrize(

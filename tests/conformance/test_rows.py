@@ -126,4 +126,4 @@ def test_no_row_turns_on_what_its_paper_does_not(name: str) -> None:
     assert (row.teacher_kl_coef, row.entropy_coef, row.advantage_clip, row.correction) == (0, 0, 0, None)
     assert not row.kl_unbiased
     assert (row.chosen.mask_truncated, row.chosen.keep_best) == (False, 0)
-    assert (row.dynamic_sampling is not None) == (row.overlong_share > 0) == (name in {"dapo", "high_entropy"})
+    assert (row.dynamic_sampling is not None) == (row.shaping.overlong_share > 0) == (name in {"dapo", "high_entropy"})

@@ -29,6 +29,7 @@ def make_trainer(tiny_model, build_group, tmp_path) -> Callable[..., Trainer]:
         bf16: bool = False,
         **settings: Any,
     ) -> Trainer:
+        algorithm = replace(algorithm, shaping=settings.pop("shaping", algorithm.shaping))
         world = World(build_group, tmp_path, score, num_steps)
         optimisers = {"policy": config or OptimiserConfig(1e-2, total_steps=100, weight_decay=0.1)}
         models = {"policy": LanguageActor(tiny_model(1))}

@@ -141,6 +141,22 @@ def test_only_the_best_answers_enter_the_loss_but_all_enter_the_baseline(make_tr
         assert best == [0.0, 0.0, *everyone[2:]]
 
 
+def test_dapo_as_it_stands_in_the_table_punishes_answers_near_the_budget(make_trainer) -> None:
+    trainer = make_trainer(one_winner, ALGORITHMS["dapo"], num_steps=1)
+    generate, budget = trainer.engine.generate, trainer.sampling.max_new_tokens
+
+    def as_long_as_allowed(*args: Any, **kwargs: Any) -> list[Group]:
+        groups = generate(*args, **kwargs)
+        for rollout in (rollout for group in groups for rollout in group.rollouts):
+            rollout.token_ids, rollout.logprobs = [5] * budget, [-1.0] * budget
+            rollout.loss_mask = [True] * budget
+        return groups
+
+    trainer.engine.generate = as_long_as_allowed
+    trainer.run()
+    assert trainer.recorder.records[1]["reward/part/overlong"] == -1
+
+
 def test_rewards_are_brought_to_scale_before_advantages_and_the_metrics_show_them_unscaled(make_trainer) -> None:
     shaping = RewardShaping(running_norm=True, running_mean=True)
     trainer = make_trainer(lambda group, sample: 100.0 + sample, shaping=shaping, num_steps=1)

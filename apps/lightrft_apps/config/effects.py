@@ -19,10 +19,11 @@ def flags_without_effect(config: RLConfig) -> Iterator[str]:
 
 def _conditions(config: RLConfig) -> Iterator[tuple[tuple[str, ...], bool, str]]:
     """(flags, whether they are in effect, what would bring them into effect)."""
-    from lightrft_apps.algorithm import build_algorithm, build_shaping
+    from lightrft_apps.algorithm import build_algorithm
     from lightrft_core import gspo, gspo_token, policy_gradient, ppo_clip
 
-    algorithm, shaping = build_algorithm(config), build_shaping(config)
+    algorithm = build_algorithm(config)
+    shaping = algorithm.shaping
     bounded = algorithm.objective is not policy_gradient
     dual = algorithm.objective in (ppo_clip, gspo, gspo_token)
     compared = algorithm.estimator.within_group or (algorithm.estimator.whiten and not algorithm.estimator.critic)
@@ -44,7 +45,7 @@ def _conditions(config: RLConfig) -> Iterator[tuple[tuple[str, ...], bool, str]]
     yield ("dual_clip",), dual, "set --policy_loss_type ppo or gspo"
     yield ("first_token_temperature", "first_token_top_k"), config.rollout.use_fire, "set --use_fire"
     overlong = ("overlong_buffer_len", "overlong_buffer_penalty_factor")
-    yield overlong, shaping.overlong_buffer > 0, "set --overlong_buffer"
+    yield overlong, shaping.overlong_share > 0, "set --overlong_buffer"
     dynamic = ("dynamic_filtering_reward_range", "dynamic_sampling_max_rounds")
     yield dynamic, algorithm.dynamic_sampling is not None, "set --dynamic_sampling"
     yield ("reward_running_norm_minus_mean",), shaping.running_norm, "set --reward_running_norm"

@@ -17,6 +17,7 @@ from lightrft_core.metrics import Metrics
 from lightrft_core.objectives import Bounds, Objective, value_clip_loss
 from lightrft_core.protocols import CriticOutput, Loss, PolicyOutput
 from lightrft_core.ratios import Tokens, bounded_exp
+from lightrft_core.shaping import RewardShaping
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Algorithm:
     advantage_clip: bound on |A|; 0: none.
     correction: weights for the gap between sampler and trainer; None only measures it.
     dynamic_sampling: replaces groups without signal. chosen: which answers of a group enter the loss.
-    overlong_share: DAPO's soft penalty over this last share of the generation budget; 0: none.
+    shaping: what happens to rewards between the judge and the baseline.
     """
 
     title: str
@@ -66,7 +67,7 @@ class Algorithm:
     correction: Correction | None = None
     dynamic_sampling: DynamicSampling | None = None
     chosen: RolloutFilter = field(default_factory=RolloutFilter)
-    overlong_share: float = 0.0
+    shaping: RewardShaping = field(default_factory=RewardShaping)
 
     @property
     def kl_in_reward(self) -> bool:

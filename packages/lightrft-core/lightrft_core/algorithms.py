@@ -13,6 +13,7 @@ from lightrft_core.algorithm import Algorithm
 from lightrft_core.filters import DynamicSampling
 from lightrft_core.kl import KLPlacement
 from lightrft_core.objectives import cispo, cpgd, gmpo, gspo, gspo_token, policy_gradient, ppo_clip
+from lightrft_core.shaping import RewardShaping
 
 _TOKEN_MEAN, _SEQ_MEAN = Aggregation.TOKEN_MEAN, Aggregation.SEQ_MEAN_TOKEN_MEAN
 _SEQ_SUM, _CONSTANT = Aggregation.SEQ_MEAN_TOKEN_SUM, Aggregation.CONSTANT_LENGTH
@@ -44,7 +45,7 @@ DAPO = Algorithm(
     aggregation=_TOKEN_MEAN,
     clip_high=0.28,
     dynamic_sampling=DynamicSampling(),
-    overlong_share=0.2,
+    shaping=RewardShaping(overlong_share=0.2),
 )
 HIGH_ENTROPY = replace(
     DAPO,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightrft_core.metrics import Metrics
-from lightrft_core.ratios import sequence_lengths, sequence_sum
+from lightrft_core.ratios import MAX_LOG_RATIO, sequence_lengths, sequence_sum
 
 LENGTH_BUCKETS = (128, 512, 2048, 8192)
 """Upper ends of the answer lengths, in tokens, that the gap is told apart by."""
@@ -70,7 +70,7 @@ def measure_gap(
 ) -> None:
     """Note how far trainer and engine disagree; touched: [tokens] whether the run's correction bounds a token."""
     gap = (old_logprobs - rollout_logprobs).detach()
-    weight = gap.clamp(max=20.0).exp()
+    weight = gap.clamp(max=MAX_LOG_RATIO).exp()
     metrics.mean("engine/logprob_gap_mean", gap.abs())
     metrics.max("engine/logprob_gap_max", gap.abs())
     metrics.mean("engine/weight_mean", weight)

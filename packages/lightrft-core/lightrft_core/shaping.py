@@ -16,13 +16,15 @@ class RewardShaping:
     """The steps a verdict's score goes through to become a reward, in this order.
 
     truncated_coefficient: what stop_properly multiplies the score of a truncated answer by.
-    overlong_buffer, overlong_factor: DAPO's soft penalty; a buffer of 0 tokens is none.
+    overlong_buffer, overlong_share, overlong_factor: DAPO's soft penalty over so many last tokens of the generation
+    budget, or, at 0, over this last share of it; none if both are 0.
     length_coefficient: what length_reward is multiplied by.
     clip: (lowest, highest) reward. running_norm: divide by the running deviation; running_mean: and take the mean off.
     """
 
     truncated_coefficient: float = 1.0
     overlong_buffer: int = 0
+    overlong_share: float = 0.0
     overlong_factor: float = 1.0
     length_coefficient: float = 0.0
     clip: tuple[float, float] | None = None
@@ -31,16 +33,23 @@ class RewardShaping:
 
     def judge(self, group: Group, verdicts: Sequence[Verdict], max_new_tokens: int) -> None:
         """Give a group's rollouts their verdicts, with penalties and bonuses as parts of their own."""
+        buffer = self._buffer(max_new_tokens)
         for rollout, judged in zip(group.rollouts, verdicts, strict=True):
             verdict = stop_properly(judged, rollout.finish_reason, self.truncated_coefficient)
-            if self.overlong_buffer and verdict.score is not None:
-                penalty = overlong_penalty(sum(rollout.loss_mask), max_new_tokens, self.overlong_buffer)
+            if buffer and verdict.score is not None:
+                penalty = overlong_penalty(sum(rollout.loss_mask), max_new_tokens, buffer)
                 verdict = _with_part(verdict, "overlong", self.overlong_factor * penalty)
             rollout.verdict = verdict
         if self.length_coefficient:
             for rollout, value in zip(group.rollouts, length_rewards(group), strict=True):
                 if rollout.verdict is not None and rollout.verdict.score is not None:
                     rollout.verdict = _with_part(rollout.verdict, "length", self.length_coefficient * value)
+
+    def _buffer(self, max_new_tokens: int) -> int:
+        """Tokens at the end of the generation budget that DAPO's penalty rises over; 0: there is none."""
+        if self.overlong_buffer or not self.overlong_share:
+            return self.overlong_buffer
+        return max(1, round(self.overlong_share * max_new_tokens))
 
     def scale(self, groups: Sequence[Group], moments: RunningMoments, all_sum: AllSum) -> None:
         """Set every rollout's reward from its verdict's score, clipped and brought to scale."""

@@ -15,7 +15,6 @@ from lightrft_core.plan import BatchSizes
 from lightrft_core.protocols import Engine, PromptSource, Recorder, Reward, Strategy
 from lightrft_core.rollout_metrics import rollout_metrics
 from lightrft_core.sampling import SamplingParams
-from lightrft_core.shaping import RewardShaping
 from lightrft_core.state import TrainState
 from lightrft_core.types import Group, Prompt
 from lightrft_core.updates import Schedule, update
@@ -37,7 +36,6 @@ class Trainer:
     sampling: SamplingParams
     sizes: BatchSizes
     schedule: Schedule = field(default_factory=Schedule)
-    shaping: RewardShaping = field(default_factory=RewardShaping)
     eval_prompts: Sequence[Prompt] = ()
     eval_sampling: SamplingParams = field(default_factory=lambda: SamplingParams(temperature=0))
     eval_reward: Reward | None = None
@@ -52,7 +50,7 @@ class Trainer:
             sampled, groups = self.sample(step)
             with self.recorder.phase("estimate", step):
                 algorithm = self.state.steered(self.algorithm)
-                self.shaping.scale(groups, self.state.moments, self.strategy.all_sum)
+                algorithm.shaping.scale(groups, self.state.moments, self.strategy.all_sum)
                 steps, metrics = make_experience(groups, algorithm, self.strategy, self.sizes)
             with self.recorder.phase("optimise", step):
                 for batches in steps * self.sizes.max_epochs:
@@ -71,7 +69,7 @@ class Trainer:
                 groups = self.engine.generate(mine, self.sampling, step=step)
             with self.recorder.phase("judge", step):
                 for group, verdicts in zip(groups, self.reward.score(groups, step=step), strict=True):
-                    self.shaping.judge(group, verdicts, self.sampling.max_new_tokens)
+                    self.algorithm.shaping.judge(group, verdicts, self.sampling.max_new_tokens)
             useful = [group for group in groups if dynamic is None or dynamic.keeps(group)]
             sampled, kept = sampled + groups, kept + useful
             missing = len(prompts) - int(self.strategy.all_sum([len(useful)])[0])
