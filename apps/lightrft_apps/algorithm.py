@@ -16,10 +16,12 @@ from lightrft_core import (
     AdaptiveKL,
     Aggregation,
     Algorithm,
+    Bounds,
     Correction,
     CorrectionLevel,
     DynamicSampling,
     KLPlacement,
+    Objective,
     RewardShaping,
     RolloutFilter,
 )
@@ -39,15 +41,11 @@ def build_algorithm(config: RLConfig) -> Algorithm:
     if args.advantages_norm is not None:
         estimator = replace(estimator, whiten=args.advantages_norm)
     objective = OBJECTIVES[args.policy_loss_type] if args.policy_loss_type else row.objective
-    usual = USUAL_BOUNDS.get(args.policy_loss_type or "") if objective is not row.objective else None
-    low, high = (usual.low, usual.high) if usual else (row.clip_low, row.clip_high)
-    low, high = args.eps_clip_low_high or (args.eps_clip or low, args.eps_clip or high)
     placement = _placement(row, divergence.use_kl_loss)
     moved = (placement is KLPlacement.LOSS) != (row.kl_placement is KLPlacement.LOSS)
     fitting = ("k2" if placement is KLPlacement.LOSS else "k1") if moved else None
     given: dict[str, Any] = {
         "aggregation": Aggregation(args.loss_agg_mode) if args.loss_agg_mode else None,
-        "dual_clip": args.dual_clip,
         "drift_coef": args.drift_coef,
         "drift_bound": args.drift_bound,
         "entropy_coef": args.entropy_coef,
@@ -68,13 +66,20 @@ def build_algorithm(config: RLConfig) -> Algorithm:
         **{name: value for name, value in given.items() if value is not None},
         estimator=estimator,
         objective=objective,
-        clip_low=low,
-        clip_high=high,
+        bounds=_bounds(config, row, objective),
         kl_placement=placement,
         dynamic_sampling=_dynamic_sampling(config, row),
         chosen=_chosen(config, row),
         shaping=_shaping(config, row),
     )
+
+
+def _bounds(config: RLConfig, row: Algorithm, objective: Objective) -> Bounds:
+    args, base = config.algorithm, row.bounds
+    if objective is not row.objective:
+        base = USUAL_BOUNDS.get(args.policy_loss_type or "", base)
+    low, high = args.eps_clip_low_high or (args.eps_clip or base.low, args.eps_clip or base.high)
+    return Bounds(low, high, args.dual_clip or base.dual)
 
 
 def _placement(row: Algorithm, in_loss: bool | None) -> KLPlacement:
@@ -120,11 +125,12 @@ def _shaping(config: RLConfig, row: Algorithm) -> RewardShaping:
     wanted = args.overlong_buffer
     if wanted is None:
         wanted = own.overlong_share > 0 or own.overlong_buffer > 0 or args.overlong_buffer_len is not None
+    buffer = args.overlong_buffer_len or own.overlong_buffer
     return replace(
         own,
         truncated_coefficient=args.stop_properly_penalty_coef,
-        overlong_buffer=(args.overlong_buffer_len or own.overlong_buffer) if wanted else 0,
-        overlong_share=(own.overlong_share or USUAL_OVERLONG_SHARE) if wanted else 0.0,
+        overlong_buffer=buffer if wanted else 0,
+        overlong_share=(own.overlong_share or (0.0 if buffer else USUAL_OVERLONG_SHARE)) if wanted else 0.0,
         overlong_factor=args.overlong_buffer_penalty_factor or own.overlong_factor,
         length_coefficient=args.length_reward_coef or own.length_coefficient,
         clip=(-args.reward_clip, args.reward_clip) if args.reward_clip else own.clip,

@@ -125,8 +125,8 @@ def described(name: str, row: Algorithm) -> dict[str, Any]:
         "whitening": row.estimator.whiten,
         "objective": objective_name(row),
         "average": str(row.aggregation),
-        "clip": {"low": row.clip_low, "high": row.clip_high} if _clips(row) else None,
-        "dual_clip": row.dual_clip,
+        "clip": {"low": row.bounds.low, "high": row.bounds.high} if _clips(row) else None,
+        "dual_clip": row.bounds.dual,
         "drift": row.drift_coef or None,
         "high_entropy_share": row.high_entropy_share if row.high_entropy_share < 1 else None,
         "kl": {"coefficient": row.kl_coef, "estimator": row.kl_estimator, "placement": str(row.kl_placement)}
@@ -174,7 +174,7 @@ def _clips(row: Algorithm) -> bool:
 
 
 def _clip(row: Algorithm) -> str:
-    return f"{row.clip_low:g} {row.clip_high:g}" if _clips(row) else "-"
+    return f"{row.bounds.low:g} {row.bounds.high:g}" if _clips(row) else "-"
 
 
 def _divergence(row: Algorithm) -> str:
@@ -183,7 +183,7 @@ def _divergence(row: Algorithm) -> str:
 
 def _further(row: Algorithm) -> list[str]:
     there = {
-        f"dual clip {row.dual_clip}": row.dual_clip is not None,
+        f"dual clip {row.bounds.dual}": row.bounds.dual is not None,
         f"drift {row.drift_coef:g}": row.drift_coef != 0,
         f"high-entropy share {row.high_entropy_share:g}": row.high_entropy_share < 1,
         "dynamic sampling": row.dynamic_sampling is not None,
@@ -204,7 +204,7 @@ PIECES = (
     Piece("objective", objective_name, ("--policy_loss_type",)),
     Piece("average", lambda row: str(row.aggregation), ("--loss_agg_mode",)),
     Piece("clip", _clip, ("--eps_clip", "--eps_clip_low_high")),
-    Piece("dual clip", lambda row: _if(row.dual_clip is not None, str(row.dual_clip)), ("--dual_clip",)),
+    Piece("dual clip", lambda row: _if(row.bounds.dual is not None, str(row.bounds.dual)), ("--dual_clip",)),
     Piece("drift", lambda row: _if(row.drift_coef != 0, f"{row.drift_coef:g}"), ("--drift_coef",)),
     Piece(
         "high-entropy share",

@@ -9,7 +9,16 @@ import pytest
 
 from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.config import ConfigError, RLConfig, check
-from lightrft_core import ALGORITHMS, ICEPOP, AdaptiveKL, DynamicSampling, KLPlacement, RolloutFilter
+from lightrft_core import (
+    ALGORITHMS,
+    ICEPOP,
+    AdaptiveKL,
+    Bounds,
+    DynamicSampling,
+    KLPlacement,
+    RewardShaping,
+    RolloutFilter,
+)
 
 GOOD: dict[str, Any] = {
     "pretrain": "someone/model",
@@ -89,9 +98,9 @@ def test_every_row_is_accepted_and_built_as_it_stands(name: str) -> None:
 def test_another_objective_brings_its_papers_bounds_unless_they_are_given() -> None:
     for name, bounds in (("gspo", (3e-4, 4e-4)), ("gmpo", (0.4, 0.4)), ("ppo", (0.2, 0.28))):
         built = build_algorithm(RLConfig.create(**GOOD, algorithm="dapo", policy_loss_type=name))
-        assert (built.clip_low, built.clip_high) == bounds
+        assert (built.bounds.low, built.bounds.high) == bounds
     given = build_algorithm(RLConfig.create(**GOOD, policy_loss_type="gspo", eps_clip_low_high=(0.1, 0.2)))
-    assert (given.clip_low, given.clip_high) == (0.1, 0.2)
+    assert (given.bounds.low, given.bounds.high) == (0.1, 0.2)
 
 
 def test_a_row_with_pieces_that_flags_could_set_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +113,8 @@ def test_a_row_with_pieces_that_flags_could_set_keeps_them(monkeypatch: pytest.M
         "teacher_kl_coef": 0.2,
         "chosen": RolloutFilter(mask_truncated=True, keep_best=2),
         "dynamic_sampling": DynamicSampling(0.1, 0.9, 3),
-        "dual_clip": 3.0,
+        "bounds": Bounds(0.1, 0.3, dual=3.0),
+        "shaping": RewardShaping(overlong_buffer=7, length_coefficient=0.1, running_norm=True, clip=(-2.0, 2.0)),
     }
     rich = replace(ALGORITHMS["grpo"], **pieces)
     monkeypatch.setitem(ALGORITHMS, "rich", rich)
@@ -128,7 +138,7 @@ def test_one_field_under_two_spellings_is_refused() -> None:
 def test_a_flag_overrides_one_piece_and_leaves_the_others() -> None:
     built = build_algorithm(RLConfig.create(**GOOD, algorithm="dapo", loss_agg_mode="constant-length"))
     assert built.aggregation == "constant-length"
-    assert (built.clip_low, built.clip_high, built.dynamic_sampling) == (0.2, 0.28, ALGORITHMS["dapo"].dynamic_sampling)
+    assert (built.bounds, built.dynamic_sampling) == (Bounds(0.2, 0.28), ALGORITHMS["dapo"].dynamic_sampling)
 
 
 @pytest.mark.parametrize(

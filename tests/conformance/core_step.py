@@ -57,7 +57,7 @@ def learn(case: Case, algorithm: Algorithm, *, micro_batch: int = 10**6, on_poli
     on_policy: nobody scored the answers before, so that the old log-probabilities are the policy's own.
     """
     groups, places = groups_of(case)
-    sequences = [sequence for _, sequence in training_sequences(groups, algorithm.chosen).values()]
+    sequences = [sequence for _, sequence in training_sequences(groups, algorithm.chosen)]
     for model in algorithm.models(off_policy=not on_policy):
         for sequence in sequences:
             for column, name in COLUMNS[model].items():

@@ -22,6 +22,7 @@ from lightrft_core import (
     ALGORITHMS,
     KL_ESTIMATORS,
     AdaptiveKL,
+    Bounds,
     Correction,
     CorrectionLevel,
     CorrectionMode,
@@ -91,7 +92,7 @@ def test_returns_to_go_are_the_papers_at_every_discount(case: Case, gamma: float
 def test_dual_clip_is_its_papers(case: Case, bounds: tuple[float, float, float]) -> None:
     low, high, dual = bounds
     row = replace(ROWS["dapo"], clip_low=low, clip_high=high, dual_clip=dual)
-    learnt = learn(case, replace(ALGORITHMS["dapo"], clip_low=low, clip_high=high, dual_clip=dual))
+    learnt = learn(case, replace(ALGORITHMS["dapo"], bounds=Bounds(low, high, dual)))
     assert [learnt.loss] == close([row.loss(case)])
     assert flat(learnt.gradient) == close(row.gradient(case))
 

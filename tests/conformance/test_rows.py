@@ -100,24 +100,24 @@ def constants(algorithm: Algorithm, row: Row) -> dict[str, Any]:
         "paper": algorithm.paper,
         "aggregation": AGGREGATIONS[algorithm.aggregation],
         "whiten": algorithm.estimator.whiten,
-        "clip_low": algorithm.clip_low if bounded and row.objective != "cispo" else None,
-        "clip_high": algorithm.clip_high if bounded else None,
-        "dual_clip": algorithm.dual_clip,
+        "clip_low": algorithm.bounds.low if bounded and row.objective != "cispo" else None,
+        "clip_high": algorithm.bounds.high if bounded else None,
+        "dual_clip": algorithm.bounds.dual,
         "kl_coef": algorithm.kl_coef,
         "kl_place": PLACES[algorithm.kl_placement] if algorithm.kl_coef else "none",
         "kl_estimator": algorithm.kl_estimator if algorithm.kl_coef else "none",
         "gamma": algorithm.gamma,
         "lam": algorithm.lambd if algorithm.estimator.critic else None,
         "drift_coef": algorithm.drift_coef or None,
-        "drift_cap": algorithm.clip_high if algorithm.drift_coef else None,
+        "drift_cap": algorithm.drift_bound if algorithm.drift_coef else None,
         "entropy_share": algorithm.high_entropy_share if algorithm.high_entropy_share < 1 else None,
         "value_clip": algorithm.value_clip if algorithm.estimator.critic else None,
     }
 
 
 def test_minimax_weights_have_no_lower_bound() -> None:
-    assert 1 - ALGORITHMS["cispo"].clip_low == 0
-    assert 1 + ALGORITHMS["cispo"].clip_high == 5
+    assert 1 - ALGORITHMS["cispo"].bounds.low == 0
+    assert 1 + ALGORITHMS["cispo"].bounds.high == 5
 
 
 @every_row

@@ -25,6 +25,7 @@ from lightrft_core import (
     Algorithm,
     Batch,
     BatchSizes,
+    Bounds,
     FinishReason,
     Group,
     PolicyOutput,
@@ -59,7 +60,7 @@ class MarkovPolicy(nn.Module):
 
 
 def algorithm(mode: Aggregation) -> Algorithm:
-    return replace(ALGORITHMS["grpo"], aggregation=mode, clip_high=0.3, entropy_coef=0.1, kl_coef=0.0)
+    return replace(ALGORITHMS["grpo"], aggregation=mode, bounds=Bounds(0.2, 0.3), entropy_coef=0.1, kl_coef=0.0)
 
 
 def judged_groups(seed: int, sizes: tuple[int, ...] = (3, 2, 4, 1)) -> list[Group]:
@@ -86,10 +87,10 @@ def steps_of(
 ) -> list[list[Batch]]:
     """The batches of each optimiser step, with the advantages the rollouts have; old policy = the sampler."""
     pairs = training_sequences(groups, chosen.chosen)
-    for rollout, sequence in pairs.values():
+    for rollout, sequence in pairs:
         sequence.advantages += rollout.advantage
         sequence.old_logprobs = sequence.rollout_logprobs
-    sequences = [sequence for _, sequence in pairs.values()]
+    sequences = [sequence for _, sequence in pairs]
     steps = optimiser_steps(sequences, sum(len(group.rollouts) for group in groups), chosen, sizes, all_sum)
     return [[collate(micro_batch) for micro_batch in step] for step in steps]
 

@@ -22,6 +22,7 @@ from lightrft_core import (
     Algorithm,
     Batch,
     BatchSizes,
+    Bounds,
     CriticOutput,
     DynamicSampling,
     FinishReason,
@@ -150,9 +151,9 @@ def test_the_way_of_averaging_reaches_the_loss(build_group) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"clip_low": 0.01},
-        {"clip_high": 0.01},
-        {"dual_clip": 1.01},
+        {"bounds": Bounds(0.01, 0.2)},
+        {"bounds": Bounds(0.2, 0.01)},
+        {"bounds": Bounds(0.2, 0.2, dual=1.01)},
         {"kl_coef": 0.2},
         {"kl_estimator": "k2"},
         {"entropy_coef": 0.1},
@@ -181,7 +182,7 @@ def test_a_policy_that_drifted_is_pulled_back_where_the_clip_took_the_gradient(b
         held = batch.advantages > 0
         assert held.any()
         assert logprobs.grad[held].tolist() == pytest.approx(
-            (batch.weights[held] * algorithm.drift_coef * algorithm.clip_high).tolist()
+            (batch.weights[held] * algorithm.drift_coef * algorithm.drift_bound).tolist()
         )
 
 
@@ -216,7 +217,7 @@ def test_an_answer_that_was_cut_off_is_learnt_from_as_it_was_sampled(build_group
     group = build_group([1], [[11, 12, 13], [14]], [1.0, 0.0])
     group.rollouts[0].finish_reason = FinishReason.LENGTH
     RewardShaping().scale([group], RunningMoments(), list)
-    sequences = [sequence for _, sequence in training_sequences([group], ALGORITHMS["dapo"].chosen).values()]
+    sequences = [sequence for _, sequence in training_sequences([group], ALGORITHMS["dapo"].chosen)]
     assert [list(sequence.response_ids) for sequence in sequences] == [[11, 12, 13], [14]]
     assert [list(sequence.loss_mask) for sequence in sequences] == [[True] * 3, [True]]
 

@@ -234,7 +234,7 @@ def test_the_verdicts_other_numbers_do_not_touch_the_reward(build_group) -> None
 
 def test_estimates_are_in_float64(build_group) -> None:
     groups = rewarded([build_group([1], [[2, 3], [4]], [1 / 3, 0.1])])
-    sequences = [sequence for _, sequence in training_sequences(groups, RolloutFilter()).values()]
+    sequences = [sequence for _, sequence in training_sequences(groups, RolloutFilter())]
     estimate_advantages(groups, sequences, ALGORITHMS["dr_grpo"], list, Metrics())
     assert {sequence.advantages.dtype for sequence in sequences} == {torch.float64}
     assert sequences[0].advantages.tolist() == pytest.approx([(1 / 3 - 0.1) / 2] * 2, rel=1e-15)

@@ -41,7 +41,7 @@ def test_without_accuracies_any_difference_in_score_is_enough(build_group) -> No
 
 
 def samples(chosen: RolloutFilter, group) -> list[int]:
-    return [rollout.sample for rollout in chosen.select(group)]
+    return [group.rollouts[place].sample for place in chosen.select(group)]
 
 
 def judged(build_group, rewards, **changes):

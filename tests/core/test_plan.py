@@ -30,9 +30,9 @@ def planned(
     for rollout in chain.from_iterable(group.rollouts for group in groups):
         rollout.reward = rollout.verdict.score if rollout.verdict else None
     pairs = training_sequences(groups, algorithm.chosen)
-    for rollout, sequence in pairs.values():
+    for rollout, sequence in pairs:
         sequence.advantages += rollout.advantage
-    sequences = [sequence for _, sequence in pairs.values()]
+    sequences = [sequence for _, sequence in pairs]
     return optimiser_steps(sequences, sum(len(group.rollouts) for group in groups), algorithm, sizes, all_sum)
 
 

@@ -68,9 +68,9 @@ def _clip_problems(config: RLConfig, algorithm: Algorithm) -> Iterator[str]:
 
     if config.algorithm.eps_clip is not None and config.algorithm.eps_clip_low_high is not None:
         yield "--eps_clip and --eps_clip_low_high are both given: leave out --eps_clip"
-    if algorithm.objective is cpgd and algorithm.clip_low >= 1:
+    if algorithm.objective is cpgd and algorithm.bounds.low >= 1:
         yield (
-            f"a lower bound of {algorithm.clip_low:g} with cpgd, which takes the logarithm of 1 less it: "
+            f"a lower bound of {algorithm.bounds.low:g} with cpgd, which takes the logarithm of 1 less it: "
             "set it below 1, such as --eps_clip 0.2"
         )
 

@@ -45,7 +45,7 @@ def _conditions(config: RLConfig) -> Iterator[tuple[tuple[str, ...], bool, str]]
     yield ("dual_clip",), dual, "set --policy_loss_type ppo or gspo"
     yield ("first_token_temperature", "first_token_top_k"), config.rollout.use_fire, "set --use_fire"
     overlong = ("overlong_buffer_len", "overlong_buffer_penalty_factor")
-    yield overlong, shaping.overlong_share > 0, "set --overlong_buffer"
+    yield overlong, bool(shaping.overlong_buffer or shaping.overlong_share), "set --overlong_buffer"
     dynamic = ("dynamic_filtering_reward_range", "dynamic_sampling_max_rounds")
     yield dynamic, algorithm.dynamic_sampling is not None, "set --dynamic_sampling"
     yield ("reward_running_norm_minus_mean",), shaping.running_norm, "set --reward_running_norm"

@@ -14,7 +14,7 @@ from lightrft_core.corrections import TIS, Correction, measure_gap
 from lightrft_core.filters import DynamicSampling, RolloutFilter
 from lightrft_core.kl import KL_ESTIMATORS, AdaptiveKL, KLPlacement, drift, k2, k3, with_unbiased_gradient
 from lightrft_core.metrics import Metrics
-from lightrft_core.objectives import Bounds, Objective, value_clip_loss
+from lightrft_core.objectives import USUAL_BOUNDS, Bounds, Objective, value_clip_loss
 from lightrft_core.protocols import CriticOutput, Loss, PolicyOutput
 from lightrft_core.ratios import Tokens, bounded_exp
 from lightrft_core.shaping import RewardShaping
@@ -26,7 +26,7 @@ class Algorithm:
 
     title, paper, equations: where it is published; paper is its arXiv id.
     estimator, objective, aggregation: rewards -> advantages -> what is raised, token by token -> one number.
-    clip_low, clip_high, dual_clip: the objective's Bounds.
+    bounds: how far the objective lets a ratio move.
     drift_coef: weight of the divergence from the policy that sampled (CPGD); drift_bound: of its gradient's factor.
     kl_coef: weight of the divergence from the reference model; at 0 there is no reference model.
     kl_estimator, kl_placement: how it is estimated and where it enters; kl_unbiased: its gradient, in a loss, is k2's.
@@ -47,9 +47,7 @@ class Algorithm:
     estimator: AdvantageEstimator
     objective: Objective
     aggregation: Aggregation
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float | None = None
+    bounds: Bounds = USUAL_BOUNDS["ppo"]
     drift_coef: float = 0.0
     drift_bound: float = 0.2
     kl_coef: float = 0.0
@@ -104,7 +102,7 @@ class Algorithm:
         """This batch's share of the step's policy loss, already divided by the whole step's denominator."""
         old = policy.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         tokens = Tokens(policy.logprobs, old, batch.advantages, batch.sequence_ids)
-        objective, clipped = self.objective(tokens, Bounds(self.clip_low, self.clip_high, self.dual_clip))
+        objective, clipped = self.objective(tokens, self.bounds)
         weights, touched = (self.correction or TIS).weights(old, batch.rollout_logprobs, batch.sequence_ids)
         if self.correction is not None:
             objective = objective * weights

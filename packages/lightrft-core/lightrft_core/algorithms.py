@@ -12,7 +12,17 @@ from lightrft_core.aggregation import Aggregation
 from lightrft_core.algorithm import Algorithm
 from lightrft_core.filters import DynamicSampling
 from lightrft_core.kl import KLPlacement
-from lightrft_core.objectives import cispo, cpgd, gmpo, gspo, gspo_token, policy_gradient, ppo_clip
+from lightrft_core.objectives import (
+    USUAL_BOUNDS,
+    Bounds,
+    cispo,
+    cpgd,
+    gmpo,
+    gspo,
+    gspo_token,
+    policy_gradient,
+    ppo_clip,
+)
 from lightrft_core.shaping import RewardShaping
 
 _TOKEN_MEAN, _SEQ_MEAN = Aggregation.TOKEN_MEAN, Aggregation.SEQ_MEAN_TOKEN_MEAN
@@ -43,7 +53,7 @@ DAPO = Algorithm(
     estimator=_of["group_norm"],
     objective=ppo_clip,
     aggregation=_TOKEN_MEAN,
-    clip_high=0.28,
+    bounds=Bounds(0.2, 0.28),
     dynamic_sampling=DynamicSampling(),
     shaping=RewardShaping(overlong_share=0.2),
 )
@@ -61,8 +71,7 @@ GSPO = Algorithm(
     estimator=_of["group_norm"],
     objective=gspo,
     aggregation=_SEQ_MEAN,
-    clip_low=3e-4,
-    clip_high=4e-4,
+    bounds=USUAL_BOUNDS["gspo"],
 )
 GSPO_TOKEN = replace(GSPO, title="GSPO with an advantage for each token", equations="eq. 13, 14", objective=gspo_token)
 GMPO = Algorithm(
@@ -72,8 +81,7 @@ GMPO = Algorithm(
     estimator=_of["group_norm"],
     objective=gmpo,
     aggregation=_SEQ_MEAN,
-    clip_low=0.4,
-    clip_high=0.4,
+    bounds=USUAL_BOUNDS["gmpo"],
 )
 CPGD = Algorithm(
     title="Clipped Policy Gradient Optimization with Policy Drift",
@@ -91,8 +99,7 @@ CISPO = Algorithm(
     estimator=_of["group_norm"],
     objective=cispo,
     aggregation=_TOKEN_MEAN,
-    clip_low=1.0,
-    clip_high=4.0,
+    bounds=USUAL_BOUNDS["cispo"],
 )
 REINFORCE = Algorithm(
     title="REINFORCE",

@@ -41,7 +41,7 @@ def make_experience(
     the first step's ratios are exactly 1.
     """
     pairs = training_sequences(groups, algorithm.chosen)
-    sequences = [sequence for _, sequence in pairs.values()]
+    sequences = [sequence for _, sequence in pairs]
     metrics, all_sum = Metrics(), strategy.all_sum
     if not algorithm.estimates_from_models:
         estimate_advantages(groups, sequences, algorithm, all_sum, metrics)
@@ -54,7 +54,7 @@ def make_experience(
     if algorithm.high_entropy_share < 1:
         for step in steps:
             select_high_entropy_tokens([*chain.from_iterable(step)], algorithm.high_entropy_share, all_sum)
-    for rollout, sequence in pairs.values():
+    for rollout, sequence in pairs:
         rollout.advantage = float(sequence.advantages.mean())
     return [[collate(micro_batch) for micro_batch in step] for step in steps], metrics
 

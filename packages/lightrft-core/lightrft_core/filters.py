@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightrft_core.types import FinishReason, Group, Rollout
+from lightrft_core.types import FinishReason, Group
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ class RolloutFilter:
     mask_truncated: bool = False
     keep_best: int = 0
 
-    def select(self, group: Group) -> list[Rollout]:
-        """The rollouts of a judged group that are learnt from, in their order."""
-        known = [rollout for rollout in group.rollouts if rollout.reward is not None and any(rollout.loss_mask)]
+    def select(self, group: Group) -> list[int]:
+        """Which rollouts of a judged group are learnt from: their places within it, in order."""
+        places = [
+            i for i, rollout in enumerate(group.rollouts) if rollout.reward is not None and any(rollout.loss_mask)
+        ]
         if self.mask_truncated:
-            known = [rollout for rollout in known if rollout.finish_reason is FinishReason.STOP]
+            places = [i for i in places if group.rollouts[i].finish_reason is FinishReason.STOP]
         if self.keep_best:
-            best = sorted(known, key=lambda rollout: -(rollout.reward or 0.0))[: self.keep_best]
-            known = [rollout for rollout in known if any(rollout is other for other in best)]
-        return known
+            places = sorted(sorted(places, key=lambda i: -(group.rollouts[i].reward or 0.0))[: self.keep_best])
+        return places

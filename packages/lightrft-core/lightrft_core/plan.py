@@ -37,17 +37,14 @@ class BatchSizes:
     shared_prompts: bool = True
 
 
-def training_sequences(groups: Sequence[Group], chosen: RolloutFilter) -> dict[int, tuple[Rollout, TrainingSequence]]:
-    """The rollouts that are learnt from with their sequences, by their place in the batch."""
-    sequences = {}
-    place = 0
+def training_sequences(groups: Sequence[Group], chosen: RolloutFilter) -> list[tuple[Rollout, TrainingSequence]]:
+    """The rollouts that are learnt from, each with its sequence, in their order in the batch."""
+    pairs: list[tuple[Rollout, TrainingSequence]] = []
+    start = 0
     for group in groups:
-        selected = {id(rollout) for rollout in chosen.select(group)}
-        for rollout in group.rollouts:
-            if id(rollout) in selected:
-                sequences[place] = rollout, _sequence(place, group, rollout)
-            place += 1
-    return sequences
+        pairs += [(group.rollouts[i], _sequence(start + i, group, group.rollouts[i])) for i in chosen.select(group)]
+        start += len(group.rollouts)
+    return pairs
 
 
 def _sequence(place: int, group: Group, rollout: Rollout) -> TrainingSequence:
