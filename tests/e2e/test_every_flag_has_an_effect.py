@@ -168,7 +168,7 @@ class Recorded:
 
 def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """A trainer's arguments as values that can be compared."""
-    plain = ("algorithm", "sampling", "sizes", "schedule", "shaping", "eval_prompts", "eval_sampling")
+    plain = ("algorithm", "sampling", "sizes", "schedule", "eval_prompts", "eval_sampling")
     strategy, engine, recorder, prompts = (trainer[name] for name in ("strategy", "engine", "recorder", "prompts"))
     return {name: trainer[name] for name in plain} | {
         "optimisers": {name: optimiser.config for name, optimiser in strategy.optimisers.items()},
