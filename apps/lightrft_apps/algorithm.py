@@ -59,7 +59,7 @@ def build_algorithm(config: RLConfig) -> Algorithm:
         "kl_unbiased": divergence.kl_unbiased_gradient,
         "adaptive_kl": _adaptive(config),
         "teacher_kl_coef": divergence.teacher_kl_coef,
-        "correction": _correction(config),
+        "correction": _correction(config, row),
     }
     return replace(
         row,
@@ -95,9 +95,11 @@ def _adaptive(config: RLConfig) -> AdaptiveKL | None:
     return AdaptiveKL(args.kl_target) if args.kl_horizon is None else AdaptiveKL(args.kl_target, args.kl_horizon)
 
 
-def _correction(config: RLConfig) -> Correction | None:
+def _correction(config: RLConfig, row: Algorithm) -> Correction | None:
+    """What the flags ask for; answers of 8 bits, which leave a gap for sure, are corrected unless the row does it."""
     args = config.correction
-    if not (args.enable_vllm_is_correction or args.use_icepop):
+    brought = config.engine.fp8_rollout and row.correction is None
+    if not (args.enable_vllm_is_correction or args.use_icepop or brought):
         return None
     base = ICEPOP if args.use_icepop else TIS
     low, high = args.vllm_is_truncated_threshold or (base.low, base.high)

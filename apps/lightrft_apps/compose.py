@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +10,22 @@ from typing import Any
 
 from torch import nn
 
-from lightrft_apps.config import ConfigError, DataArgs, ModelArgs, RewardArgs, RLConfig, TrainArgs, rules_by_route
+from lightrft_apps.config import (
+    ConfigError,
+    DataArgs,
+    ModelArgs,
+    RewardArgs,
+    RLConfig,
+    SamplingArgs,
+    TrainArgs,
+    rules_by_route,
+    stop_texts,
+)
 from lightrft_core import Algorithm, FirstToken, Prompt, SamplingParams
 from lightrft_rewards import parse_spec
 from lightrft_rewards.judge import Judge
 from lightrft_rewards.majority import MajorityVote
 from lightrft_strategy.data import PromptSpec
-from lightrft_strategy.engines.embedded import EmbeddedEngine
-from lightrft_strategy.generation import end_tokens
 from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
 from lightrft_strategy.optimiser import OptimiserConfig
 from lightrft_strategy.single import SingleProcess
@@ -156,37 +164,41 @@ def _optimiser(train: TrainArgs, learning_rate: float, total_steps: int) -> Opti
     )
 
 
-def build_engine(
-    model: Any, tokenizer: Any, *, seed: int, max_sequences: int, progress: Callable[[int], None]
-) -> EmbeddedEngine:
-    """The embedded engine over a model that may be in training."""
-    return EmbeddedEngine(
-        model,
-        lambda rows: tokenizer.batch_decode(rows, skip_special_tokens=True),
-        eos_token_ids=end_tokens(model, tokenizer),
-        seed=seed,
-        max_sequences=max_sequences,
-        progress=progress,
-    )
-
-
 def train_sampling(config: RLConfig) -> SamplingParams:
     """The law of training rollouts."""
     rollout = config.rollout
     hot: dict[str, Any] = {"temperature": rollout.first_token_temperature, "top_k": rollout.first_token_top_k}
     fire = FirstToken(**{name: value for name, value in hot.items() if value is not None}) if rollout.use_fire else None
-    return SamplingParams(
-        temperature=rollout.temperature,
-        top_p=rollout.top_p,
-        top_k=rollout.top_k,
-        max_new_tokens=rollout.generate_max_len,
-        n=rollout.n_samples_per_prompt,
-        first_token=fire,
-    )
+    return replace(law_of(rollout), n=rollout.n_samples_per_prompt, first_token=fire)
 
 
 def eval_sampling(config: RLConfig) -> SamplingParams:
-    """The law of evaluation answers: all tokens at eval_temperature."""
+    """The law of evaluation answers: all tokens at eval_temperature; they end as those of training do."""
     args = config.evaluation
-    budget = args.eval_generate_max_len or config.rollout.generate_max_len
-    return SamplingParams(args.eval_temperature, max_new_tokens=budget, n=args.eval_n_samples_per_prompt)
+    return replace(
+        law_of(config.rollout),
+        temperature=args.eval_temperature,
+        top_p=1.0,
+        top_k=0,
+        max_new_tokens=args.eval_generate_max_len or config.rollout.generate_max_len,
+        n=args.eval_n_samples_per_prompt,
+    )
+
+
+def law_of(args: SamplingArgs) -> SamplingParams:
+    """The law of one answer."""
+    return SamplingParams(
+        temperature=args.temperature,
+        top_p=args.top_p,
+        top_k=args.top_k,
+        max_new_tokens=args.generate_max_len,
+        min_new_tokens=args.generate_min_len,
+        stop=stop_texts(args.stop),
+        stop_token_ids=args.stop_token_ids or (),
+        logit_bias={int(token): bias for token, bias in (args.logit_bias or {}).items()},
+    )
+
+
+def longest_sequence(sources: Sequence[Sequence[Prompt]], *budgets: int) -> int:
+    """Tokens of the longest prompt with the longest answer it may get."""
+    return max((len(prompt.token_ids) for prompts in sources for prompt in prompts), default=0) + max(budgets)

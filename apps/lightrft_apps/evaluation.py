@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps import compose
 from lightrft_apps.config.eval_command import EvalCommand
+from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.progress import Progress
 from lightrft_apps.trajectories import write_trajectories
-from lightrft_core import Evaluation, SamplingParams, evaluate
+from lightrft_core import Evaluation, evaluate
 from lightrft_strategy.data import LoadedPrompts, load_prompts, write_rejected
 from lightrft_strategy.devices import device, keep_freed_memory
 from lightrft_strategy.optimiser import set_precision
@@ -50,9 +51,7 @@ def evaluate_model(command: EvalCommand) -> dict[str, Any]:
 
 def _answer_and_judge(command: EvalCommand, tokenizer: Any, loaded: LoadedPrompts) -> Evaluation:
     answers, prompts = command.answers, compose.held_out(loaded.sources)
-    sampling = SamplingParams(
-        answers.temperature, answers.top_p, answers.top_k, answers.generate_max_len, answers.n_samples_per_prompt
-    )
+    sampling = replace(compose.law_of(answers), n=answers.n_samples_per_prompt)
     progress = Progress(num_steps=1, done=0, answers=len(prompts) * sampling.n, live=command.report.progress)
     with progress, compose.build_judge(command.reward, None) as judge:
         for warning in loaded.warnings:
@@ -60,15 +59,18 @@ def _answer_and_judge(command: EvalCommand, tokenizer: Any, loaded: LoadedPrompt
         model = compose.load_model(command.model).to(device())
         if command.model.bf16:
             set_precision(model, torch.bfloat16)
-        engine = compose.build_engine(
-            model,
-            tokenizer,
-            seed=answers.seed,
-            max_sequences=answers.micro_rollout_batch_size,
-            progress=progress.advance,
+        needs = EngineNeeds(
+            compose.longest_sequence([prompts], sampling.max_new_tokens),
+            (sampling,),
+            answers.seed,
+            answers.micro_rollout_batch_size,
         )
-        progress.phase("sample", 0)
-        return evaluate(engine, judge, prompts, sampling, step=0)
+        with open_engine(
+            command.engine, command.model, model, tokenizer, needs, progress=progress.advance, say=progress.warn
+        ) as engine:
+            engine.load_weights(0)
+            progress.phase("sample", 0)
+            return evaluate(engine, judge, prompts, sampling, step=0)
 
 
 def _show(command: EvalCommand, result: Evaluation, rejected: int) -> None:

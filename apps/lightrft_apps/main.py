@@ -10,6 +10,7 @@ COMMANDS = {
     "quickstart": "watch a small language model learn to add, in minutes, on any computer",
     "rl": "reinforcement fine-tuning of a language model on your prompts and rewards",
     "eval": "accuracy of a model on held-out prompts, with intervals",
+    "audit-logprobs": "whether sampling engine and trainer agree, before you train",
     "algorithms": "the algorithms there are, and which flag overrides which of their pieces",
     "compare": "several algorithms on one task, several seeds each, side by side",
 }
@@ -45,4 +46,4 @@ def main() -> None:
     from lightrft_apps.failures import explained
 
     with explained(f"lightrft {words[0]}"):
-        importlib.import_module(f"lightrft_apps.{words[0]}").main(words[1:])
+        importlib.import_module(f"lightrft_apps.{words[0].replace('-', '_')}").main(words[1:])

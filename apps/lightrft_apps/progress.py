@@ -65,7 +65,11 @@ class Progress:
             parts.append(f"reward {metrics['reward/mean']:.3f}")
             parts.append(f"length {metrics['rollout/length_mean']:.1f}")
             parts.append(f"no signal {metrics['group/zero_signal_share']:.0%}")
-            parts.append(f"{metrics['time/tokens_per_second']:.0f} tokens/s")
+            used, bubble = metrics["time/bandwidth_utilisation"], metrics["rollout/bubble_ratio"]
+            speed = f"{metrics['time/tokens_per_second']:.0f} tokens/s"
+            parts.append(f"{speed} [dim](bandwidth {used:.0%}, bubble {bubble:.0%})[/dim]")
+        if "sync/probe_gap_max" in metrics:
+            parts.append(f"weights {metrics['sync/version']:.0f} arrived, gap {metrics['sync/probe_gap_max']:.0e}")
         if "eval/accuracy" in metrics:
             parts.append(f"[bold]held-out accuracy {metrics['eval/accuracy']:.1%}[/bold]")
         phases = [f"{name} {metrics[f'time/{name}']:.1f}" for name in PHASES if metrics.get(f"time/{name}", 0) >= 0.05]

@@ -14,20 +14,35 @@ from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Group
 from lightrft_strategy.checkpoints import write_checkpoint
+from lightrft_strategy.placement import Placement
+from lightrft_strategy.roofline import Roofline
 
 
 class RunRecorder:
-    """The core's Recorder over a run directory. keep: checkpoints to keep."""
+    """The core's Recorder over a run directory.
 
-    def __init__(self, run: RunDirectory, progress: Progress, *, keep: int, save_trajectories: bool) -> None:
-        self.run, self.progress, self.keep, self.save_trajectories = run, progress, keep, save_trajectories
+    keep: checkpoints to keep. placement: moves what a phase needs onto the devices. roofline: of the policy's decoding.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        progress: Progress,
+        *,
+        placement: Placement,
+        roofline: Roofline,
+        keep: int,
+        save_trajectories: bool,
+    ) -> None:
+        self.run, self.progress, self.placement, self.roofline = run, progress, placement, roofline
+        self.keep, self.save_trajectories = keep, save_trajectories
         self.phases = Phases()
 
     @contextmanager
     def phase(self, name: str, step: int) -> Iterator[None]:
-        """Time one phase of a step and show that it is running."""
+        """Place, time and show one phase of a step."""
         self.progress.phase(name, step)
-        with self.phases.measure(name):
+        with self.phases.measure(name), self.placement.phase(name):
             yield
 
     def evaluated(self, step: int, groups: Sequence[Group]) -> None:
@@ -38,10 +53,15 @@ class RunRecorder:
         """The step's trajectories, then its metrics line, flushed to disk: the line says the step is done."""
         if groups:
             self._trajectories("step", step, groups)
-        generated = sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
-        times = self.phases.take()
-        if generated:
-            times["time/tokens_per_second"] = generated / times["time/sample"]
+        for error in [group.error for group in groups if group.error]:
+            self.warn(step, error)
+        times = self.phases.take() | self.placement.take()
+        lengths = [len(rollout.token_ids) for group in groups for rollout in group.rollouts]
+        if lengths:
+            seconds = times["time/sample"]
+            times["time/tokens_per_second"] = sum(lengths) / seconds
+            times["rollout/bubble_ratio"] = 1 - sum(lengths) / len(lengths) / max(lengths)
+            times["time/bandwidth_utilisation"] = self.roofline.utilisation(groups, seconds)
         line = {"step": step} | dict(sorted(metrics.items())) | times
         with self.run.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 from lightrft_apps import compose
 from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid
+from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.environment import environment
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
@@ -19,7 +21,10 @@ from lightrft_core import BatchSizes, Schedule, Trainer, TrainState
 from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
 from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
 from lightrft_strategy.devices import keep_freed_memory
+from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.generation import ignored_wishes
+from lightrft_strategy.placement import Placement
+from lightrft_strategy.roofline import Roofline
 
 
 def train(config: RLConfig) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
     answers = config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt
     progress = Progress(num_steps=prompts.num_steps, done=state.step, answers=answers, live=config.run.progress)
-    with progress, compose.build_judge(config.reward, run.verdicts) as judge:
+    with progress, compose.build_judge(config.reward, run.verdicts) as judge, ExitStack() as stack:
         progress.say(f"{run.path}: {'going on after' if state.step else 'beginning at'} step {state.step}")
         progress.say(describe_batches(config))
         rejected = loaded.rejected + held_out.rejected
@@ -95,22 +100,37 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
         )
         if checkpoint is not None:
             strategy.load(checkpoint)
+        sampling, eval_sampling = compose.train_sampling(config), compose.eval_sampling(config)
+        needs = EngineNeeds(
+            compose.longest_sequence(
+                [*loaded.sources, eval_prompts], sampling.max_new_tokens, eval_sampling.max_new_tokens
+            ),
+            (sampling, eval_sampling),
+            config.run.seed,
+            config.rollout.micro_rollout_batch_size,
+        )
+        engine = stack.enter_context(
+            open_engine(
+                config.engine, config.model, model, tokenizer, needs, progress=progress.advance, say=progress.warn
+            )
+        )
         trainer = Trainer(
             algorithm=algorithm,
             strategy=strategy,
-            engine=compose.build_engine(
-                model,
-                tokenizer,
-                seed=config.run.seed,
-                max_sequences=config.rollout.micro_rollout_batch_size,
-                progress=progress.advance,
-            ),
+            engine=engine,
             reward=compose.build_vote(config.reward) if config.shaping.ttrl else judge,
             prompts=prompts,
             recorder=RunRecorder(
-                run, progress, keep=config.run.max_ckpt_num, save_trajectories=config.run.save_trajectories
+                run,
+                progress,
+                placement=Placement(
+                    engine if isinstance(engine, ServedEngine) and config.engine.enable_engine_sleep else None
+                ),
+                roofline=Roofline.of(model),
+                keep=config.run.max_ckpt_num,
+                save_trajectories=config.run.save_trajectories,
             ),
-            sampling=compose.train_sampling(config),
+            sampling=sampling,
             sizes=BatchSizes(
                 config.train.train_batch_size,
                 config.train.micro_train_batch_size,
@@ -126,7 +146,7 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 eval_steps=max(0, config.evaluation.eval_steps),
             ),
             eval_prompts=eval_prompts,
-            eval_sampling=compose.eval_sampling(config),
+            eval_sampling=eval_sampling,
             eval_reward=judge,
             state=state,
         )

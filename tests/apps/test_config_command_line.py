@@ -51,6 +51,23 @@ def test_a_true_or_false_flag_stands_alone_is_negated_or_takes_a_value(argv: lis
     assert parse(*argv).model.bf16 is value
 
 
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [
+        (["--disable_engine_sleep"], False),
+        (["--disable_engine_sleep", "true"], False),
+        (["--disable_engine_sleep=false"], True),
+        (["--no-disable_engine_sleep"], True),
+        (["--no-enable_engine_sleep"], False),
+        (["--disable_engine_sleep", "--enable_engine_sleep"], True),
+    ],
+)
+def test_a_flag_may_be_named_by_its_opposite(argv: list[str], value: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_rl([*argv, "--print_config"])
+    assert f"\nenable_engine_sleep: {str(value).lower()}\n" in capsys.readouterr().out
+
+
 def test_a_flag_that_is_on_by_default_can_be_negated() -> None:
     assert parse().run.progress is True
     assert parse("--no-progress").run.progress is False
@@ -61,13 +78,22 @@ def test_a_pair_of_numbers_may_be_written_in_several_ways(words: list[str]) -> N
     assert parse("--adam_betas", *words, "--seed", "3").train.adam_betas == (0.8, 0.99)
 
 
+@pytest.mark.parametrize("words", [["5", "7"], ["5,7"], ["[5, 7]"], ["5", "--stop_token_ids", "5 7"]])
+def test_any_number_of_tokens_may_be_listed(words: list[str]) -> None:
+    assert parse("--stop_token_ids", *words, "--seed", "3").rollout.stop_token_ids == (5, 7)
+    assert parse("--stop_token_ids=9").rollout.stop_token_ids == (9,)
+
+
 def test_a_mapping_is_written_as_json() -> None:
+    assert parse("--logit_bias", '{"5": -100, "7": 0.5}').rollout.logit_bias == {"5": -100.0, "7": 0.5}
     config = parse("--reward_routes", '{"math": "number:1.0,format:0.2"}')
     assert config.reward.reward_routes == {"math": "number:1.0,format:0.2"}
 
 
 def test_null_takes_an_optional_value_away() -> None:
     assert parse("--max_samples", "5", "--max_samples", "null").data.max_samples is None
+    assert parse("--stop_token_ids", "5", "--stop_token_ids", "null").rollout.stop_token_ids is None
+    assert parse("--logit_bias", '{"5": 1}', "--logit_bias", "null").rollout.logit_bias is None
     assert parse("--system_prompt", "Be kind", "--system_prompt", "null").data.system_prompt is None
 
 
@@ -133,6 +159,14 @@ def test_text_flags_cannot_be_negated(capsys: pytest.CaptureFixture[str]) -> Non
             ["--reward_routes", "math"],
             '--reward_routes math: expected names with a text each, such as {"math": "number:1.0"}',
         ),
+        (["--stop_token_ids", "5", "x"], "--stop_token_ids 5 x: expected whole numbers, such as 5 7"),
+        (["--stop_token_ids"], "--stop_token_ids needs a value"),
+        (
+            ["--logit_bias", '{"5": "x"}'],
+            """--logit_bias {"5": "x"}: expected names (in quotes) with a number each, such as {"5": -100}""",
+        ),
+        (["--disable_engine_sleep", "maybe"], "--disable_engine_sleep maybe: expected true or false"),
+        (["--engine_type", "hf"], "--engine_type hf: expected one of embedded, vllm, sglang"),
         (["--seed"], "--seed needs a value"),
         (["--seed", "--bf16"], "--seed needs a value"),
         (["--no-bf16", "true"], "--no-bf16 takes no value: remove 'true'"),

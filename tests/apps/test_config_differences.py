@@ -26,6 +26,12 @@ def test_what_touches_no_number_may_change() -> None:
     assert differences(flat(), flat(progress=False, save_steps=3, max_ckpt_num=9, reward_workers=1)) == {}
 
 
+def test_servers_may_have_moved() -> None:
+    moved = flat(engine_url="http://elsewhere:1", engine_timeout=9.0, disable_engine_sleep=True)
+    assert differences(flat(engine_url="http://here:1"), moved) == {}
+    assert differences(flat(), flat(engine_type="vllm")) == {"engine_type": ("embedded", "vllm")}
+
+
 def test_a_folder_spelled_in_another_way_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "runs")

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from lightrft_apps.config import RLConfig, parse_rl
+from lightrft_apps.config.eval_command import EvalCommand
 from lightrft_apps.config.schema import fields_of
 
 
@@ -38,6 +39,7 @@ def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
         "The model:",
         "The prompts:",
         "Sampling:",
+        "The sampling engine:",
         "Optimisation:",
         "The algorithm (lightrft algorithms lists them; flags below override its pieces):",
         "Divergence from a reference model or a teacher:",
@@ -55,6 +57,15 @@ def test_defaults_stand_in_help(shown: str) -> None:
     assert "prompts per step (default: 128)" in words
     assert "decay of AdamW's two moving averages (default: 0.9 0.95)" in words
     assert "--kl_estimator {k1,k2,k3}" in words
+    assert "--stop_token_ids N [N ...] tokens that end" in words
+    assert "(off: --disable_engine_sleep) (default: true)" in words
+
+
+def test_inherited_flags_keep_their_lines_unless_they_have_one_of_their_own() -> None:
+    training, evaluation = fields_of(RLConfig), fields_of(EvalCommand)
+    assert training["top_p"].doc == evaluation["top_p"].doc
+    assert training["temperature"].doc != evaluation["temperature"].doc
+    assert list(training).index("rollout_batch_size") < list(training).index("top_p") < list(training).index("use_fire")
 
 
 def test_help_is_given_beside_other_flags_even_wrong_ones(capsys: pytest.CaptureFixture[str]) -> None:

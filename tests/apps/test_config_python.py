@@ -29,6 +29,13 @@ def test_sections_may_be_composed_by_hand() -> None:
     assert config == RLConfig.create(**NEEDED, top_k=5)
 
 
+def test_a_keyword_may_name_a_flag_by_its_opposite() -> None:
+    assert RLConfig.create(**NEEDED, disable_engine_sleep=True).engine.enable_engine_sleep is False
+    assert RLConfig.create(**NEEDED, disable_engine_sleep=False).engine.enable_engine_sleep is True
+    with pytest.raises(ConfigError, match="are the same flag: keep one"):
+        RLConfig.create(**NEEDED, disable_engine_sleep=True, enable_engine_sleep=False)
+
+
 def test_flat_and_nested_hold_the_same_values() -> None:
     config = RLConfig.create(**NEEDED, adam_betas=[0.8, 0.9], reward_routes={"math": "number:1.0"})
     flat = config.to_flat()

@@ -56,6 +56,19 @@ def test_flags_win_over_the_file_wherever_they_stand(recipe: Path) -> None:
     assert (config.train.max_steps, config.model.bf16, config.model.pretrain) == (9, False, "model")
 
 
+def test_a_file_may_name_a_flag_by_its_opposite(recipe: Path, tmp_path: Path) -> None:
+    sleepless = tmp_path / "sleepless.yaml"
+    sleepless.write_text(recipe.read_text() + "disable_engine_sleep: true\n", encoding="utf-8")
+    assert RLConfig.from_file(sleepless).engine.enable_engine_sleep is False
+
+
+def test_lists_and_mappings_survive_their_file(recipe: Path, tmp_path: Path) -> None:
+    flags = ["--stop_token_ids", "5", "7", "--logit_bias", '{"5": -100}', "--stop", '["\\n", "User:"]']
+    config = parse_rl(["--config", str(recipe), *flags])
+    config.save(tmp_path / "config.yaml", {})
+    assert RLConfig.from_file(tmp_path / "config.yaml") == config
+
+
 def test_a_later_file_wins_over_an_earlier_one(recipe: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.yaml"
     more.write_text("max_steps: 4\n", encoding="utf-8")
@@ -75,6 +88,11 @@ def test_files_win_over_the_commands_own_defaults(recipe: Path) -> None:
         ("seed: null\n", "recipe.yaml: seed: null: expected a whole number"),
         ("pretrain: 7\n", "recipe.yaml: pretrain: 7: expected text (in quotes)"),
         ("bf16: 1\n", "recipe.yaml: bf16: 1: expected true or false"),
+        ("disable_engine_sleep: 1\n", "recipe.yaml: disable_engine_sleep: 1: expected true or false"),
+        ("disable_engine_sleep: null\n", "recipe.yaml: disable_engine_sleep: null: expected true or false"),
+        ("stop_token_ids: 5\n", "recipe.yaml: stop_token_ids: 5: expected whole numbers, such as 5 7"),
+        ("logit_bias: {5: 1}\n", "recipe.yaml: logit_bias: {5: 1}: expected names (in quotes) with a number each"),
+        ("no-bf16: true\n", "recipe.yaml: unknown name no-bf16; did you mean bf16?"),
         ("loss_agg_mode: mean\n", "recipe.yaml: loss_agg_mode: mean: expected one of token-mean, "),
         ("reward_routes: {1: a}\n", "recipe.yaml: reward_routes: {1: a}: expected names with a text each"),
         ("reward_routes: {2024-01-01: [a]}\n", "recipe.yaml: reward_routes: {2024-01-01: a}: expected names with"),

@@ -11,6 +11,8 @@ STEP = {
     "rollout/length_mean": 12.34,
     "group/zero_signal_share": 0.25,
     "time/tokens_per_second": 812.6,
+    "time/bandwidth_utilisation": 0.31,
+    "rollout/bubble_ratio": 0.42,
     "time/step": 3.21,
     "time/sample": 2.0,
     "time/judge": 0.01,
@@ -28,7 +30,10 @@ def test_a_step_is_one_line_with_its_slow_phases(progress: Progress, capsys: pyt
         progress.phase("sample", 7)
         progress.advance(3)
         progress.step(7, STEP)
-    line = "step    7  reward 0.510  length 12.3  no signal 25%  813 tokens/s  3.2 s (sample 2.0, optimise 1.1)"
+    line = (
+        "step    7  reward 0.510  length 12.3  no signal 25%  813 tokens/s (bandwidth 31%, bubble 42%)  "
+        "3.2 s (sample 2.0, optimise 1.1)"
+    )
     assert capsys.readouterr() == ("", line + "\n")
 
 

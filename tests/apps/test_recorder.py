@@ -13,6 +13,8 @@ from lightrft_apps import RLConfig, train
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory, open_run
+from lightrft_strategy.placement import Placement
+from lightrft_strategy.roofline import Roofline
 
 
 @pytest.fixture
@@ -24,7 +26,8 @@ def run(tmp_path: Path) -> Iterator[RunDirectory]:
 
 def recorder(run: RunDirectory, **settings: Any) -> RunRecorder:
     progress = Progress(num_steps=3, done=0, answers=2, live=False)
-    return RunRecorder(run, progress, **{"keep": 2, "save_trajectories": True} | settings)
+    usual = {"placement": Placement(), "roofline": Roofline(1000, 10, 1e6), "keep": 2, "save_trajectories": True}
+    return RunRecorder(run, progress, **usual | settings)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -43,7 +46,11 @@ def test_a_run_has_one_line_a_step_with_rewards_and_times(flags: dict[str, Any],
         assert 0 < line["reward/mean"] < 1
         assert 0 < sum(line[f"time/{phase}"] for phase in phases) <= line["time/step"]
         assert {"time/cpu", "time/tokens_per_second", "policy/loss", "rollout/length_mean"} <= line.keys()
-        assert all(line[f"memory/{phase}_peak_gib"] > 0 for phase in phases)
+        for phase in phases:
+            assert line[f"memory/{phase}_peak_gib"] > 0
+            assert min(line[f"memory/{phase}_before_gib"], line[f"memory/{phase}_after_gib"]) > 0
+        assert 0 <= line["rollout/bubble_ratio"] < 1
+        assert 0 < line["time/bandwidth_utilisation"] < 1
     assert "eval/accuracy" not in steps[0]
     assert "eval/accuracy" in steps[1]
 

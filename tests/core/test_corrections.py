@@ -141,3 +141,13 @@ def test_gaps_are_told_apart_by_the_length_of_the_answer() -> None:
     measure_gap(old, torch.zeros_like(old), ids, torch.zeros_like(old, dtype=torch.bool), metrics)
     by_length = {name: value for name, value in metrics.result().items() if "upto" in name or "above" in name}
     assert by_length == pytest.approx({"engine/logprob_gap_upto_128": 0.1, "engine/logprob_gap_upto_512": 0.3})
+
+
+def test_the_gap_of_whole_answers_adds_up_what_their_tokens_say() -> None:
+    gaps = [[0.25, -0.125], [0.5, 0.5, 0.5], [-0.25]]
+    metrics = Metrics()
+    old = torch.tensor([gap for row in gaps for gap in row])
+    ids = torch.tensor([0, 0, 2, 2, 2, 5])
+    measure_gap(old, torch.zeros_like(old), ids, torch.zeros(len(old), dtype=torch.bool), metrics)
+    assert metrics.result()["engine/sequence_gap_mean"] == pytest.approx((0.125 + 1.5 + 0.25) / 3)
+    assert metrics.result()["engine/sequence_gap_max"] == pytest.approx(1.5)

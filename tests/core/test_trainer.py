@@ -61,6 +61,7 @@ def test_rewarded_answers_become_likelier_and_the_others_less_likely(make_traine
         assert sum(new[1:]) < sum(old[1:])
     assert trainer.recorder.records[1]["optimiser/no_signal_share"] == 0
     assert trainer.recorder.records[1]["optimiser/grad_norm"] > 0
+    assert trainer.recorder.records[1]["sync/version"] == 1, "what the engine says of its new weights is recorded"
 
 
 def test_equal_rewards_change_no_weight_even_under_weight_decay(make_trainer) -> None:

@@ -13,6 +13,7 @@ from lightrft_core import (
     AdaptiveKL,
     DynamicSampling,
     Group,
+    Metrics,
     RewardShaping,
     RolloutFilter,
     TrainState,
@@ -79,10 +80,10 @@ def test_a_critic_learns_alone_while_the_actor_is_frozen(make_trainer) -> None:
     published: list[bool] = []
     load = trainer.engine.load_weights
 
-    def watch(version: int) -> None:
+    def watch(version: int) -> Metrics:
         policy = dict(trainer.strategy.models["policy"].named_parameters())
         published.append(all(torch.equal(policy[name], before[name]) for name in before))
-        load(version)
+        return load(version)
 
     trainer.engine.load_weights = watch
     trainer.run()

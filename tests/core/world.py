@@ -16,6 +16,7 @@ from lightrft_core import (
     ALGORITHMS,
     BatchSizes,
     Group,
+    Metrics,
     Prompt,
     SamplingParams,
     StepReport,
@@ -83,8 +84,11 @@ class World:
             groups.append(replace(group, prompt=prompt))
         return groups
 
-    def load_weights(self, version: int) -> None:
+    def load_weights(self, version: int) -> Metrics:
         self.events.append(f"load weights {version}")
+        metrics = Metrics()
+        metrics.max("sync/version", [version])
+        return metrics
 
     def score(self, groups: Sequence[Group], *, step: int) -> list[list[Verdict]]:
         rows = [[self.score_of(group, i) for i in range(len(group.rollouts))] for group in groups]

@@ -10,15 +10,17 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightrft_apps import RLConfig, compose, train, training
+from lightrft_apps import RLConfig, compose, engines, train, training
 from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
+from lightrft_strategy.engines.embedded import EmbeddedEngine
+from lightrft_strategy.engines.fleet import Fleet
 
 Build = Callable[..., dict[str, Any]]
 
@@ -30,6 +32,8 @@ KL, CRITIC, TIS = {"init_kl_coef": 0.1}, {"algorithm": "ppo"}, {"enable_vllm_is_
 FIRE, NORM, DYNAMIC = {"use_fire": True}, {"reward_running_norm": True}, {"dynamic_sampling": True}
 TEACHER = {"teacher_pretrain": "<other>", "teacher_kl_coef": 0.5}
 EVAL = {"eval_dataset": "<folder>"}
+VLLM = {"engine_type": "vllm"}
+SERVER = {**VLLM, "engine_server": True}
 
 EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "pretrain": ({}, "<other>"),
@@ -57,6 +61,21 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "use_fire": ({}, True),
     "first_token_temperature": (FIRE, 2.0),
     "first_token_top_k": (FIRE, 3),
+    "generate_min_len": ({}, 2),
+    "stop": ({}, '["="]'),
+    "stop_token_ids": ({}, (3, 5)),
+    "logit_bias": ({}, {"3": 2.0}),
+    "engine_type": ({}, "vllm"),
+    "engine_server": (VLLM, True),
+    "engine_url": (VLLM, "http://127.0.0.1:8000"),
+    "engine_mem_util": (VLLM, 0.3),
+    "enable_engine_sleep": (VLLM, False),
+    "enable_prefix_caching": (VLLM, False),
+    "enforce_eager": (VLLM, True),
+    "max_num_seqs": (VLLM, 7),
+    "vllm_num_engines": (SERVER, 2),
+    "vllm_sync_backend": (SERVER, "gloo"),
+    "engine_timeout": (SERVER, 5.0),
     "train_batch_size": ({}, 4),
     "micro_train_batch_size": ({}, 3),
     "max_tokens_per_micro_batch": ({}, 100),
@@ -139,6 +158,8 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
 ELSEWHERE = {
     "progress": "shows on a terminal alone",
     "output_dir": "every test finds its run there",
+    "engine_tp_size": "needs two accelerators; tests/apps/test_engines.py shows where it goes",
+    "fp8_rollout": "needs an accelerator with FP8; tests/apps/test_engines.py shows where it goes",
     "trust_remote_code": "goes to transformers as it is, which would need a repository with code to show it",
 }
 """Flags whose effect cannot be seen in what a run is made of, and why."""
@@ -151,6 +172,19 @@ def test_no_flag_is_left_out() -> None:
 
 class Built(Exception):
     """Carries out of `train` what its run would have been made of."""
+
+
+class Backend:
+    """Stands for another project's engine: what it was made with."""
+
+    name = "a stand-in"
+    cannot: Mapping[str, str] = {}
+
+    def __init__(self, *made_with: Any) -> None:
+        self.made_with = made_with
+
+    def close(self) -> None:
+        pass
 
 
 class Recorded:
@@ -173,12 +207,18 @@ def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
     return {name: trainer[name] for name in plain} | {
         "optimisers": {name: optimiser.config for name, optimiser in strategy.optimisers.items()},
         "models": {name: described(model) for name, model in strategy.models.items()},
-        "engine": (engine.seed, engine.max_sequences),
-        "recorder": (recorder.keep, recorder.save_trajectories),
+        "engine": [backend.made_with for backend in backends(engine)] or (engine.seed, engine.max_sequences),
+        "recorder": (recorder.keep, recorder.save_trajectories, recorder.placement.engine is None),
         "prompts": [prompts.batch(step + 1) for step in range(prompts.num_steps)],
         "reward": type(trainer["reward"]).__name__,
         "judge": trainer["eval_reward"].made_with,
     }
+
+
+def backends(engine: Any) -> list[Backend]:
+    if isinstance(engine, EmbeddedEngine):
+        return []
+    return list(engine.backend.members) if isinstance(engine.backend, Fleet) else [engine.backend]
 
 
 def described(model: Any) -> tuple[object, ...]:
@@ -235,6 +275,8 @@ def build(places: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> B
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
             patch.setattr(training, "Trainer", stop)
             patch.setattr(compose, "Judge", Recorded)
+            patch.setattr(engines, "_server", partial(Backend, "server"))
+            patch.setattr(engines, "_in_process", partial(Backend, "in process"))
             train(RLConfig.create(**flat, output_dir=str(tmp_path_factory.mktemp("run") / "run")))
         built: dict[str, Any] = stopped.value.args[0]
         return built

@@ -216,15 +216,17 @@ def test_progress_counts_every_answer_once(model) -> None:
     assert min(finished) >= 1
 
 
-def test_without_a_limit_batches_keep_keys_and_values_within_their_memory(model, monkeypatch) -> None:
-    seen: list[int] = []
+def test_without_a_limit_answers_side_by_side_keep_keys_and_values_within_their_memory(model, monkeypatch) -> None:
+    rows: list[int] = []
     engine = EmbeddedEngine(model, words, eos_token_ids=EOS, seed=11)
-    run = engine._run
-    monkeypatch.setattr(engine, "_run", lambda batch, *rest: (seen.append(len(batch)), run(batch, *rest))[1])
+    step = engine._decode_step
+    monkeypatch.setattr(
+        engine, "_decode_step", lambda tokens, cache: (rows.append(len(tokens)), step(tokens, cache))[1]
+    )
     bytes_per_token = 2 * 2 * 2 * 16 * 4  # keys and values, layers, heads, width, float32
-    monkeypatch.setattr(embedded, "CACHE_BYTES", bytes_per_token * (12 + 40) * 3 * 2)
+    monkeypatch.setattr(embedded, "CACHE_BYTES", bytes_per_token * (2 * 12 + 3 * 40) * 2)
     together = answers(engine.generate(MIXED, SAMPLING, step=4))
-    assert seen == [2, 2, 1]
+    assert max(rows) <= 6
     monkeypatch.undo()
     assert answers(engine.generate(MIXED, SAMPLING, step=4)) == together
 
@@ -235,7 +237,7 @@ def test_new_weights_are_sampled_from_at_once(tiny_model) -> None:
     before = answers(engine.generate(MIXED, SAMPLING, step=1))
     with torch.no_grad():
         model.lm_head.weight.copy_(tiny_model(5).lm_head.weight)
-    engine.load_weights(1)
+    assert engine.load_weights(1).result() == {}
     groups = engine.generate(MIXED, SAMPLING, step=1)
     assert engine.version == 1
     assert answers(groups) != before

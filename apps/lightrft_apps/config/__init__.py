@@ -8,17 +8,20 @@ from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.reward_checks import rules_by_route
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.rl_command import parse_rl
+from lightrft_apps.config.sampling_texts import engine_urls, stop_texts
 from lightrft_apps.config.sections import (
     AlgorithmArgs,
     CorrectionArgs,
     CriticArgs,
     DataArgs,
     DivergenceArgs,
+    EngineArgs,
     EvalArgs,
     ModelArgs,
     RewardArgs,
     RolloutArgs,
     RunArgs,
+    SamplingArgs,
     ShapingArgs,
     TrainArgs,
 )
@@ -30,20 +33,24 @@ __all__ = [
     "CriticArgs",
     "DataArgs",
     "DivergenceArgs",
+    "EngineArgs",
     "EvalArgs",
     "ModelArgs",
     "RLConfig",
     "RewardArgs",
     "RolloutArgs",
     "RunArgs",
+    "SamplingArgs",
     "ShapingArgs",
     "TrainArgs",
     "check",
     "describe_batches",
     "differences",
+    "engine_urls",
     "exit_on_config_error",
     "parse",
     "parse_rl",
     "require_valid",
     "rules_by_route",
+    "stop_texts",
 ]

@@ -102,6 +102,7 @@ def _correction_problems(config: RLConfig, algorithm: Algorithm) -> Iterator[str
         return
     for_answers = "the objective is one number for a whole answer, so no token can be weighed by itself"
     if algorithm.correction is not None and algorithm.correction.level is CorrectionLevel.TOKEN:
-        yield f"a correction of tokens: {for_answers}: set --is_correction_level to geometric or sequence"
+        brought = "" if args.enable_vllm_is_correction or args.use_icepop else ", which --fp8_rollout brings"
+        yield f"a correction of tokens{brought}: {for_answers}: set --is_correction_level to geometric or sequence"
     if algorithm.high_entropy_share < 1:
         yield f"--high_entropy_token_ratio: {for_answers}: set --policy_loss_type to gspo_token or ppo"

@@ -34,11 +34,18 @@ BOUNDS = {
     "n_samples_per_prompt": ONE_OR_MORE,
     "micro_rollout_batch_size": Bound(lambda x: x >= 0, "1 or more, or to 0 for no bound"),
     "generate_max_len": ONE_OR_MORE,
+    "generate_min_len": ZERO_OR_MORE,
+    "stop_token_ids": ZERO_OR_MORE,
     "temperature": Bound(
         lambda x: x > 0, "a number above 0, such as 1.0 (at 0 all samples of a prompt are equal: nothing to learn)"
     ),
     "top_p": PROBABILITY,
     "top_k": Bound(lambda x: x >= 0, "1 or more, or to 0 to sample from all tokens"),
+    "engine_tp_size": ONE_OR_MORE,
+    "engine_mem_util": Bound(lambda x: 0 < x <= 1, "a number above 0 and at most 1"),
+    "max_num_seqs": ONE_OR_MORE,
+    "vllm_num_engines": ONE_OR_MORE,
+    "engine_timeout": ABOVE_ZERO,
     "train_batch_size": ONE_OR_MORE,
     "micro_train_batch_size": ONE_OR_MORE,
     "max_tokens_per_micro_batch": ONE_OR_MORE,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import out_of_bounds
+from lightrft_apps.config.engine_checks import engine_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.places import missing_source, unusable_folder
 from lightrft_apps.config.prompt_checks import prompt_problems
@@ -28,6 +29,7 @@ def check(config: RLConfig) -> list[str]:
         *shaping_problems(config),
         *out_of_bounds(config.to_flat()),
         *algorithm_problems(config),
+        *engine_problems(config),
         *_batches(config),
         *_evaluation(config),
         *_missing_models(config),
@@ -58,12 +60,17 @@ def _batches(config: RLConfig) -> Iterator[str]:
 
 
 def _evaluation(config: RLConfig) -> Iterator[str]:
-    evaluation = config.evaluation
+    evaluation, least = config.evaluation, config.rollout.generate_min_len
     if evaluation.eval_n_samples_per_prompt > 1 and evaluation.eval_temperature == 0:
         yield (
             f"--eval_n_samples_per_prompt {evaluation.eval_n_samples_per_prompt} at --eval_temperature 0: "
             "all samples would be equal: set --eval_temperature above 0, such as 1.0, or "
             "--eval_n_samples_per_prompt to 1"
+        )
+    if evaluation.eval_generate_max_len is not None and evaluation.eval_generate_max_len < least:
+        yield (
+            f"--eval_generate_max_len {evaluation.eval_generate_max_len}: an answer has --generate_min_len {least} "
+            f"tokens or more; set it to {least} or more"
         )
     if evaluation.eval_steps > 0 and evaluation.eval_dataset is None:
         yield f"--eval_steps {evaluation.eval_steps}: there is nothing to evaluate on; set --eval_dataset"

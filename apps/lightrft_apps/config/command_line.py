@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args, get_origin
 
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.schema import ALIASES, Field, unknown
+from lightrft_apps.config.schema import Field, is_variadic, meant, unknown
 from lightrft_apps.config.values import Given
 
 FLAG = re.compile(r"--(?=[A-Za-z])")
@@ -39,14 +40,11 @@ def read_command_line(argv: Sequence[str], fields: Mapping[str, Field]) -> Comma
             problems.append(f"unexpected {word!r}: every value follows its --flag")
             continue
         name, equals, value = word[2:].partition("=")
-        name = ALIASES.get(name, name)
-        if name.startswith("no-"):
-            name = "no-" + ALIASES.get(name[3:], name[3:])
         following = next((index for index, word in enumerate(words) if FLAG.match(word)), len(words))
         least, most = _arity(name, fields)
         taken = 0 if equals else min(most or 1, following)
         values, words = [value] if equals else words[:taken], words[taken:]
-        if name not in {*fields, *_negations(fields), "config", "print_config"}:
+        if _field(name, fields) is None and name not in ("config", "print_config"):
             problems.append("unknown flag " + unknown(name, [*fields, "config", "print_config"], prefix="--"))
         elif len(values) < least:
             problems.append(f"--{name} needs a value")
@@ -59,35 +57,38 @@ def read_command_line(argv: Sequence[str], fields: Mapping[str, Field]) -> Comma
     return line
 
 
-def _negations(fields: Mapping[str, Field]) -> dict[str, str]:
-    """no-bf16 -> bf16, for every flag that is true or false."""
-    return {f"no-{name}": name for name, flag in fields.items() if flag.type is bool}
+def _field(name: str, fields: Mapping[str, Field]) -> Field | None:
+    """The field a flag is about; those that are true or false may stand behind no-."""
+    flag = fields.get(meant(name.removeprefix("no-")).name)
+    return flag if flag is None or flag.type is bool or not name.startswith("no-") else None
 
 
 def _arity(name: str, fields: Mapping[str, Field]) -> tuple[int, int]:
     """The least and the most values a flag takes."""
-    if name == "print_config" or name in _negations(fields):
+    flag = _field(name, fields)
+    if name == "print_config" or (flag is not None and name.startswith("no-")):
         return 0, 0
-    if name in fields and fields[name].type is bool:
+    if flag is not None and flag.type is bool:
         return 0, 1
-    if name in fields and get_origin(fields[name].type) is tuple:
-        return 1, len(get_args(fields[name].type))
+    if flag is not None and get_origin(flag.type) is tuple:
+        return 1, sys.maxsize if is_variadic(flag.type) else len(get_args(flag.type))
     return 1, 1
 
 
 def _note(line: CommandLine, name: str, values: list[str], fields: Mapping[str, Field]) -> None:
+    flag = _field(name, fields)
     if name == "print_config":
         line.print_config = True
-    elif name == "config":
+    elif flag is None:
         line.config_files += values
-    elif name in fields:
-        written = " ".join([f"--{name}", *values])
-        line.given.append(Given(name, _text(fields[name], values), written, from_command_line=True))
     else:
-        line.given.append(Given(_negations(fields)[name], "false", f"--{name}", from_command_line=True))
+        text = "false" if name.startswith("no-") else _text(flag, values)
+        written = " ".join([f"--{name}", *values])
+        opposite = meant(name.removeprefix("no-")).opposite
+        line.given.append(Given(flag.name, text, written, from_command_line=True, opposite=opposite))
 
 
 def _text(flag: Field, values: list[str]) -> str:
-    if get_origin(flag.type) is tuple:
+    if get_origin(flag.type) is tuple and values != ["null"]:
         return "[" + ",".join(re.split(r"[,\s]+", " ".join(values).strip("[]() "))) + "]"
     return values[0] if values else "true"

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FREE_ON_RESUME = frozenset({"progress", "save_steps", "max_ckpt_num", "max_reward_error_share", "reward_workers"})
+FREE_ON_RESUME = frozenset(
+    {
+        "progress",
+        "save_steps",
+        "max_ckpt_num",
+        "max_reward_error_share",
+        "reward_workers",
+        "engine_url",
+        "engine_timeout",
+        "enable_engine_sleep",
+        "vllm_sync_backend",
+    }
+)
 """May change when a run is resumed: none of them touches a number the run computes."""
 
 

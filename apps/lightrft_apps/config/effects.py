@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
+from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.rl import RLConfig
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.schema import fields_of, turned_off
+
+Condition: TypeAlias = tuple[tuple[str, ...], bool, str]
+"""(flags, whether they are in effect, what would bring them into effect)."""
 
 
 def flags_without_effect(config: RLConfig) -> Iterator[str]:
-    """What to change so that each flag that is given does something. The algorithm and its pieces must exist."""
-    flat = config.to_flat()
-    given = {name for name, field in fields_of(RLConfig).items() if flat[name] != field.default}
-    for flags, active, remedy in _conditions(config):
-        if not active:
-            yield from (f"--{flag} has no effect: {remedy}, or leave --{flag} out" for flag in flags if flag in given)
+    """What to change so that each flag of the algorithm does something. The algorithm and its pieces must exist."""
+    yield from without_effect(config, _conditions(config))
 
 
-def _conditions(config: RLConfig) -> Iterator[tuple[tuple[str, ...], bool, str]]:
-    """(flags, whether they are in effect, what would bring them into effect)."""
+def without_effect(config: object, conditions: Iterable[Condition]) -> Iterator[str]:
+    """What to change so that each flag that is given does something: a flag is, if its value is not the default."""
+    flat, fields = to_flat(config), fields_of(type(config))
+    for names, active, remedy in conditions:
+        for name in names:
+            if not active and flat[name] != fields[name].default:
+                flag = turned_off(name) if fields[name].default is True else name
+                yield f"--{flag} has no effect: {remedy}, or leave --{flag} out"
+
+
+def _conditions(config: RLConfig) -> Iterator[Condition]:
     from lightrft_apps.algorithm import build_algorithm
     from lightrft_core import gspo, gspo_token, policy_gradient, ppo_clip
 

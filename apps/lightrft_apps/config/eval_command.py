@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lightrft_apps.config.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
+from lightrft_apps.config.engine_checks import engine_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import missing_source
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
-from lightrft_apps.config.sections import DataArgs, ModelArgs, RewardArgs
+from lightrft_apps.config.sections import DataArgs, EngineArgs, ModelArgs, RewardArgs, SamplingArgs
 
 ABOUT = """\
 Answer held-out prompts with a model, judge the answers, and report accuracy with 95% confidence intervals.
@@ -24,21 +25,13 @@ examples:
 
 
 @dataclass(frozen=True)
-class AnswerArgs:
+class AnswerArgs(SamplingArgs):
     """Answers"""
 
     temperature: float = 0.0
     """divides the logits; 0: greedy"""
     n_samples_per_prompt: int = 1
     """answers per prompt; with more than one, pass@k is reported"""
-    generate_max_len: int = 1024
-    """longest answer, in tokens"""
-    top_p: float = 1.0
-    """sample from the smallest set of tokens that reaches this probability; 1: all"""
-    top_k: int = 0
-    """sample from this many likeliest tokens; 0: all"""
-    micro_rollout_batch_size: int = 0
-    """sequences sampled side by side, but whole prompts at a time; 0: what 4 GiB of keys and values hold"""
     seed: int = 42
     """the same seed gives the same answers"""
 
@@ -61,6 +54,7 @@ class EvalCommand:
     data: DataArgs
     reward: RewardArgs = field(default_factory=RewardArgs)
     answers: AnswerArgs = field(default_factory=AnswerArgs)
+    engine: EngineArgs = field(default_factory=EngineArgs)
     report: ReportArgs = field(default_factory=ReportArgs)
 
 
@@ -77,6 +71,7 @@ def require_valid_eval(command: EvalCommand) -> None:
     problems = [
         *reward_problems(command.reward),
         *out_of_bounds(to_flat(command), BOUNDS | {"temperature": ZERO_OR_MORE}),
+        *engine_problems(command),
         *missing_source("pretrain", command.model.pretrain),
         *prompt_problems(command.data, None),
     ]

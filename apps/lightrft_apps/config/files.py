@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.schema import canonical, fields_of, unknown
+from lightrft_apps.config.schema import by_field, fields_of, unknown
 from lightrft_apps.config.text import as_text
 from lightrft_apps.config.values import Given
 
@@ -26,12 +26,23 @@ def read_config_file(config_type: type, path: str | os.PathLike[str]) -> list[Gi
     """
     values = _mapping(Path(path))
     values.pop(RECORD, None)
-    values = canonical(values)
-    fields = fields_of(config_type)
-    problems = [f"{path}: unknown name {unknown(str(name), fields)}" for name in values if name not in fields]
+    known, fields = fields_of(config_type), by_field(values)
+    problems = [
+        f"{path}: unknown name {unknown(str(spelling), known)}"
+        for spelling in values
+        if fields[spelling].name not in known
+    ]
     if problems:
         raise ConfigError(problems)
-    return [Given(name, value, f"{path}: {name}: {as_text(value)}") for name, value in values.items()]
+    return [
+        Given(
+            fields[spelling].name,
+            value,
+            f"{path}: {spelling}: {as_text(value)}",
+            opposite=fields[spelling].opposite,
+        )
+        for spelling, value in values.items()
+    ]
 
 
 def _mapping(path: Path) -> dict[Any, Any]:

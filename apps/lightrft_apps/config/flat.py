@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.schema import NEEDED, canonical, fields_of, unknown
+from lightrft_apps.config.schema import NEEDED, by_field, fields_of, unknown
 from lightrft_apps.config.values import Given, resolve
 
 Config = TypeVar("Config")
@@ -27,12 +27,14 @@ def from_flat(config_type: type[Config], flat: Mapping[str, Any]) -> Config:
 
 def given_in_python(config_type: type, flat: Mapping[str, Any]) -> list[Given]:
     """Python values by name, as given. Raises ConfigError for unknown names."""
-    known = fields_of(config_type)
-    flat = canonical(flat)
-    problems = ["unknown name " + unknown(name, known) for name in flat if name not in known]
+    known, fields = fields_of(config_type), by_field(flat)
+    problems = ["unknown name " + unknown(spelling, known) for spelling in flat if fields[spelling].name not in known]
     if problems:
         raise ConfigError(problems)
-    return [Given(name, value, f"{name}={value!r}") for name, value in flat.items()]
+    return [
+        Given(fields[spelling].name, value, f"{spelling}={value!r}", opposite=fields[spelling].opposite)
+        for spelling, value in flat.items()
+    ]
 
 
 def from_given(config_type: type[Config], given: Sequence[Given], *, prefix: str = "") -> Config:

@@ -15,6 +15,7 @@ from lightrft_apps.config.sections import (
     CriticArgs,
     DataArgs,
     DivergenceArgs,
+    EngineArgs,
     EvalArgs,
     ModelArgs,
     RewardArgs,
@@ -32,6 +33,7 @@ class RLConfig:
     model: ModelArgs
     data: DataArgs
     rollout: RolloutArgs = field(default_factory=RolloutArgs)
+    engine: EngineArgs = field(default_factory=EngineArgs)
     train: TrainArgs = field(default_factory=TrainArgs)
     algorithm: AlgorithmArgs = field(default_factory=AlgorithmArgs)
     divergence: DivergenceArgs = field(default_factory=DivergenceArgs)

@@ -20,18 +20,43 @@ NEEDED: Any = dataclasses.MISSING
 """The default of a field that must be given."""
 
 
-ALIASES = {"normalize_reward": "reward_running_norm", "dynamic_filtering": "dynamic_sampling"}
+@dataclass(frozen=True)
+class Meant:
+    """What a spelling stands for: the name of a field, and whether it states the opposite of that field."""
+
+    name: str
+    opposite: bool = False
+
+
+ALIASES = {
+    "normalize_reward": Meant("reward_running_norm"),
+    "dynamic_filtering": Meant("dynamic_sampling"),
+    "disable_engine_sleep": Meant("enable_engine_sleep", opposite=True),
+}
 """Other spellings of flags that people bring along."""
 
 
-def canonical(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names fields have. Raises ConfigError for a field given under two spellings."""
+def meant(spelling: str) -> Meant:
+    """What a name in a file, in Python or behind -- stands for; it need not be known."""
+    return ALIASES.get(spelling, Meant(spelling))
+
+
+def turned_off(name: str) -> str:
+    """The flag that makes a field false which is true by default."""
+    own = [alias for alias, meaning in ALIASES.items() if meaning == Meant(name, opposite=True)]
+    return own[0] if own else f"no-{name}"
+
+
+def by_field(flat: Mapping[str, Any]) -> dict[str, Meant]:
+    """What each name of a mapping stands for. Raises ConfigError for a field given under two spellings."""
     twice = [
-        f"{alias} and {name} are the same: keep one" for alias, name in ALIASES.items() if {alias, name} <= {*flat}
+        f"{alias} and {meaning.name} are the same flag: keep one"
+        for alias, meaning in ALIASES.items()
+        if {alias, meaning.name} <= {*flat}
     ]
     if twice:
         raise ConfigError(twice)
-    return {ALIASES.get(name, name): value for name, value in flat.items()}
+    return {spelling: meant(spelling) for spelling in flat}
 
 
 @dataclass(frozen=True)
@@ -79,15 +104,21 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     return (types[0], True) if NoneType in get_args(hint) else (hint, False)
 
 
+def is_variadic(field_type: Any) -> bool:
+    """Whether a type is a tuple of any length, such as tuple[int, ...]."""
+    return get_args(field_type)[1:] == (...,)
+
+
 def attribute_docs(section_type: type) -> dict[str, str]:
-    """The line of documentation under each field of a dataclass, read from its source."""
-    module = ast.parse(textwrap.dedent(inspect.getsource(section_type)))
-    body = module.body[0].body if isinstance(module.body[0], ast.ClassDef) else []
+    """The line of documentation under each field of a dataclass, inherited ones too, read from its source."""
     docs = {}
-    for statement, following in pairwise(body):
-        match statement, following:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
-                docs[name] = doc
+    for owner in reversed([kind for kind in section_type.__mro__ if dataclasses.is_dataclass(kind)]):
+        module = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        body = module.body[0].body if isinstance(module.body[0], ast.ClassDef) else []
+        for statement, following in pairwise(body):
+            match statement, following:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                    docs[name] = doc
     return docs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
-from lightrft_apps.config.schema import NEEDED, Field
+from lightrft_apps.config.schema import NEEDED, Field, is_variadic
 
 
 def as_text(value: Any) -> str:
@@ -25,8 +25,12 @@ def expectation(field: Field) -> str:
     """What kind of value a field takes, to finish the sentence "expected ..."."""
     if get_origin(field.type) is Literal:
         return "one of " + ", ".join(get_args(field.type))
+    if is_variadic(field.type):
+        return "whole numbers, such as 5 7"
     if get_origin(field.type) is tuple:
         return f"{len(get_args(field.type))} numbers, such as {as_text(field.default or (0.2, 0.3))}"
+    if field.type == dict[str, float]:
+        return 'names (in quotes) with a number each, such as {"5": -100}'
     if get_origin(field.type) is dict:
         return 'names with a text each, such as {"math": "number:1.0"}'
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text (in quotes)"}[field.type]
@@ -36,6 +40,8 @@ def metavar(field: Field) -> str:
     """What stands for a field's value in help."""
     if get_origin(field.type) is Literal:
         return "{" + ",".join(get_args(field.type)) + "}"
+    if is_variadic(field.type):
+        return "N [N ...]"
     if get_origin(field.type) is tuple:
         return " ".join("X" for _ in get_args(field.type))
     if get_origin(field.type) is dict:

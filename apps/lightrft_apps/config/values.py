@@ -22,12 +22,14 @@ class Given:
 
     written: as it stood there, for messages: `--seed x`, `recipe.yaml: seed: x`.
     from_command_line: value is the text of a flag, not yet a number or a list.
+    opposite: it is the opposite, true or false, of what the field gets.
     """
 
     name: str
     value: Any
     written: str
     from_command_line: bool = False
+    opposite: bool = False
 
 
 def parser_of(fields: Mapping[str, Field], **settings: Any) -> ArgumentParser:
@@ -62,7 +64,8 @@ def resolve(config_type: type, given: Sequence[Given]) -> dict[str, Any]:
     problems = []
     for entry in given:
         try:
-            flat[entry.name] = _convert(_value_parser(config_type), fields[entry.name], entry)
+            value = _convert(_value_parser(config_type), fields[entry.name], entry)
+            flat[entry.name] = not value if entry.opposite else value
         except ArgumentError:
             problems.append(f"{entry.written}: expected {expectation(fields[entry.name])}")
     if problems:

@@ -48,7 +48,7 @@ from lightrft_core.protocols import (
 )
 from lightrft_core.ratios import Tokens
 from lightrft_core.rollout_metrics import correct, rollout_metrics
-from lightrft_core.sampling import FirstToken, SamplingParams, uniforms
+from lightrft_core.sampling import FirstToken, SamplingParams, answer_seed, uniforms
 from lightrft_core.shaping import RewardShaping, RunningMoments, majority_vote, overlong_penalty, stop_properly
 from lightrft_core.state import TrainState
 from lightrft_core.trainer import Trainer
@@ -107,6 +107,7 @@ __all__ = [
     "TrainingSequence",
     "Verdict",
     "Vitals",
+    "answer_seed",
     "batch_mean",
     "chosen_logprobs",
     "cispo",

@@ -77,6 +77,10 @@ def measure_gap(
     metrics.max("engine/weight_max", weight)
     metrics.effective_share("engine/weight_effective_share", weight)
     metrics.mean("engine/weight_touched_share", touched)
+    answers = torch.bincount(sequence_ids)
+    totals = gap.new_zeros(len(answers)).index_add(0, sequence_ids, gap)[answers > 0]
+    metrics.mean("engine/sequence_gap_mean", totals.abs())
+    metrics.max("engine/sequence_gap_max", totals.abs())
     bucket = torch.bucketize(sequence_lengths(sequence_ids), torch.tensor(LENGTH_BUCKETS, device=gap.device))
     names = [f"upto_{end}" for end in LENGTH_BUCKETS] + [f"above_{LENGTH_BUCKETS[-1]}"]
     for number in torch.bincount(bucket).nonzero()[:, 0].tolist():

@@ -46,7 +46,7 @@ class Evaluation:
 def evaluate(
     engine: Engine, reward: Reward, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int
 ) -> Evaluation:
-    """Answer and judge every prompt. An answer whose judging failed is counted as failed and as not solved."""
+    """Answer and judge every prompt. An answer that failed, or whose judging did, is failed and not solved."""
     groups = engine.generate(prompts, sampling, step=step)
     for group, verdicts in zip(groups, reward.score(groups, step=step), strict=True):
         for rollout, judgement in zip(group.rollouts, verdicts, strict=True):
@@ -58,9 +58,9 @@ def evaluate(
     return Evaluation(
         accuracy=_mean([c / sampling.n for c in solved]),
         pass_at_k=passes,
-        length_mean=sum(len(rollout.token_ids) for rollout in rollouts) / len(rollouts),
-        truncated_share=sum(r.finish_reason is FinishReason.LENGTH for r in rollouts) / len(rollouts),
-        failed=sum(verdict(rollout).score is None for rollout in rollouts),
+        length_mean=sum(len(rollout.token_ids) for rollout in rollouts) / max(1, len(rollouts)),
+        truncated_share=sum(r.finish_reason is FinishReason.LENGTH for r in rollouts) / max(1, len(rollouts)),
+        failed=sum(verdict(r).score is None for r in rollouts) + sampling.n * sum(bool(g.error) for g in groups),
         groups=groups,
     )
 

@@ -33,11 +33,15 @@ class Engine(Protocol):
     """Draws answers from the policy."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int) -> list[Group]:
-        """sampling.n rollouts for each prompt, in the order of the prompts; step keys the randomness."""
+        """sampling.n rollouts for each prompt, in the order of the prompts; step keys the randomness.
+
+        A prompt that cannot be answered (empty, too long, not the model's tokens) costs its own group alone: that group
+        has no rollouts and says why in `error`.
+        """
         ...
 
-    def load_weights(self, version: int) -> None:
-        """From now on sample with the policy as it stands after optimiser step `version`."""
+    def load_weights(self, version: int) -> Metrics:
+        """From now on sample with the policy as it stands after optimiser step `version`. Returns what shows it."""
         ...
 
 

@@ -56,7 +56,7 @@ class Trainer:
                 for batches in steps * self.sizes.max_epochs:
                     self.optimise(batches, algorithm, step, metrics)
             with self.recorder.phase("publish", step):
-                self.engine.load_weights(self.state.optimiser_steps)
+                metrics.merge(self.engine.load_weights(self.state.optimiser_steps))
             self.finish(step, sampled, groups, metrics)
 
     def sample(self, step: int) -> tuple[list[Group], list[Group]]:

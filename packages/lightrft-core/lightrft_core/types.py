@@ -95,7 +95,8 @@ class Rollout:
 
 @dataclass
 class Group:
-    """The n rollouts of one prompt."""
+    """The n rollouts of one prompt. error: why there are none, naming the prompt; "" if there are."""
 
     prompt: Prompt
     rollouts: list[Rollout]
+    error: str = ""

@@ -16,6 +16,11 @@ def device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
+def supports_fp8() -> bool:
+    """Whether the accelerator multiplies matrices of 8-bit floating point."""
+    return device().type == "cuda" and torch.cuda.get_device_capability() >= (8, 9)
+
+
 def keep_freed_memory() -> None:
     """On the CPU, let glibc keep freed blocks for the next tensor instead of handing them back to the kernel.
 

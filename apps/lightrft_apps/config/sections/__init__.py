@@ -2,10 +2,11 @@
 
 from lightrft_apps.config.sections.algorithm import AlgorithmArgs, CorrectionArgs, CriticArgs, DivergenceArgs
 from lightrft_apps.config.sections.data import DataArgs
+from lightrft_apps.config.sections.engine import EngineArgs
 from lightrft_apps.config.sections.evaluation import EvalArgs
 from lightrft_apps.config.sections.model import ModelArgs
 from lightrft_apps.config.sections.reward import RewardArgs
-from lightrft_apps.config.sections.rollout import RolloutArgs
+from lightrft_apps.config.sections.rollout import RolloutArgs, SamplingArgs
 from lightrft_apps.config.sections.run import RunArgs
 from lightrft_apps.config.sections.shaping import ShapingArgs
 from lightrft_apps.config.sections.train import TrainArgs
@@ -16,11 +17,13 @@ __all__ = [
     "CriticArgs",
     "DataArgs",
     "DivergenceArgs",
+    "EngineArgs",
     "EvalArgs",
     "ModelArgs",
     "RewardArgs",
     "RolloutArgs",
     "RunArgs",
+    "SamplingArgs",
     "ShapingArgs",
     "TrainArgs",
 ]

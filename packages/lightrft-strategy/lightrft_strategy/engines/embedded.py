@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
-from lightrft_core import FinishReason, Group, Prompt, Rollout, SamplingParams, TrainingDiverged, uniforms
+from lightrft_core import FinishReason, Group, Metrics, Prompt, Rollout, SamplingParams, TrainingDiverged, uniforms
+from lightrft_strategy.engines.attention import DecodeStep, rollout_attention
 from lightrft_strategy.engines.kv_cache import RolloutCache
-from lightrft_strategy.engines.law import draw
+from lightrft_strategy.engines.law import Laws
+from lightrft_strategy.engines.refusals import refusal
+from lightrft_strategy.engines.running import Ended, Running
 
 CACHE_BYTES = 4 * 2**30
 """Keys and values held at once unless max_sequences says otherwise."""
+
+REFILL = 8
+"""New prompts join as soon as this part (one in so many) of the rows is free.
+
+Waiting for k of R rows while answers of L tokens end evenly wastes k^2 L / 2R^2 row-free steps, and reading prompts
+costs about a step besides what their tokens cost anyway: together least, per row, at k = R sqrt(2 / L), which is R / 8
+for answers of 128 tokens, and flat around it.
+"""
 
 
 class EmbeddedEngine:
@@ -22,8 +35,10 @@ class EmbeddedEngine:
     model: a Hugging Face *ForCausalLM; its weights are read where they are, so there is nothing to synchronise.
     decode: token ids -> text without special tokens.
     eos_token_ids: each of these ends an answer.
-    max_sequences: answers drawn side by side; 0: as many as CACHE_BYTES of keys and values allow.
+    max_sequences: answers drawn side by side, or those of one prompt if they are more; 0: as many as CACHE_BYTES of
+    keys and values allow.
     progress: called with the number of answers finished since the last call.
+    Raises ValueError if the model attends in a way that the engine does not know.
     """
 
     def __init__(
@@ -36,119 +51,121 @@ class EmbeddedEngine:
         max_sequences: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> None:
+        self.config = model.config.get_text_config()
+        strange = {*(getattr(self.config, "layer_types", None) or ())} - {"full_attention", "sliding_attention"}
+        if strange or not model._supports_attention_backend:
+            raise ValueError(
+                f"the embedded engine cannot sample from a {self.config.model_type} model, whose layers are not plain "
+                f"attention ({', '.join(sorted(strange)) or 'they choose their own'}): sample with another engine"
+            )
         self.model, self.decode, self.seed = model, decode, seed
         self.eos_token_ids = tuple(eos_token_ids)
         self.max_sequences = max_sequences
         self.progress = progress
         self.version = 0
 
-    def load_weights(self, version: int) -> None:
-        """Note the version; the weights are the trainer's own."""
+    def load_weights(self, version: int) -> Metrics:
+        """Note the version; the weights are the trainer's own, so there is nothing to show."""
         self.version = version
+        return Metrics()
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int) -> list[Group]:
-        """sampling.n rollouts for each prompt, in the order of the prompts. Prompts of like length run together.
+        """sampling.n rollouts for each prompt, in the order of the prompts; see Engine.
 
-        Raises TrainingDiverged if the model's logits are not numbers.
+        Raises TrainingDiverged if the model's logits are not numbers, ValueError if a bias names none of its tokens.
         """
-        groups: dict[int, Group] = {}
-        by_length = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].token_ids), i))
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        positions = getattr(self.config, "max_position_embeddings", None)
+        budget = max(sampling.of(sample).max_new_tokens for sample in range(sampling.n))
+        errors = [refusal(prompt, budget, vocabulary, positions) for prompt in prompts]
+        order = sorted(
+            (index for index, error in enumerate(errors) if not error), key=lambda i: (-len(prompts[i].token_ids), i)
+        )
         training = self.model.training
         self.model.eval()
         try:
-            for indices in self._batches(by_length, prompts, sampling):
-                batch = [prompts[index] for index in indices]
-                for index, group in zip(indices, self._run(batch, sampling, step), strict=True):
-                    groups[index] = group
+            ended = self._run([prompts[index] for index in order], sampling, step) if order else []
         finally:
             self.model.train(training)
-        return [groups[index] for index in range(len(prompts))]
+        texts = self.decode([answer.token_ids for answer in ended])
+        groups = [Group(prompt, [], error) for prompt, error in zip(prompts, errors, strict=True)]
+        for i, (answer, text) in enumerate(zip(ended, texts, strict=True)):
+            reason = FinishReason.STOP if answer.stopped else FinishReason.LENGTH
+            ids = answer.token_ids
+            groups[order[i // sampling.n]].rollouts.append(
+                Rollout(i % sampling.n, ids, answer.logprobs, [True] * len(ids), reason, text)
+            )
+        return groups
 
-    def _batches(
-        self, order: Sequence[int], prompts: Sequence[Prompt], sampling: SamplingParams
-    ) -> Iterator[Sequence[int]]:
-        config = self.model.config.get_text_config()
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        per_token = 2 * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
-        start = 0
-        while start < len(order):
-            longest = len(prompts[order[start]].token_ids) + sampling.max_new_tokens
-            rows = self.max_sequences or CACHE_BYTES // (per_token * longest)
-            size = max(1, rows // sampling.n)
-            yield order[start : start + size]
-            start += size
+    def _run(self, prompts: Sequence[Prompt], sampling: SamplingParams, step: int) -> list[Ended]:
+        """sampling.n answers of each prompt, in order. Prompts, longest first, join the others as room frees."""
+        device, n, waiting = self.model.device, sampling.n, deque(enumerate(prompts))
+        laws = Laws(sampling, self.eos_token_ids, self.model.get_input_embeddings().weight.shape[0], device)
+        longest = len(prompts[0].token_ids)
+        room = min(self._room(longest, laws.budget, n), len(prompts))
+        slots = min(2 * room, room * n, len(prompts))
+        cache = RolloutCache(rows=room * n, prompts=slots, prompt_time=longest, answer_time=laws.budget, device=device)
+        running = Running(room * n, laws.budget, device)
+        logits, ended = torch.zeros(0, device=device), dict[int, Ended]()
+        while waiting or running.rows:
+            free = min(room - -(-running.rows // n), slots - cache.prompts, len(waiting))
+            if free and (free * REFILL >= room or free == len(waiting)):
+                new = [waiting.popleft() for _ in range(free)]
+                logits = torch.cat([logits, self._prefill([prompt for _, prompt in new], cache, n)])
+                for number, prompt in new:
+                    for sample, law in enumerate(laws.samples):
+                        randomness = uniforms(self.seed, step, prompt, sample, law.max_new_tokens)
+                        running.admit(number * n + sample, law, laws.numbers[sample], randomness)
+            tokens, logprobs, stopped = laws.draw(logits, running.uniforms, running.law, running.count)
+            over = running.record(tokens, logprobs)
+            stopped |= running.stopped_by_text(tokens, self.decode)
+            over |= stopped
+            if over.any():
+                ended |= running.take(over, stopped)
+                self._report(int(over.sum()))
+                holes, movers = cache.retire(~over)
+                running.close_up(holes, movers, cache.rows)
+                tokens[holes] = tokens[movers]
+            logits = self._decode_step(tokens[: running.rows], cache) if running.rows else logits[:0]
+        return [ended[answer] for answer in range(len(prompts) * n)]
 
-    def _run(self, prompts: Sequence[Prompt], sampling: SamplingParams, step: int) -> list[Group]:
-        """All answers of a batch of prompts, decoded side by side until the last one ends."""
-        device, n, budget = self.model.device, sampling.n, sampling.max_new_tokens
-        stop = torch.tensor([*self.eos_token_ids, *sampling.stop_token_ids], device=device)
-        randomness = torch.zeros(len(prompts) * n, 0, dtype=torch.float64)
-        if not sampling.greedy:
-            keyed = [uniforms(self.seed, step, prompt, sample, budget) for prompt in prompts for sample in range(n)]
-            randomness = torch.stack([torch.from_numpy(numbers) for numbers in keyed]).to(device)
+    def _room(self, longest: int, budget: int, n: int) -> int:
+        """How many prompts' answers may be drawn side by side. A second prompt's slot each is for those that linger."""
+        if self.max_sequences:
+            return max(1, self.max_sequences // n)
+        width = getattr(self.config, "head_dim", None) or self.config.hidden_size // self.config.num_attention_heads
+        heads = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
+        per_token: int = 2 * self.config.num_hidden_layers * heads * width * torch.float32.itemsize
+        return max(1, CACHE_BYTES // (per_token * (2 * longest + n * budget)))
 
-        longest = max(len(prompt.token_ids) for prompt in prompts)
-        cache = RolloutCache(self.model.config.get_text_config().num_hidden_layers, longest + budget, n)
-        logits, real = self._prefill(prompts, longest, cache, n)
+    def _prefill(self, prompts: Sequence[Prompt], cache: RolloutCache, n: int) -> Tensor:
+        """Admit prompts to the cache, each read once. Returns next-token logits [prompts * n, vocab]."""
+        device, lengths = self.model.device, torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        ids = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, : lengths[row]] = torch.tensor(prompt.token_ids)
+        states = DynamicCache()
+        hidden = self.model.base_model(
+            input_ids=ids.to(device), past_key_values=states, use_cache=True
+        ).last_hidden_state[torch.arange(len(prompts)), lengths - 1]
+        cache.admit([(layer.keys, layer.values) for layer in states.layers], lengths.to(device), n)
+        logits = self._logits(hidden)
         if logits.isnan().any():
             raise TrainingDiverged(
                 "the model's logits are not numbers, so its weights are ruined: lower --actor_learning_rate, "
                 "or start from other weights"
             )
-        rows = torch.arange(len(prompts) * n, device=device)
-        lengths = real.sum(1)
-        padded = not bool(real.all())
-        tokens_out = torch.zeros(len(rows), budget, dtype=torch.long, device=device)
-        logprobs_out = torch.zeros(len(rows), budget, device=device)
-        counts = torch.full((len(rows),), budget, device=device)
-        stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
-        for position in range(budget):
-            now = randomness[rows, position] if not sampling.greedy else randomness[rows, :0]
-            tokens, logprobs = draw(logits, now, sampling.at(position))
-            tokens_out[rows, position], logprobs_out[rows, position] = tokens, logprobs
-            ended = torch.isin(tokens, stop)
-            counts[rows[ended]], stopped[rows[ended]] = position + 1, True
-            if ended.any():
-                self._report(int(ended.sum()))
-                kept = cache.retire(~ended)
-                rows, tokens, lengths, real = rows[kept], tokens[kept], lengths[kept], real[kept]
-            if not len(rows) or position + 1 == budget:
-                break
-            if padded:
-                real = torch.cat([real, real.new_ones(len(rows), 1)], 1)
-            logits = self._decode_step(tokens, lengths, real if padded else None, cache)
-            lengths = lengths + 1
-        self._report(len(rows))
-        return self._groups(prompts, n, tokens_out, logprobs_out, counts, stopped)
+        return logits.repeat_interleave(n, 0)
 
-    def _prefill(self, prompts: Sequence[Prompt], longest: int, cache: RolloutCache, n: int) -> tuple[Tensor, Tensor]:
-        """Each prompt once, padded on the left. Returns next-token logits and the mask of real tokens, n rows each."""
-        device = self.model.device
-        ids = torch.zeros(len(prompts), longest, dtype=torch.long, device=device)
-        real = torch.zeros(len(prompts), longest, dtype=torch.bool, device=device)
-        for row, prompt in enumerate(prompts):
-            ids[row, longest - len(prompt.token_ids) :] = torch.tensor(prompt.token_ids)
-            real[row, longest - len(prompt.token_ids) :] = True
-        hidden = self.model.base_model(
-            input_ids=ids,
-            attention_mask=None if real.all() else real,
-            position_ids=(real.cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        return self._logits(hidden).repeat_interleave(n, 0), real.repeat_interleave(n, 0)
-
-    def _decode_step(self, tokens: Tensor, positions: Tensor, real: Tensor | None, cache: RolloutCache) -> Tensor:
+    def _decode_step(self, tokens: Tensor, cache: RolloutCache) -> Tensor:
         """Next-token logits [rows, vocab] after one more token a row."""
-        hidden = self.model.base_model(
-            input_ids=tokens[:, None],
-            attention_mask=real,
-            position_ids=positions[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
+        rollouts = DecodeStep(cache)
+        with rollout_attention(self.config):
+            hidden = self.model.base_model(
+                input_ids=tokens[:, None], position_ids=rollouts.positions[:, None], use_cache=False, rollouts=rollouts
+            ).last_hidden_state[:, -1]
+        cache.grow()
         return self._logits(hidden)
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -156,18 +173,5 @@ class EmbeddedEngine:
         return (hidden @ head.T).float()
 
     def _report(self, finished: int) -> None:
-        if self.progress is not None and finished:
+        if self.progress is not None:
             self.progress(finished)
-
-    def _groups(
-        self, prompts: Sequence[Prompt], n: int, tokens: Tensor, logprobs: Tensor, counts: Tensor, stopped: Tensor
-    ) -> list[Group]:
-        token_ids = [row[:count] for row, count in zip(tokens.tolist(), counts.tolist(), strict=True)]
-        logprob_rows = [row[:count] for row, count in zip(logprobs.tolist(), counts.tolist(), strict=True)]
-        texts = self.decode(token_ids)
-        reasons = [FinishReason.STOP if ended else FinishReason.LENGTH for ended in stopped.tolist()]
-        rollouts = [
-            Rollout(i % n, ids, logprob_rows[i], [True] * len(ids), reasons[i], texts[i])
-            for i, ids in enumerate(token_ids)
-        ]
-        return [Group(prompt, rollouts[i * n : (i + 1) * n]) for i, prompt in enumerate(prompts)]

@@ -1,63 +1,105 @@
-"""Keys and values of running sequences in place: prompts once, answers appended, ended rows closed up."""
+"""Keys and values of running answers: a prompt's once for all its answers, each answer's own beside them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+
+KeysValues: TypeAlias = tuple[Tensor, Tensor]
+"""One layer's keys and values, each [rows, heads, time, dim]."""
 
 
-class _Layer(DynamicLayer):  # type: ignore[misc]
-    """One attention layer's keys and values: [rows, heads, capacity, dim], filled from the left."""
+def closing_moves(alive: Tensor) -> tuple[Tensor, Tensor]:
+    """How to close up rows, alive being [rows] bool: (holes, movers), row movers[i] going to holes[i].
 
-    is_initialized: bool
-
-    def __init__(self, capacity: int, copies: int) -> None:
-        super().__init__()
-        self.capacity, self.copies, self.length = capacity, copies, 0
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append. The first call is the prefill: each row is written `copies` times but attended to once."""
-        prefill = not self.is_initialized
-        if prefill:
-            rows, heads, _, width = key_states.shape
-            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-            self.storage = key_states.new_empty(2, rows * self.copies, heads, self.capacity, width)
-            self.rows = rows * self.copies
-        new = slice(self.length, self.length + key_states.shape[-2])
-        for stored, states in zip(self.storage, (key_states, value_states), strict=True):
-            stored[: self.rows, :, new] = states.repeat_interleave(self.copies, 0) if prefill else states
-        self.length = new.stop
-        if prefill:
-            return key_states, value_states
-        return self.storage[0, : self.rows, :, : self.length], self.storage[1, : self.rows, :, : self.length]
-
-    def get_seq_length(self) -> int:
-        return self.length
-
-    def move(self, holes: Tensor, movers: Tensor, remaining: int) -> None:
-        self.storage[:, holes, :, : self.length] = self.storage[:, movers, :, : self.length]
-        self.rows = remaining
+    Rows from the end fill the holes, so that only as many rows are copied as have ended.
+    """
+    remaining = int(alive.sum())
+    return (~alive[:remaining]).nonzero()[:, 0], alive[remaining:].nonzero()[:, 0] + remaining
 
 
-class RolloutCache(Cache):  # type: ignore[misc]
-    """A cache that prefills each prompt once for its `copies` answers and drops rows that have ended."""
+class RolloutCache:
+    """Room for so many answers (rows) of so many prompts side by side, all in float32.
 
-    def __init__(self, num_layers: int, capacity: int, copies: int) -> None:
-        super().__init__(layers=[_Layer(capacity, copies) for _ in range(num_layers)])
+    rows, prompts: how many there are now; they come first in every tensor.
+    group: [rows] each answer's prompt. lengths: [rows] its tokens held. prompt_lengths: [prompts].
+    """
 
-    def retire(self, alive: Tensor) -> Tensor:
-        """Drop rows. alive: [rows] bool. Returns the order of the rows that stay, as indices into the old rows.
+    def __init__(self, *, rows: int, prompts: int, prompt_time: int, answer_time: int, device: torch.device) -> None:
+        self._most = (prompts, prompt_time), (rows, answer_time)
+        self._prompts: list[KeysValues] = []
+        self._answers: list[KeysValues] = []
+        self.rows = self.prompts = 0
+        self.group = torch.zeros(rows, dtype=torch.long, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+        self.prompt_lengths = torch.zeros(prompts, dtype=torch.long, device=device)
 
-        Rows from the end fill the holes, so that only as many rows are copied as have ended.
+    def admit(self, states: Sequence[KeysValues], lengths: Tensor, copies: int) -> None:
+        """New prompts, with as many empty answers each as `copies`.
+
+        states: each layer's keys and values of the prompts, padded on the right. lengths: [new prompts].
         """
-        remaining = int(alive.sum())
-        order = torch.arange(len(alive), device=alive.device)
-        holes = (~alive[:remaining]).nonzero()[:, 0]
-        movers = alive[remaining:].nonzero()[:, 0] + remaining
-        order[holes] = movers
-        for layer in self.layers:
-            layer.move(holes, movers, remaining)
-        return order[:remaining]
+        if not self._prompts:
+            self._prompts, self._answers = (
+                [(_zeros(keys, *most), _zeros(values, *most)) for keys, values in states] for most in self._most
+            )
+        new = slice(self.prompts, self.prompts + len(lengths))
+        for stored, layer in zip(self._prompts, states, strict=True):
+            for store, state in zip(stored, layer, strict=True):
+                store[new, :, : state.shape[2]] = state
+        self.prompt_lengths[new] = lengths
+        rows = slice(self.rows, self.rows + len(lengths) * copies)
+        self.group[rows] = torch.arange(new.start, new.stop, device=lengths.device).repeat_interleave(copies)
+        self.lengths[rows] = 0
+        self.prompts, self.rows = new.stop, rows.stop
+
+    def prompt_states(self, layer: int, time: int) -> KeysValues:
+        """Keys and values of the first `time` tokens of the prompts."""
+        keys, values = self._prompts[layer]
+        return keys[: self.prompts, :, :time], values[: self.prompts, :, :time]
+
+    def append(self, layer: int, keys: Tensor, values: Tensor, time: int) -> KeysValues:
+        """Write each row's next token, [rows, heads, dim]; return the answers' first `time` tokens.
+
+        The rows' lengths stay as they are until every layer has written and `grow` is called.
+        """
+        rows = torch.arange(self.rows, device=keys.device)
+        for store, state in zip(self._answers[layer], (keys, values), strict=True):
+            store[rows, :, self.lengths[: self.rows]] = state.to(store)
+        stored_keys, stored_values = self._answers[layer]
+        return stored_keys[: self.rows, :, :time], stored_values[: self.rows, :, :time]
+
+    def grow(self) -> None:
+        """Count the token that every layer has appended to every row."""
+        self.lengths[: self.rows] += 1
+
+    def retire(self, alive: Tensor) -> tuple[Tensor, Tensor]:
+        """Drop answers, and prompts whose last answer is gone. alive: [rows] bool. Returns the rows' closing moves."""
+        holes, movers = closing_moves(alive)
+        _move(self._answers, holes, movers, int(self.lengths[: self.rows].max()))
+        self.group[holes], self.lengths[holes] = self.group[movers], self.lengths[movers]
+        self.rows = int(alive.sum())
+        wanted = torch.bincount(self.group[: self.rows], minlength=self.prompts) > 0
+        places, prompts = closing_moves(wanted)
+        _move(self._prompts, places, prompts, int(self.prompt_lengths[: self.prompts].max()))
+        self.prompt_lengths[places] = self.prompt_lengths[prompts]
+        place = torch.arange(self.prompts, device=alive.device)
+        place[prompts] = places
+        self.group[: self.rows] = place[self.group[: self.rows]]
+        self.prompts = int(wanted.sum())
+        return holes, movers
+
+
+def _zeros(like: Tensor, rows: int, time: int) -> Tensor:
+    """Zeros, not just any numbers: what is masked weighs nothing, but nothing times NaN is NaN."""
+    return like.new_zeros(rows, like.shape[1], time, like.shape[3], dtype=torch.float32)
+
+
+def _move(stores: Sequence[KeysValues], holes: Tensor, movers: Tensor, time: int) -> None:
+    if len(holes):
+        for layer in stores:
+            for store in layer:
+                store[holes, :, :time] = store[movers, :, :time]

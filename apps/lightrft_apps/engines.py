@@ -1,0 +1,130 @@
+"""From the engine's flags to an engine: the embedded one, or vLLM and SGLang in this process or as servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from lightrft_apps.compose import model_folder
+from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs, engine_urls
+from lightrft_core import SamplingParams
+from lightrft_strategy.engines.backend import Backend
+from lightrft_strategy.engines.config import EngineConfig
+from lightrft_strategy.engines.embedded import EmbeddedEngine
+from lightrft_strategy.engines.fleet import Fleet
+from lightrft_strategy.engines.served import ServedEngine
+from lightrft_strategy.engines.sync.probe import TEXT, Probe
+from lightrft_strategy.engines.sync.published import ModelWeights
+from lightrft_strategy.engines.sync.receipt import Tolerance
+from lightrft_strategy.generation import end_tokens
+
+AnyEngine: TypeAlias = EmbeddedEngine | ServedEngine
+
+
+@dataclass(frozen=True)
+class EngineNeeds:
+    """What is asked of an engine. longest: tokens of the longest prompt with its answer; laws: of all answers."""
+
+    longest: int
+    laws: tuple[SamplingParams, ...]
+    seed: int
+    max_sequences: int = 0
+
+
+@contextmanager
+def open_engine(
+    args: EngineArgs,
+    of: ModelArgs,
+    model: Any,
+    tokenizer: Any,
+    needs: EngineNeeds,
+    *,
+    progress: Callable[[int], None],
+    say: Callable[[str], None],
+) -> Iterator[AnyEngine]:
+    """An engine that samples from `model`, which may be in training; it ends with the block.
+
+    Raises ConfigError if its package is not installed or it cannot draw by one of the laws.
+    """
+
+    def decode(rows: list[list[int]]) -> list[str]:
+        texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return texts
+
+    ends = end_tokens(model, tokenizer)
+    if args.engine_type == "embedded":
+        yield EmbeddedEngine(
+            model, decode, eos_token_ids=ends, seed=needs.seed, max_sequences=needs.max_sequences, progress=progress
+        )
+        return
+    probe = tokenizer(TEXT, add_special_tokens=False).input_ids
+    config = EngineConfig(
+        model=model_folder(of.pretrain),
+        dtype="bfloat16" if of.bf16 else "float32",
+        max_model_len=max(needs.longest, len(probe) + 1),
+        seed=needs.seed,
+        tp_size=args.engine_tp_size,
+        num_engines=args.vllm_num_engines,
+        mem_util=args.engine_mem_util,
+        max_num_seqs=args.max_num_seqs,
+        enable_prefix_caching=args.enable_prefix_caching,
+        enforce_eager=args.enforce_eager,
+        enable_sleep=args.enable_engine_sleep,
+        fp8=args.fp8_rollout,
+        url=engine_urls(args.engine_url),
+        sync_backend=args.vllm_sync_backend,
+        trust_remote_code=of.trust_remote_code,
+        timeout=args.engine_timeout,
+    )
+    source = ModelWeights(model)
+    engine = ServedEngine(
+        open_backend(args, config, ends),
+        source,
+        decode,
+        probe=Probe(probe, Tolerance.of(source.dtype, quantised=config.fp8)),
+        seed=needs.seed,
+        progress=progress,
+        say=say,
+    )
+    try:
+        refused = [line for law in needs.laws for line in engine.refusals(law)]
+        if refused:
+            raise ConfigError([f"--engine_type {args.engine_type}: {line}" for line in dict.fromkeys(refused)])
+        yield engine
+    finally:
+        engine.close()
+
+
+def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence[int]) -> Backend:
+    """The backend that --engine_type and its companions name. Raises ConfigError if its package is not installed."""
+    served = args.engine_server or config.url or config.num_engines > 1 or config.tp_size > 1
+    start = _server if served else _in_process
+    try:
+        backends = [
+            start(args.engine_type, config, eos_token_ids, url) for url in config.url or [None] * config.num_engines
+        ]
+    except ImportError as error:
+        raise ConfigError([str(error)]) from error
+    return backends[0] if len(backends) == 1 else Fleet(backends)
+
+
+def _in_process(engine_type: str, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None) -> Backend:
+    if engine_type == "vllm":
+        from lightrft_strategy.engines.vllm.in_process import VllmInProcess
+
+        return VllmInProcess(config, eos_token_ids)
+    from lightrft_strategy.engines.sglang.in_process import SglangInProcess
+
+    return SglangInProcess(config, eos_token_ids)
+
+
+def _server(engine_type: str, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None) -> Backend:
+    if engine_type == "vllm":
+        from lightrft_strategy.engines.vllm.server import VllmServer
+
+        return VllmServer(config, eos_token_ids, url)
+    from lightrft_strategy.engines.sglang.server import SglangServer
+
+    return SglangServer(config, eos_token_ids, url)

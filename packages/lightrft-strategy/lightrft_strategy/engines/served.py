@@ -1,0 +1,223 @@
+"""An Engine of the loop over another project's engine: answers out, weights in with a receipt, replay after a death."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from lightrft_core import (
+    FinishReason,
+    Group,
+    Metrics,
+    Prompt,
+    Rollout,
+    SamplingParams,
+    answer_seed,
+)
+from lightrft_strategy.engines.backend import Backend, Completion, EngineDied, Request
+from lightrft_strategy.engines.expected import ExpectedLengths
+from lightrft_strategy.engines.sync.fingerprint import fingerprint
+from lightrft_strategy.engines.sync.probe import Probe
+from lightrft_strategy.engines.sync.published import WeightSource
+from lightrft_strategy.engines.sync.receipt import Receipt, check_arrival
+
+RESTARTS = 3
+"""Times one call may find its engine dead before it gives up."""
+
+
+class ServedEngine:
+    """core's Engine over a Backend.
+
+    source: the trainer's weights. decode: token ids -> text without special tokens. probe: see Probe.
+    seed: keys every answer's randomness. progress: called with the number of answers finished since the last call.
+    say: told what a person should know, such as a restart.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        source: WeightSource,
+        decode: Callable[[list[list[int]]], list[str]],
+        *,
+        probe: Probe,
+        seed: int,
+        progress: Callable[[int], None] = lambda finished: None,
+        say: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.backend, self.source, self.decode, self.probe, self.seed = backend, source, decode, probe, seed
+        self.progress, self.say = progress, say
+        self.version = 0
+        self.receipt: Receipt | None = None
+        self.asleep = False
+        self.restarts = 0
+        self._expected = ExpectedLengths()
+
+    def load_weights(self, version: int) -> Metrics:
+        """Hand the trainer's weights over; wakes a sleeping engine: its weights, the hand-over, its cache.
+
+        Returns the receipt's sync/* entries. Raises SyncError, EngineTimeout or EngineDied if it cannot be shown that
+        the engine now holds these very weights.
+        """
+        self.version = version
+        try:
+            self.receipt = self._hand_over(version)
+        except EngineDied as died:
+            self._restart(died)
+        assert self.receipt is not None
+        metrics = self.receipt.metrics()
+        metrics.max("sync/restarts", [self.restarts])
+        return metrics
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int) -> list[Group]:
+        """sampling.n rollouts for each prompt, in the order of the prompts; those expected longest are begun first.
+
+        An engine that dies is started again with the present weights, and asked for what is still missing.
+        """
+        refused = {name: why for name, why in self.backend.cannot.items() if _wants(sampling, name)}
+        if refused:
+            raise ValueError(
+                "; ".join(f"{self.backend.name} cannot honour {name}: {refused[name]}" for name in refused)
+            )
+        places = [(i, sample) for i in self._expected.longest_first(prompts) for sample in range(sampling.n)]
+        requests = [
+            Request(prompts[i].token_ids, sampling.of(sample), answer_seed(self.seed, step, prompts[i], sample))
+            for i, sample in places
+        ]
+        answers = dict(zip(places, self._draw(requests), strict=True))
+        groups = [
+            self._group(prompt, [answers[i, sample] for sample in range(sampling.n)])
+            for i, prompt in enumerate(prompts)
+        ]
+        self._expected.learn(groups)
+        return groups
+
+    def refusals(self, sampling: SamplingParams) -> list[str]:
+        """What of a law the engine cannot honour, and why; empty if it can draw by it."""
+        cannot = self.backend.cannot.items()
+        return [f"{self.backend.name} cannot honour {name}: {why}" for name, why in cannot if _wants(sampling, name)]
+
+    def sleep(self) -> None:
+        """Give the engine's memory back until the next weights come."""
+        if not self.asleep:
+            self.backend.sleep()
+            self.asleep = True
+
+    def close(self) -> None:
+        """End the engine."""
+        self.backend.close()
+
+    def _hand_over(self, version: int) -> Receipt:
+        if self.asleep:
+            self.backend.wake("weights")
+        tensors = list(self.source.tensors())
+        start = time.perf_counter()
+        received = self.backend.receive(version, tensors)
+        handed = time.perf_counter()
+        sent = {published.names[0]: fingerprint(published.tensor) for published in tensors}
+        digest = check_arrival(version, sent, received)
+        if self.asleep:
+            self.backend.wake("cache")
+            self.asleep = False
+        mean, largest, moved = self.probe.check(
+            self.source.logprobs(self.probe.token_ids), self.backend.score(self.probe.token_ids)
+        )
+        return Receipt(
+            version,
+            len(tensors),
+            sum(published.bytes for published in tensors),
+            digest,
+            handed - start,
+            time.perf_counter() - handed,
+            mean,
+            largest,
+            moved,
+        )
+
+    def _restart(self, died: EngineDied) -> None:
+        if not self.backend.survives or self.restarts >= RESTARTS:
+            raise died
+        self.restarts += 1
+        self.say(f"the engine died and is started again with the weights of step {self.version}: {died}")
+        self.backend.restart()
+        self.asleep, self.probe.engine = False, None
+        self.receipt = self._hand_over(self.version)
+
+    def _draw(self, requests: Sequence[Request]) -> list[Completion]:
+        """An answer to each request; a first token with a law of its own is drawn first, by itself."""
+        firsts = [request.law.first_token is not None for request in requests]
+        answers = self._complete([first_token_of(r) if first else r for r, first in zip(requests, firsts, strict=True)])
+        going_on = [
+            i
+            for i, (request, answer) in enumerate(zip(requests, answers, strict=True))
+            if firsts[i] and not (answer.error or answer.stopped) and request.law.max_new_tokens > 1
+        ]
+        rest = self._complete([after_first_token(requests[i], answers[i]) for i in going_on])
+        for i, answer in zip(going_on, rest, strict=True):
+            answers[i] = Completion(
+                answers[i].token_ids + answer.token_ids,
+                answers[i].logprobs + answer.logprobs,
+                answer.stopped,
+                answer.error,
+            )
+        return answers
+
+    def _complete(self, requests: Sequence[Request]) -> list[Completion]:
+        answers: dict[int, Completion] = {}
+        while len(answers) < len(requests):
+            missing = [index for index in range(len(requests)) if index not in answers]
+
+            def done(place: int, answer: Completion, missing: Sequence[int] = missing) -> None:
+                answers[missing[place]] = answer
+                self.progress(1)
+
+            try:
+                self.backend.complete([requests[index] for index in missing], done)
+            except EngineDied as died:
+                self._restart(died)
+        return [answers[index] for index in range(len(requests))]
+
+    def _group(self, prompt: Prompt, answers: Sequence[Completion]) -> Group:
+        errors = [answer.error for answer in answers if answer.error]
+        if errors:
+            return Group(prompt, [], f"{prompt.uid}: {self.backend.name} cannot answer this prompt: {errors[0]}")
+        texts = self.decode([answer.token_ids for answer in answers])
+        return Group(
+            prompt,
+            [
+                Rollout(
+                    sample,
+                    answer.token_ids,
+                    answer.logprobs,
+                    [True] * len(answer.token_ids),
+                    FinishReason.STOP if answer.stopped else FinishReason.LENGTH,
+                    text,
+                )
+                for sample, (answer, text) in enumerate(zip(answers, texts, strict=True))
+            ],
+        )
+
+
+def first_token_of(request: Request) -> Request:
+    """The request for an answer's first token alone, under its own law (FIRE)."""
+    law = replace(
+        request.law.at(0), first_token=None, max_new_tokens=1, min_new_tokens=min(1, request.law.min_new_tokens)
+    )
+    return replace(request, law=law)
+
+
+def after_first_token(request: Request, first: Completion) -> Request:
+    """The request for the rest of an answer whose first token is drawn, with further randomness."""
+    law = replace(
+        request.law.at(1),
+        first_token=None,
+        max_new_tokens=request.law.max_new_tokens - 1,
+        min_new_tokens=max(0, request.law.min_new_tokens - 1),
+    )
+    return Request((*request.token_ids, *first.token_ids), law, request.seed ^ 1)
+
+
+def _wants(sampling: SamplingParams, name: str) -> bool:
+    """Whether any answer asks for a field: it has another value than by default."""
+    usual = getattr(SamplingParams(), name)
+    return any(getattr(sampling.of(sample), name) != usual for sample in range(sampling.n))

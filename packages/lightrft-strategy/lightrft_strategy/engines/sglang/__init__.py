@@ -1,0 +1,1 @@
+"""SGLang as a sampling engine: in this process, or as a server."""

@@ -1,0 +1,99 @@
+"""A policy's weights as a checkpoint would name them: each storage once, LoRA merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+ADAPTER_WORDS = ("base_model.model.", "base_layer.")
+"""What peft puts into the names of a model it wraps."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One tensor of a checkpoint. names: every name it goes by; tied weights have several."""
+
+    names: tuple[str, ...]
+    tensor: Tensor
+
+    @property
+    def bytes(self) -> int:
+        return self.tensor.numel() * self.tensor.element_size()
+
+
+class WeightSource(Protocol):
+    """The trainer's side of a hand-over."""
+
+    def tensors(self) -> Iterator[Published]:
+        """Every weight as it stands, in one fixed order."""
+        ...
+
+    def logprobs(self, token_ids: Sequence[int]) -> list[float]:
+        """Log-probability at temperature 1 of each token but the first, given those before it."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are computed in."""
+        ...
+
+
+class ModelWeights:
+    """The weights of a Hugging Face causal language model that is whole in this process; a peft adapter is merged."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
+        return dtype
+
+    def tensors(self) -> Iterator[Published]:
+        """Every weight once, tied names together; where an adapter sits on a layer, its sum with the layer's own."""
+        deltas = _adapter_deltas(self.model)
+        names: dict[int, list[str]] = {}
+        state = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora_" not in name}
+        for name, tensor in state.items():
+            names.setdefault(_storage(tensor), []).append(name)
+        for first, *others in names.values():
+            delta = deltas.get(first)
+            tensor = state[first] if delta is None else state[first] + delta.to(state[first].dtype)
+            yield Published(tuple(map(_checkpoint_name, (first, *others))), tensor)
+
+    @torch.no_grad()
+    def logprobs(self, token_ids: Sequence[int]) -> list[float]:
+        """Log-probability at temperature 1 of each token but the first, given those before it."""
+        training = self.model.training
+        self.model.eval()
+        ids = torch.tensor([list(token_ids)], device=self.model.device)
+        logits = self.model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        self.model.train(training)
+        chosen: list[float] = logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0].tolist()
+        return chosen
+
+
+def _storage(tensor: Tensor) -> int:
+    """What tied tensors share. Empty tensors share nothing."""
+    return tensor.data_ptr() or id(tensor)
+
+
+def _checkpoint_name(name: str) -> str:
+    for word in ADAPTER_WORDS:
+        name = name.replace(word, "")
+    return name
+
+
+def _adapter_deltas(model: Any) -> dict[str, Tensor]:
+    """What the active adapters add to a weight, by the name the weight has in the model's state."""
+    deltas: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if hasattr(module, "get_delta_weight") and not module.merged:
+            parts = [module.get_delta_weight(adapter) for adapter in module.active_adapters if adapter in module.lora_A]
+            if parts:
+                deltas[f"{name}.base_layer.weight"] = torch.stack(parts).sum(0).detach()
+    return deltas

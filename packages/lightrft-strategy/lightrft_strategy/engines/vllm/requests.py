@@ -1,0 +1,46 @@
+"""Sampling laws in vLLM's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightrft_strategy.engines.backend import Completion, Request
+
+HOTTEST = 2.0
+"""The highest temperature vLLM takes; what is beyond goes through our own logits processor, `heat`."""
+
+
+def sampling_arguments(request: Request, eos_token_ids: tuple[int, ...]) -> dict[str, Any]:
+    """Keyword arguments of vllm.SamplingParams, which are also the fields of its servers' sampling_params.
+
+    The model's own end tokens are given as stop tokens, so that the engine ends answers by our list alone.
+    """
+    law = request.law
+    arguments: dict[str, Any] = {
+        "temperature": min(law.temperature, HOTTEST),
+        "top_p": law.top_p,
+        "top_k": law.top_k,
+        "max_tokens": law.max_new_tokens,
+        "min_tokens": law.min_new_tokens,
+        "stop_token_ids": [*eos_token_ids, *law.stop_token_ids],
+        "ignore_eos": True,
+        "logprobs": 0,
+        "seed": request.seed,
+        "detokenize": bool(law.stop),
+        "skip_special_tokens": False,
+        "include_stop_str_in_output": True,
+    }
+    if law.temperature > HOTTEST:
+        arguments["extra_args"] = {"heat": law.temperature / HOTTEST}
+    if law.stop:
+        arguments["stop"] = list(law.stop)
+    if law.logit_bias:
+        arguments["logit_bias"] = dict(law.logit_bias)
+    return arguments
+
+
+def completion(output: Any) -> Completion:
+    """One answer from a vllm.CompletionOutput with the log-probability of each sampled token."""
+    tokens = list(output.token_ids)
+    logprobs = [here[token].logprob for token, here in zip(tokens, output.logprobs, strict=True)]
+    return Completion(tokens, logprobs, stopped=output.finish_reason == "stop")

@@ -1,0 +1,167 @@
+"""A server of our own starts, is watched, and leaves no process behind, however it or we end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lightrft_strategy.engines.backend import EngineDied, EngineTimeout
+from lightrft_strategy.engines.server_process import ServerProcess, free_port
+
+SERVER = """
+import os, subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+print("greetings from", os.environ["WHO"], flush=True)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", sys.argv[2]])
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/exit":
+            os._exit(3)
+        self.send_response(200 if self.path == "/health" else 503)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+"""A server with a worker process of its own; both are known by the mark on their command lines."""
+
+PARENT = """
+import sys, time
+from lightrft_strategy.engines.server_process import ServerProcess
+
+command, health_url, end = sys.argv[4:], sys.argv[1], sys.argv[2]
+ServerProcess(command, {"WHO": "parent"}, health_url, "server", 30.0).start()
+print("started", flush=True)
+if end == "hang":
+    time.sleep(300)
+"""
+
+Make = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> str:
+    return f"mark-{tmp_path.name}-{os.getpid()}"
+
+
+@pytest.fixture
+def make(port: int, mark: str) -> Iterator[Make]:
+    """make(program, path="/health", timeout=30.0) -> a ServerProcess that runs a Python program; stopped at the end."""
+    made: list[ServerProcess] = []
+
+    def build(program: str = SERVER, path: str = "/health", timeout: float = 30.0) -> ServerProcess:
+        command = [sys.executable, "-c", program, str(port), mark]
+        made.append(ServerProcess(command, {"WHO": "us"}, f"http://127.0.0.1:{port}{path}", "server", timeout))
+        return made[-1]
+
+    yield build
+    for server in made:
+        server.stop()
+
+
+def marked(mark: str) -> list[int]:
+    """Processes that run with this mark. A zombie has no command line."""
+    return [process.pid for process in psutil.process_iter(["cmdline"]) if mark in (process.info["cmdline"] or ())]
+
+
+def none_left(mark: str) -> bool:
+    deadline = time.monotonic() + 10
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not marked(mark)
+
+
+def test_starts_answers_and_stops_with_all_its_processes(make: Make, mark: str) -> None:
+    server = make()
+    server.start()
+    assert server.alive
+    assert "greetings from us" in server.log_tail()
+    assert len(marked(mark)) == 3
+    server.stop()
+    assert not server.alive
+    assert not marked(mark)
+
+
+def test_starts_again_after_its_death(make: Make) -> None:
+    server = make()
+    server.start()
+    os.killpg(server.pid, signal.SIGKILL)
+    while server.alive:
+        time.sleep(0.02)
+    assert "server was killed by signal 9" in str(server.death())
+    server.start()
+    assert server.alive
+
+
+def test_a_server_that_ends_is_reported_with_its_exit_code_and_log(make: Make) -> None:
+    server = make("print('no such model'); raise SystemExit(7)")
+    with pytest.raises(EngineDied, match=r"(?s)server ended with exit code 7.*no such model"):
+        server.start()
+
+
+def test_a_server_that_does_not_become_ready_times_out_and_is_ended(make: Make, mark: str) -> None:
+    server = make(path="/never", timeout=1.0)
+    with pytest.raises(EngineTimeout, match=r"(?s)not ready within 1 s: http://127.*/never.*greetings"):
+        server.start()
+    assert not marked(mark)
+
+
+def test_a_server_that_ignores_requests_to_end_is_killed(
+    make: Make, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightrft_strategy.engines.server_process.GRACE_SECONDS", 0.5)
+    server = make("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER)
+    server.start()
+    server.stop()
+    assert not marked(mark)
+
+
+def test_a_dead_server_leaves_no_workers_after_stop(make: Make, mark: str) -> None:
+    server = make()
+    server.start()
+    child = psutil.Process(server.pid).children()[0]
+    child.kill()
+    while server.alive:
+        time.sleep(0.02)
+    assert "was killed by signal 9" in str(server.death())
+    server.stop()
+    assert not marked(mark)
+
+
+@pytest.mark.parametrize("end", ["exit", "hang"])
+def test_nothing_outlives_us(end: str, port: int, mark: str) -> None:
+    """exit: without a stop. hang: until we are killed by SIGKILL."""
+    server = [sys.executable, "-c", SERVER, str(port), mark]
+    words = [sys.executable, "-c", PARENT, f"http://127.0.0.1:{port}/health", end, "--", *server]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"started\n"
+        if end == "hang":
+            assert marked(mark)
+            parent.kill()
+        parent.wait()
+    assert none_left(mark)
+
+
+def test_nothing_outlives_a_killed_guard(make: Make, mark: str) -> None:
+    server = make(SERVER.replace("subprocess.Popen", "str"))
+    server.start()
+    os.kill(server.pid, signal.SIGKILL)
+    assert none_left(mark)
