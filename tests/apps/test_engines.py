@@ -26,6 +26,7 @@ class Opened:
     """Stands for a backend."""
 
     name = "stand-in"
+    survives = True
 
     def __init__(self, where: str, kind: str, config: EngineConfig, ends: Sequence[int], url: str | None) -> None:
         self.where, self.kind, self.config, self.ends, self.url = where, kind, config, ends, url
@@ -56,8 +57,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., Any]) -> C
         silent = {"progress": lambda finished: None, "say": lambda message: None}
         with open_engine(args, model, tiny_model(), Words(), NEEDS, **silent) as engine:
             assert isinstance(engine, ServedEngine)
-            backend = engine.backend
-        return backend
+            return engine.backend
 
     return run
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
-
-BACKENDS = ("gloo", "nccl")
+from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore  # type: ignore[attr-defined]
 
 
 class Channel:
@@ -21,6 +20,7 @@ class Channel:
         timeout = timedelta(seconds=seconds)
         self.store = TCPStore(host, port, world_size, is_master=rank == 0, timeout=timeout, wait_for_workers=False)
         store = PrefixStore("lightrft_weights", self.store)
+        self.group: Any
         if backend == "nccl":
             from torch.distributed import ProcessGroupNCCL
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import secrets
 import socket
 import sys
@@ -33,6 +34,8 @@ from lightrft_strategy.engines.vllm.requests import sampling_arguments
 T = TypeVar("T")
 
 GENERATE = "/inference/v1/generate"
+FILES = 65536
+"""How many connections this process should be able to hold, if the system lets it."""
 QUEUED = 64
 """Requests sent beyond those the server answers side by side, so that it never waits for us."""
 LOOKS = 8
@@ -87,6 +90,7 @@ class VllmServer:
 
     def __init__(self, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None) -> None:
         self.config, self.eos_token_ids, self.survives = config, tuple(eos_token_ids), url is None
+        _allow_connections()
         self._broadcast: Broadcast | None = None
         self.process: ServerProcess | None = None
         if url is None:
@@ -284,6 +288,11 @@ def _words(text: str) -> str:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return text
+
+
+def _allow_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES)), hard))
 
 
 def _own_address(host: str, port: int) -> str:
