@@ -223,6 +223,7 @@ def report(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the lightrft command sets it
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/engines.json"))
     parser.add_argument("--rounds", type=int, default=3)

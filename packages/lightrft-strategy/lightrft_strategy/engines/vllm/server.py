@@ -27,7 +27,7 @@ from lightrft_strategy.engines.server_process import ServerProcess, free_port
 from lightrft_strategy.engines.sync.published import Published
 from lightrft_strategy.engines.sync.receipt import Received
 from lightrft_strategy.engines.vllm.hand_over import Broadcast, Carrier, hand_over, shared_memory
-from lightrft_strategy.engines.vllm.in_process import EXTENSION, QUIET, engine_arguments
+from lightrft_strategy.engines.vllm.in_process import EXTENSION, HEAT, QUIET, engine_arguments
 from lightrft_strategy.engines.vllm.lock import KEY, Lock
 from lightrft_strategy.engines.vllm.requests import sampling_arguments
 
@@ -41,7 +41,11 @@ QUEUED = 64
 LOOKS = 8
 """How often progress is looked for while config.timeout passes."""
 TOKENS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
-ATTACHABLE = f"VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --worker-extension-cls {EXTENSION}"
+ATTACHABLE = (
+    f"VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --worker-extension-cls {EXTENSION} "
+    f"--logits-processors {HEAT} --logprobs-mode processed_logprobs --generation-config vllm"
+)
+"""How a server must have been started that is not ours to start."""
 POLL_SECONDS = 0.1
 END_SECONDS = 5.0
 """How long a server that dropped a connection may take to end, before it is called dead though it runs."""
