@@ -239,7 +239,8 @@ def main() -> None:
                 f"[{over['low']:.2f}, {over['high']:.2f}]"
             )
     for name, row in result["weight_sync"].items():
-        print(f"{name}: {row['time/sync_hand_over']['median']:.2f} s, {row['time/sync_gb_per_second']['median']:.2f} GB/s")
+        seconds, rate = row["time/sync_hand_over"]["median"], row["time/sync_gb_per_second"]["median"]
+        print(f"{name}: {seconds:.2f} s, {rate:.2f} GB/s")
 
 
 if __name__ == "__main__":

@@ -34,5 +34,8 @@ def _expected() -> tuple[type[Exception], ...]:
     from lightrft_core import TrainingDiverged
     from lightrft_rewards import RewardFailure, RewardSetupError
     from lightrft_strategy.data import PromptDataError
+    from lightrft_strategy.engines.backend import EngineDied, EngineTimeout
+    from lightrft_strategy.engines.sync.receipt import SyncError
 
-    return (ConfigError, PromptDataError, RewardFailure, RewardSetupError, RunDirectoryError, TrainingDiverged)
+    of_rewards, of_engines = (RewardFailure, RewardSetupError), (EngineDied, EngineTimeout, SyncError)
+    return (ConfigError, PromptDataError, RunDirectoryError, TrainingDiverged, *of_rewards, *of_engines)

@@ -22,7 +22,7 @@ USAGE = "\n".join(
         "Reinforcement fine-tuning that is light, omni-modal and reward-model driven.",
         "",
         "commands:",
-        *(f"  {name:<12} {about}" for name, about in COMMANDS.items()),
+        *(f"  {name:<14} {about}" for name, about in COMMANDS.items()),
         "",
         "lightrft COMMAND --help shows a command's flags.",
     ]

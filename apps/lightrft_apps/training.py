@@ -124,7 +124,8 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 run,
                 progress,
                 placement=Placement(
-                    engine if isinstance(engine, ServedEngine) and config.engine.enable_engine_sleep else None
+                    engine if isinstance(engine, ServedEngine) and config.engine.enable_engine_sleep else None,
+                    progress.say,
                 ),
                 roofline=Roofline.of(model),
                 keep=config.run.max_ckpt_num,

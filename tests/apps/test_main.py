@@ -36,7 +36,7 @@ def test_the_installed_command_lists_its_subcommands() -> None:
     shown = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
     assert shown.startswith("usage: lightrft COMMAND")
     for name, about in COMMANDS.items():
-        assert f"  {name:<12} {about}\n" in shown
+        assert f"  {name:<14} {about}\n" in shown
 
 
 @pytest.mark.parametrize("words", [(), ("-h",), ("help",)])

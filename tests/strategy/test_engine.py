@@ -133,6 +133,12 @@ def test_stop_tokens_cut_the_very_answer_that_would_have_gone_on(engine) -> None
         assert short[1] == long[1][:end]
 
 
+def test_a_batch_of_bad_prompts_alone_is_a_batch_of_errors(model) -> None:
+    engine = EmbeddedEngine(model, lambda rows: words(rows) or [""], eos_token_ids=EOS, seed=0)
+    groups = engine.generate([Prompt("empty", (), "", ())], SAMPLING, step=1)
+    assert [(group.rollouts, bool(group.error)) for group in groups] == [([], True)]
+
+
 def test_without_any_end_token_every_answer_uses_its_budget(model) -> None:
     endless = EmbeddedEngine(model, words, eos_token_ids=(), seed=0)
     for group in endless.generate(MIXED, replace(SAMPLING, max_new_tokens=5), step=1):

@@ -46,6 +46,16 @@ def test_memory_is_known_before_and_after_each_phase_and_what_sleep_has_freed() 
     assert len(grown)
 
 
+def test_on_the_cpu_it_is_said_once_what_sleep_could_not_free() -> None:
+    said: list[str] = []
+    placement = Placement(Dozy(), said.append)
+    for name in ("sample", "optimise", "sample", "optimise"):
+        with placement.phase(name):
+            pass
+    assert len(said) == 1
+    assert said[0].startswith("asleep, the engine gave back 0.5 GiB")
+
+
 def test_without_an_engine_phases_only_tell_their_memory() -> None:
     placement = Placement()
     with placement.phase("optimise"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, cast
 
 from lightrft_apps.config.bounds import BOUNDS, out_of_bounds
 from lightrft_apps.config.engine_checks import engine_problems
@@ -15,9 +14,6 @@ from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import missing_source, unusable_folder
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.sections import DataArgs, EngineArgs, ModelArgs, SamplingArgs
-
-if TYPE_CHECKING:
-    from lightrft_apps.config.eval_command import EvalCommand
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def require_valid_audit(command: AuditCommand) -> None:
     """Raise ConfigError with everything that would stop the audit."""
     problems = [
         *out_of_bounds(to_flat(command), BOUNDS),
-        *engine_problems(cast("EvalCommand", command)),  # which has the same two sections that are read
+        *engine_problems(command),
         *missing_source("pretrain", command.model.pretrain),
     ]
     if command.data.prompt_data != BUILT_IN:

@@ -16,6 +16,7 @@ from lightrft_apps.config.sampling_texts import engine_urls, stop_texts
 from lightrft_apps.config.sections import EngineArgs, RolloutArgs, SamplingArgs
 
 if TYPE_CHECKING:
+    from lightrft_apps.config.audit_command import AuditCommand
     from lightrft_apps.config.eval_command import EvalCommand
 
 INSTALL = {
@@ -44,7 +45,7 @@ OF_AN_ENGINE = (
 )
 
 
-def engine_problems(config: RLConfig | EvalCommand) -> Iterator[str]:
+def engine_problems(config: RLConfig | EvalCommand | AuditCommand) -> Iterator[str]:
     """What to change about the flags that say what samples, and how answers are drawn."""
     args, answers = config.engine, config.rollout if isinstance(config, RLConfig) else config.answers
     yield from without_effect(config, _conditions(args))

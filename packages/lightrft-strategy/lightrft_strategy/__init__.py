@@ -3,9 +3,11 @@
 from lightrft_strategy.checkpoints import checkpoints, prune_checkpoints, write_checkpoint, write_folder
 from lightrft_strategy.devices import device, keep_freed_memory
 from lightrft_strategy.engines.embedded import EmbeddedEngine
+from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.generation import end_tokens
 from lightrft_strategy.language import LanguageActor, load_language_model
 from lightrft_strategy.optimiser import MasterOptimiser, OptimiserConfig
+from lightrft_strategy.placement import Placement
 from lightrft_strategy.single import SingleProcess
 
 __all__ = [
@@ -13,6 +15,8 @@ __all__ = [
     "LanguageActor",
     "MasterOptimiser",
     "OptimiserConfig",
+    "Placement",
+    "ServedEngine",
     "SingleProcess",
     "checkpoints",
     "device",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -26,12 +26,15 @@ class Sleeper(Protocol):
 
 
 class Placement:
-    """Runs the phases of a step; at the first training phase of a step the engine, if there is one, goes to sleep."""
+    """Runs the phases of a step; at the first training phase of a step the engine, if there is one, goes to sleep.
 
-    def __init__(self, engine: Sleeper | None = None) -> None:
-        self.engine = engine
+    say: told once what a sleeping engine could not give back.
+    """
+
+    def __init__(self, engine: Sleeper | None = None, say: Callable[[str], None] = lambda message: None) -> None:
+        self.engine, self.say = engine, say
         self.numbers: dict[str, float] = {}
-        self._awake = True
+        self._awake, self._said = True, False
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -52,7 +55,10 @@ class Placement:
         if name in TRAINING and self._awake and self.engine is not None:
             before = memory_in_use()
             self.engine.sleep()
-            self.numbers["memory/engine_freed_gib"] = (before - memory_in_use()) / GIB
+            freed = self.numbers["memory/engine_freed_gib"] = (before - memory_in_use()) / GIB
+            if device().type == "cpu" and not self._said:
+                self.say(f"asleep, the engine gave back {freed:.1f} GiB: on the CPU engines keep weights and cache")
+                self._said = True
         self._awake = name not in TRAINING
 
 

@@ -22,12 +22,12 @@ pytest.importorskip("vllm")
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.backend import Completion, EngineDied, EngineTimeout, Request
 from lightrft_strategy.engines.config import EngineConfig
+from lightrft_strategy.engines.sync import hand_over
 from lightrft_strategy.engines.sync.buckets import buckets
 from lightrft_strategy.engines.sync.fingerprint import fingerprint
+from lightrft_strategy.engines.sync.hand_over import Broadcast
 from lightrft_strategy.engines.sync.published import ModelWeights, Published
 from lightrft_strategy.engines.sync.receipt import check_arrival
-from lightrft_strategy.engines.vllm import hand_over
-from lightrft_strategy.engines.vllm.hand_over import Broadcast
 from lightrft_strategy.engines.vllm.lock import KEY
 from lightrft_strategy.engines.vllm.server import VllmServer
 

@@ -88,7 +88,7 @@ class EmbeddedEngine:
             ended = self._run([prompts[index] for index in order], sampling, step) if order else []
         finally:
             self.model.train(training)
-        texts = self.decode([answer.token_ids for answer in ended])
+        texts = self.decode([answer.token_ids for answer in ended]) if ended else []
         groups = [Group(prompt, [], error) for prompt, error in zip(prompts, errors, strict=True)]
         for i, (answer, text) in enumerate(zip(ended, texts, strict=True)):
             reason = FinishReason.STOP if answer.stopped else FinishReason.LENGTH

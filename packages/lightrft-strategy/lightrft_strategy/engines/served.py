@@ -23,7 +23,7 @@ from lightrft_strategy.engines.sync.published import WeightSource
 from lightrft_strategy.engines.sync.receipt import Receipt, check_arrival
 
 RESTARTS = 3
-"""Times one call may find its engine dead before it gives up."""
+"""Times a run may find its engine dead before it gives up."""
 
 
 class ServedEngine:

@@ -19,10 +19,10 @@ from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.sglang.arguments import LOADER
 from lightrft_strategy.engines.sglang.requests import CANNOT, completion, generate_body, score_body, scores
 from lightrft_strategy.engines.sglang.worker import instruction
+from lightrft_strategy.engines.sync.hand_over import Carrier, hand_over, shared_memory
 from lightrft_strategy.engines.sync.published import Published
 from lightrft_strategy.engines.sync.receipt import Received
 from lightrft_strategy.engines.sync.shared_memory import MEMORY
-from lightrft_strategy.engines.vllm.hand_over import Carrier, hand_over, shared_memory
 
 T = TypeVar("T")
 

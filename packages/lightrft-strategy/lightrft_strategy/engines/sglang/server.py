@@ -29,9 +29,9 @@ from lightrft_strategy.engines.server_process import ServerProcess, free_port
 from lightrft_strategy.engines.sglang.arguments import ENVIRONMENT, LOADER, command_line, need_accelerator
 from lightrft_strategy.engines.sglang.base import Refused, Sglang
 from lightrft_strategy.engines.sglang.worker import answer_key
+from lightrft_strategy.engines.sync.hand_over import Broadcast, Carrier, shared_memory
 from lightrft_strategy.engines.sync.published import Published
 from lightrft_strategy.engines.sync.receipt import Received
-from lightrft_strategy.engines.vllm.hand_over import Broadcast, Carrier, shared_memory
 
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ class Tolerance:
         """For weights computed in this type; quantised: the engine holds them in eight bits."""
         if quantised:
             return cls(0.5, 10.0)
-        return cls(1e-4, 1e-4) if dtype == torch.float32 else cls(0.1, 1.0)
+        return cls(1e-4, 1e-4) if dtype == torch.float32 else cls(0.2, 2.0)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from lightrft_strategy.devices import device
 from lightrft_strategy.engines.backend import Completion, EngineDied, EngineTimeout, Part, Request
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.server_process import ServerProcess, free_port
+from lightrft_strategy.engines.sync.hand_over import Broadcast, Carrier, hand_over, shared_memory
 from lightrft_strategy.engines.sync.published import Published
 from lightrft_strategy.engines.sync.receipt import Received
-from lightrft_strategy.engines.vllm.hand_over import Broadcast, Carrier, hand_over, shared_memory
 from lightrft_strategy.engines.vllm.in_process import EXTENSION, HEAT, QUIET, engine_arguments
 from lightrft_strategy.engines.vllm.lock import KEY, Lock
 from lightrft_strategy.engines.vllm.requests import sampling_arguments
@@ -109,6 +109,7 @@ class VllmServer:
         else:
             self.url, self._key = url.rstrip("/"), os.environ.get(KEY, "")
             self._call("get", "/health")
+            self._require_processed_logprobs()
 
     def complete(self, requests: Sequence[Request], done: Callable[[int, Completion], None]) -> None:
         """Send all requests in their order, as many at a time as keep the server busy."""
@@ -195,6 +196,16 @@ class VllmServer:
         except TimeoutError:
             return ""
         return "".join(line for line in lines if line.startswith(TOKENS))
+
+    def _require_processed_logprobs(self) -> None:
+        """Raises RuntimeError if the server tells raw log-probabilities, where the only token left is not certain."""
+        law = {"temperature": 1.0, "top_k": 1, "max_tokens": 1, "logprobs": 0, "detokenize": False}
+        answer = _completion(self._call("post", GENERATE, {"token_ids": [1, 1], "sampling_params": law}))
+        if answer.logprobs[0] < -1e-3:
+            raise RuntimeError(
+                f"{self._who} tells log-probabilities from before temperature and truncation, which are not of the law "
+                f"drawn from: start it as `{ATTACHABLE} ...`"
+            )
 
     def _carrier(self, workers: int) -> Carrier:
         backend = self.config.sync_backend

@@ -1,4 +1,4 @@
-"""Weights on their way to the workers of a vLLM server: bucket by bucket, the next packed while one is loaded."""
+"""Weights on their way to the workers of a server: bucket by bucket, the next packed while one is loaded."""
 
 from __future__ import annotations
 
