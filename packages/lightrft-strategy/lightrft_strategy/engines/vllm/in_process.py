@@ -20,7 +20,7 @@ from lightrft_strategy.engines.vllm.requests import completion, sampling_argumen
 
 EXTENSION = "lightrft_strategy.engines.vllm.worker.WeightReceiver"
 HEAT = "lightrft_strategy.engines.vllm.heat:Heat"
-QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:
