@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from lightrft_apps.compose import model_folder
@@ -14,6 +14,7 @@ from lightrft_strategy.engines.backend import Backend
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.engines.fleet import Fleet
+from lightrft_strategy.engines.refusals import refusal
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.engines.sync.probe import TEXT, Probe
 from lightrft_strategy.engines.sync.published import ModelWeights
@@ -60,10 +61,12 @@ def open_engine(
         )
         return
     probe = tokenizer(TEXT, add_special_tokens=False).input_ids
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
     config = EngineConfig(
         model=model_folder(of.pretrain),
         dtype="bfloat16" if of.bf16 else "float32",
-        max_model_len=max(needs.longest, len(probe) + 1),
+        max_model_len=max(min(needs.longest, positions or needs.longest), len(probe) + 1),
         seed=needs.seed,
         tp_size=args.engine_tp_size,
         num_engines=args.vllm_num_engines,
@@ -79,12 +82,14 @@ def open_engine(
         timeout=args.engine_timeout,
     )
     source = ModelWeights(model)
+    tolerance = Tolerance.of(source.dtype, quantised=config.fp8)
     engine = ServedEngine(
-        open_backend(args, config, ends),
+        open_backend(args, config, ends, tolerance),
         source,
         decode,
-        probe=Probe(probe, Tolerance.of(source.dtype, quantised=config.fp8)),
+        probe=Probe(probe, tolerance),
         seed=needs.seed,
+        refuse=lambda prompt, budget: refusal(prompt, budget, vocabulary, positions),
         progress=progress,
         say=say,
     )
@@ -97,17 +102,26 @@ def open_engine(
         engine.close()
 
 
-def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence[int]) -> Backend:
-    """The backend that --engine_type and its companions name. Raises ConfigError if its package is not installed."""
+def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence[int], tolerance: Tolerance) -> Backend:
+    """The backend that --engine_type and its companions name. Raises ConfigError if its package is not installed.
+
+    tolerance: how far the log-probabilities of several engines may lie apart.
+    """
     served = args.engine_server or config.url or config.num_engines > 1 or config.tp_size > 1
     start = _server if served else _in_process
+    backends: list[Backend] = []
     try:
-        backends = [
-            start(args.engine_type, config, eos_token_ids, url) for url in config.url or [None] * config.num_engines
-        ]
-    except ImportError as error:
-        raise ConfigError([str(error)]) from error
-    return backends[0] if len(backends) == 1 else Fleet(backends)
+        for number, url in enumerate(config.url or [None] * config.num_engines):
+            devices = tuple(range(number * config.tp_size, (number + 1) * config.tp_size))
+            mine = replace(config, devices=devices) if config.num_engines > 1 else config
+            backends.append(start(args.engine_type, mine, eos_token_ids, url))
+    except BaseException as error:
+        for backend in backends:
+            backend.close()
+        if isinstance(error, ImportError):
+            raise ConfigError([str(error)]) from error
+        raise
+    return backends[0] if len(backends) == 1 else Fleet(backends, tolerance)
 
 
 def _in_process(engine_type: str, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None) -> Backend:

@@ -34,8 +34,8 @@ def _expected() -> tuple[type[Exception], ...]:
     from lightrft_core import TrainingDiverged
     from lightrft_rewards import RewardFailure, RewardSetupError
     from lightrft_strategy.data import PromptDataError
-    from lightrft_strategy.engines.backend import EngineDied, EngineTimeout
+    from lightrft_strategy.engines.backend import EngineDied, EngineRefused, EngineTimeout
     from lightrft_strategy.engines.sync.receipt import SyncError
 
-    of_rewards, of_engines = (RewardFailure, RewardSetupError), (EngineDied, EngineTimeout, SyncError)
+    of_rewards, of_engines = (RewardFailure, RewardSetupError), (EngineDied, EngineRefused, EngineTimeout, SyncError)
     return (ConfigError, PromptDataError, RunDirectoryError, TrainingDiverged, *of_rewards, *of_engines)

@@ -85,6 +85,10 @@ def test_several_engines_are_a_fleet_of_servers_and_all_are_closed(opened: Calla
     fleet = opened(vllm_num_engines=3)
     assert isinstance(fleet, Fleet)
     assert [(member.where, member.url, member.closed) for member in fleet.members] == [("server", None, True)] * 3
+    assert [member.config.devices for member in fleet.members] == [(0,), (1,), (2,)]
+    wide = opened(vllm_num_engines=2, engine_tp_size=2)
+    assert [member.config.devices for member in wide.members] == [(0, 1), (2, 3)]
+    assert opened(engine_server=True).config.devices == ()
     urls = ("http://10.0.0.1:8000", "http://10.0.0.2:8000")
     attached = opened(engine_url=",".join(urls))
     assert tuple(member.url for member in attached.members) == urls

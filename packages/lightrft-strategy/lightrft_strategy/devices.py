@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+from collections.abc import Sequence
 
 import torch
+
+_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "npu": "ASCEND_RT_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
+"""By which variable each kind of accelerator is chosen for a process."""
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -19,6 +24,21 @@ def device() -> torch.device:
 def supports_fp8() -> bool:
     """Whether the accelerator multiplies matrices of 8-bit floating point."""
     return device().type == "cuda" and torch.cuda.get_device_capability() >= (8, 9)
+
+
+def only(places: Sequence[int]) -> dict[str, str]:
+    """The environment in which a child process sees these accelerators alone, of those we see; {} on the CPU.
+
+    Raises ValueError if there are not so many.
+    """
+    if device().type not in _VISIBLE or not places:
+        return {}
+    variable = _VISIBLE[device().type]
+    seen = os.environ.get(variable) or ",".join(map(str, range(torch.accelerator.device_count())))
+    names = seen.split(",")
+    if max(places) >= len(names):
+        raise ValueError(f"the engines need {max(places) + 1} accelerators, and {variable} shows {len(names)}")
+    return {variable: ",".join(names[place] for place in places)}
 
 
 def keep_freed_memory() -> None:

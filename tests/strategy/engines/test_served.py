@@ -131,10 +131,36 @@ def test_an_engine_that_keeps_dying_ends_the_run(build: Callable[..., ServedEngi
         engine.generate(prompts(3), SAMPLING, step=1)
 
 
+@pytest.mark.parametrize("place", ["sleep", "wake", "receive", "score", "restart"])
+def test_a_death_at_any_other_moment_is_a_restart_too(build: Callable[..., ServedEngine], place: str) -> None:
+    engine = build([0] if place == "restart" else [])
+    backend, deaths = engine.backend, [1]
+    plain = getattr(backend, place)
+
+    def dying(*arguments: Any) -> Any:
+        if deaths:
+            deaths.pop()
+            raise EngineDied(f"killed in {place}")
+        return plain(*arguments)
+
+    setattr(backend, place, dying)
+    if place == "restart":
+        assert answers(engine, prompts(2, 5)) == answers(build(), prompts(2, 5))
+    else:
+        engine.sleep()
+        numbers = engine.load_weights(1).result()
+        assert (numbers["sync/version"], numbers["sync/restarts"]) == (1, 1)
+    assert not deaths
+    assert engine.restarts == (2 if place == "restart" else 1)
+
+
 def test_a_bold_first_token_is_drawn_by_itself_and_gone_on_from(build: Callable[..., ServedEngine]) -> None:
     engine = build()
     sampling = SamplingParams(max_new_tokens=6, n=3, min_new_tokens=2, first_token=FirstToken(9.0, 4))
+    finished: list[int] = []
+    engine.progress = finished.append
     groups = engine.generate(prompts(4), sampling, step=1)
+    assert sum(finished) == 3
     first, rest = engine.backend.asked[:3], engine.backend.asked[3:]  # type: ignore[attr-defined]
     assert all(
         (r.law.temperature, r.law.top_k, r.law.max_new_tokens, r.law.min_new_tokens) == (9, 4, 1, 1) for r in first
@@ -158,6 +184,17 @@ def test_a_prompt_that_cannot_be_answered_costs_its_group_alone(build: Callable[
         [],
         "rows.jsonl:3: mortal cannot answer this prompt: no such token",
     )
+
+
+def test_a_prompt_refused_beforehand_is_not_sent(build: Callable[..., ServedEngine]) -> None:
+    engine = build(refuse=lambda prompt, budget: f"{prompt.uid}: longer" if len(prompt.token_ids) + budget > 9 else "")
+    groups = engine.generate(prompts(2, 4, 3), SAMPLING, step=1)
+    assert [(group.prompt.uid, len(group.rollouts), group.error) for group in groups] == [
+        ("row0", 3, ""),
+        ("row1", 0, "row1: longer"),
+        ("row2", 3, ""),
+    ]
+    assert len(engine.backend.asked) == 6  # type: ignore[attr-defined]
 
 
 def test_what_an_engine_cannot_honour_is_refused_before_it_is_asked(build: Callable[..., ServedEngine]) -> None:

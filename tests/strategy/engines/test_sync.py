@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +21,7 @@ from lightrft_strategy.engines.sync.fingerprint import digest, fingerprint
 from lightrft_strategy.engines.sync.probe import Probe
 from lightrft_strategy.engines.sync.published import ModelWeights, Published
 from lightrft_strategy.engines.sync.receipt import Received, SyncError, Tolerance, check_arrival
-from lightrft_strategy.engines.sync.shared_memory import mapped, shared_bucket
+from lightrft_strategy.engines.sync.shared_memory import MEMORY, mapped, shared_bucket
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
 
@@ -81,6 +83,27 @@ def test_shared_memory_carries_a_bucket_and_leaves_nothing_behind() -> None:
     assert all(torch.equal(a.tensor, b) for a, b in zip(sent, received, strict=True))
     with pytest.raises(FileNotFoundError):
         mapped(path)
+
+
+def test_memory_that_is_too_small_is_an_error_and_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(SyncError, match="no room for"), shared_bucket(tensors(4)):
+        pass
+
+
+def test_what_a_killed_process_left_in_shared_memory_is_swept_up() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, ours = (MEMORY / f"lightrft-{pid}-test" for pid in (ended.pid, os.getpid()))
+    for path in (left, ours):
+        path.touch()
+    with shared_bucket(tensors(4)):
+        pass
+    assert (left.exists(), ours.exists()) == (False, True)
+    ours.unlink()
 
 
 def test_a_broadcast_reaches_every_worker() -> None:

@@ -15,7 +15,7 @@ from lightrft_core import SamplingParams
 from lightrft_strategy.engines.backend import Backend, Completion, EngineDied, EngineTimeout, Part, Request
 from lightrft_strategy.engines.fleet import Fleet, deal
 from lightrft_strategy.engines.sync.published import Published
-from lightrft_strategy.engines.sync.receipt import Received, SyncError
+from lightrft_strategy.engines.sync.receipt import Received, SyncError, Tolerance
 
 
 class Echo:
@@ -53,6 +53,10 @@ class Echo:
 
     def close(self) -> None:
         self.did.append("close")
+
+
+def fleet_of(members: Sequence[Echo]) -> Fleet:
+    return Fleet(members, Tolerance(1e-4, 1e-4))
 
 
 def requests(*prompts: int, budget: int = 10) -> list[Request]:
@@ -95,12 +99,12 @@ def test_long_budgets_weigh_more() -> None:
 
 
 def test_every_answer_comes_once_in_the_calling_thread() -> None:
-    answers = complete(Fleet([Echo(), Echo(), Echo()]), requests(*range(20)))
+    answers = complete(fleet_of([Echo(), Echo(), Echo()]), requests(*range(20)))
     assert {index: answer.token_ids for index, answer in answers.items()} == {i: [i] for i in range(20)}
 
 
 def test_a_death_names_the_member_and_the_others_finish_first() -> None:
-    fleet = Fleet([Echo(), Echo(error=EngineDied("killed"), before=1)])
+    fleet = fleet_of([Echo(), Echo(error=EngineDied("killed"), before=1)])
     answers: dict[int, Completion] = {}
     with pytest.raises(EngineDied, match="engine 2 of 2: killed"):
         fleet.complete(requests(*range(8)), answers.__setitem__)
@@ -108,7 +112,7 @@ def test_a_death_names_the_member_and_the_others_finish_first() -> None:
 
 
 def test_a_death_is_told_before_a_timeout() -> None:
-    fleet = Fleet([Echo(error=EngineTimeout("slow")), Echo(error=EngineDied("killed"))])
+    fleet = fleet_of([Echo(error=EngineTimeout("slow")), Echo(error=EngineDied("killed"))])
     with pytest.raises(EngineDied, match="engine 2 of 2: killed"):
         fleet.complete(requests(1, 2), lambda index, answer: None)
 
@@ -121,13 +125,13 @@ def test_a_caller_that_gives_up_is_not_called_again() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Fleet([Echo(), Echo()]).complete(requests(*range(8)), done)
+        fleet_of([Echo(), Echo()]).complete(requests(*range(8)), done)
     assert len(calls) == 1
 
 
 def test_all_members_sleep_wake_restart_and_close() -> None:
     members = [Echo(), Echo()]
-    fleet = Fleet(members)
+    fleet = fleet_of(members)
     fleet.sleep()
     fleet.wake("weights")
     fleet.wake("cache")
@@ -138,17 +142,19 @@ def test_all_members_sleep_wake_restart_and_close() -> None:
 
 def test_all_members_receive_even_from_what_can_be_read_but_once() -> None:
     sent = (Published((name,), torch.zeros(1)) for name in "ab")
-    assert Fleet([Echo(), Echo()]).receive(3, sent) == [Received(3, {"a": "", "b": ""})] * 2
+    assert fleet_of([Echo(), Echo()]).receive(3, sent) == [Received(3, {"a": "", "b": ""})] * 2
 
 
-def test_members_that_disagree_are_found() -> None:
+@pytest.mark.parametrize("other", [[-1.0, -2.001], [-1.0, float("nan")], [float("nan"), -2.0]], ids=str)
+def test_members_that_disagree_are_found(other: list[float]) -> None:
     members = [Echo(), Echo()]
-    assert Fleet(members).score([1, 2]) == [-1.0]
-    members[1].logprobs = [-3.0]
-    with pytest.raises(SyncError, match="engine 2 of 2 and engine 1 hold other weights: they differ by 2 nats"):
-        Fleet(members).score([1, 2])
+    members[0].logprobs = members[1].logprobs = [-1.0, -2.0]
+    assert fleet_of(members).score([1, 2, 3]) == [-1.0, -2.0]
+    members[1].logprobs = other
+    with pytest.raises(SyncError, match=r"engine 2 of 2 and engine 1 hold other weights: .* differs by"):
+        fleet_of(members).score([1, 2, 3])
 
 
 def test_a_fleet_survives_if_all_its_members_do() -> None:
-    assert Fleet([Echo(), Echo()]).survives
-    assert not Fleet([Echo(), Echo(survives=False)]).survives
+    assert fleet_of([Echo(), Echo()]).survives
+    assert not fleet_of([Echo(), Echo(survives=False)]).survives

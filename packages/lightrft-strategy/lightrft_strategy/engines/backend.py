@@ -18,6 +18,10 @@ class EngineDied(RuntimeError):
     """The engine's process is gone. The message says how it ended and shows the end of its log."""
 
 
+class EngineRefused(RuntimeError):
+    """An engine that is there will not do what it is asked. The message says what to do about it."""
+
+
 class EngineTimeout(TimeoutError):
     """The engine, or the other side of a hand-over, did not answer in time. The message names what was waited for."""
 

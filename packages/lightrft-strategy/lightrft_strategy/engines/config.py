@@ -12,6 +12,7 @@ class EngineConfig:
     tp_size: devices one engine's weights are spread over. num_engines: engines that share the prompts.
     mem_util: share of a device's memory the engine may take for weights and cache. max_num_seqs: answers side by side.
     url: servers that run already, and are not ours to start or stop; () to start our own.
+    devices: which of this machine's accelerators a server of ours may use; () all.
     sync_backend: how weights travel to servers; "auto" is shared memory on one machine.
     timeout: seconds to wait for a start, a hand-over or an answer that does not progress.
     """
@@ -29,6 +30,7 @@ class EngineConfig:
     enable_sleep: bool = True
     fp8: bool = False
     url: tuple[str, ...] = ()
+    devices: tuple[int, ...] = ()
     sync_backend: str = "auto"
     trust_remote_code: bool = False
     timeout: float = 600.0

@@ -7,11 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
 
-import torch
-
 from lightrft_strategy.engines.backend import Backend, Completion, EngineDied, EngineTimeout, Part, Request
 from lightrft_strategy.engines.sync.published import Published
-from lightrft_strategy.engines.sync.receipt import Received, SyncError, Tolerance
+from lightrft_strategy.engines.sync.receipt import Received, SyncError, Tolerance, check_probe
 
 T = TypeVar("T")
 
@@ -19,11 +17,12 @@ T = TypeVar("T")
 class Fleet:
     """A Backend over several backends of one kind.
 
+    tolerance: how far the members' log-probabilities may lie apart.
     A member's EngineDied or EngineTimeout is the fleet's, raised once the others are through and naming the member.
     """
 
-    def __init__(self, members: Sequence[Backend]) -> None:
-        self.members = tuple(members)
+    def __init__(self, members: Sequence[Backend], tolerance: Tolerance) -> None:
+        self.members, self.tolerance = tuple(members), tolerance
         self.name = self.members[0].name
         self.cannot: Mapping[str, str] = self.members[0].cannot
         self.survives = all(member.survives for member in self.members)
@@ -60,9 +59,10 @@ class Fleet:
         """Log-probability at temperature 1 of each token but the first. Raises SyncError if the members disagree."""
         first, *others = self._all(lambda member: member.score(token_ids))
         for number, other in enumerate(others, 2):
-            gap = max((abs(a - b) for a, b in zip(first, other, strict=True)), default=0.0)
-            if not gap <= Tolerance.of(torch.bfloat16).largest:
-                raise SyncError(f"{self._who(number)} and engine 1 hold other weights: they differ by {gap:.3g} nats")
+            try:
+                check_probe(first, other, self.tolerance)
+            except SyncError as error:
+                raise SyncError(f"{self._who(number)} and engine 1 hold other weights: {error}") from error
         return first
 
     def receive(self, version: int, tensors: Iterable[Published]) -> list[Received]:

@@ -30,7 +30,8 @@ class ServedEngine:
     """core's Engine over a Backend.
 
     source: the trainer's weights. decode: token ids -> text without special tokens. probe: see Probe.
-    seed: keys every answer's randomness. progress: called with the number of answers finished since the last call.
+    seed: keys every answer's randomness. refuse: why a prompt cannot be answered in so many tokens, "" if it can.
+    progress: called with the number of answers finished since the last call.
     say: told what a person should know, such as a restart.
     """
 
@@ -42,11 +43,12 @@ class ServedEngine:
         *,
         probe: Probe,
         seed: int,
+        refuse: Callable[[Prompt, int], str] = lambda prompt, budget: "",
         progress: Callable[[int], None] = lambda finished: None,
         say: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.backend, self.source, self.decode, self.probe, self.seed = backend, source, decode, probe, seed
-        self.progress, self.say = progress, say
+        self.refuse, self.progress, self.say = refuse, progress, say
         self.version = 0
         self.receipt: Receipt | None = None
         self.asleep = False
@@ -79,15 +81,18 @@ class ServedEngine:
             raise ValueError(
                 "; ".join(f"{self.backend.name} cannot honour {name}: {refused[name]}" for name in refused)
             )
-        places = [(i, sample) for i in self._expected.longest_first(prompts) for sample in range(sampling.n)]
+        budget = max(sampling.of(sample).max_new_tokens for sample in range(sampling.n))
+        refusals = [self.refuse(prompt, budget) for prompt in prompts]
+        order = [i for i in self._expected.longest_first(prompts) if not refusals[i]]
+        places = [(i, sample) for i in order for sample in range(sampling.n)]
         requests = [
             Request(prompts[i].token_ids, sampling.of(sample), answer_seed(self.seed, step, prompts[i], sample))
             for i, sample in places
         ]
         answers = dict(zip(places, self._draw(requests), strict=True))
         groups = [
-            self._group(prompt, [answers[i, sample] for sample in range(sampling.n)])
-            for i, prompt in enumerate(prompts)
+            Group(prompt, [], why) if why else self._group(prompt, [answers[i, sample] for sample in range(sampling.n)])
+            for i, (prompt, why) in enumerate(zip(prompts, refusals, strict=True))
         ]
         self._expected.learn(groups)
         return groups
@@ -99,9 +104,14 @@ class ServedEngine:
 
     def sleep(self) -> None:
         """Give the engine's memory back until the next weights come."""
-        if not self.asleep:
+        if self.asleep:
+            return
+        try:
             self.backend.sleep()
-            self.asleep = True
+        except EngineDied as died:
+            self._restart(died)
+            self.backend.sleep()
+        self.asleep = True
 
     def close(self) -> None:
         """End the engine."""
@@ -135,24 +145,31 @@ class ServedEngine:
         )
 
     def _restart(self, died: EngineDied) -> None:
-        if not self.backend.survives or self.restarts >= RESTARTS:
-            raise died
-        self.restarts += 1
-        self.say(f"the engine died and is started again with the weights of step {self.version}: {died}")
-        self.backend.restart()
-        self.asleep, self.probe.engine = False, None
-        self.receipt = self._hand_over(self.version)
+        """Start the engine again, with the present weights. Raises what it died of once that was too often."""
+        while self.backend.survives and self.restarts < RESTARTS:
+            self.restarts += 1
+            self.say(f"the engine died and is started again with the weights of step {self.version}: {died}")
+            try:
+                self.backend.restart()
+                self.asleep, self.probe.engine = False, None
+                self.receipt = self._hand_over(self.version)
+                return
+            except EngineDied as again:
+                died = again
+        raise died
 
     def _draw(self, requests: Sequence[Request]) -> list[Completion]:
         """An answer to each request; a first token with a law of its own is drawn first, by itself."""
         firsts = [request.law.first_token is not None for request in requests]
-        answers = self._complete([first_token_of(r) if first else r for r, first in zip(requests, firsts, strict=True)])
+        begun = [first_token_of(r) if first else r for r, first in zip(requests, firsts, strict=True)]
+        answers = self._complete(begun, whole=[not first for first in firsts])
         going_on = [
             i
             for i, (request, answer) in enumerate(zip(requests, answers, strict=True))
             if firsts[i] and not (answer.error or answer.stopped) and request.law.max_new_tokens > 1
         ]
         rest = self._complete([after_first_token(requests[i], answers[i]) for i in going_on])
+        self.progress(sum(firsts) - len(going_on))
         for i, answer in zip(going_on, rest, strict=True):
             answers[i] = Completion(
                 answers[i].token_ids + answer.token_ids,
@@ -162,14 +179,16 @@ class ServedEngine:
             )
         return answers
 
-    def _complete(self, requests: Sequence[Request]) -> list[Completion]:
+    def _complete(self, requests: Sequence[Request], whole: Sequence[bool] = ()) -> list[Completion]:
+        """An answer to each request, by as many engines as it takes. whole: which of them count as progress; () all."""
         answers: dict[int, Completion] = {}
         while len(answers) < len(requests):
             missing = [index for index in range(len(requests)) if index not in answers]
 
             def done(place: int, answer: Completion, missing: Sequence[int] = missing) -> None:
                 answers[missing[place]] = answer
-                self.progress(1)
+                if not whole or whole[missing[place]]:
+                    self.progress(1)
 
             try:
                 self.backend.complete([requests[index] for index in missing], done)

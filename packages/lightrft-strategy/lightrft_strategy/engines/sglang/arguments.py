@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lightrft_strategy.engines.backend import EngineRefused
 from lightrft_strategy.engines.config import EngineConfig
 
 LOADER = "lightrft_strategy.engines.sglang.worker.take"
@@ -62,8 +63,8 @@ def command_line(config: EngineConfig) -> list[str]:
 
 
 def need_accelerator() -> None:
-    """Raises RuntimeError on a machine whose processor SGLang would have to sample on."""
+    """Raises EngineRefused on a machine whose processor SGLang would have to sample on."""
     if not torch.accelerator.is_available():
-        raise RuntimeError(
+        raise EngineRefused(
             "SGLang finds no GPU here, and its wheel has no kernels for a CPU: use --engine_type vllm or embedded"
         )

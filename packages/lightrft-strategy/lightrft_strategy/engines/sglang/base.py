@@ -8,13 +8,14 @@ import pickle
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
 
-from lightrft_strategy.engines.backend import Completion, EngineTimeout, Part, Request
+from lightrft_strategy.engines.backend import Completion, EngineDied, EngineRefused, EngineTimeout, Part, Request
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.sglang.arguments import LOADER
 from lightrft_strategy.engines.sglang.requests import CANNOT, completion, generate_body, score_body, scores
@@ -30,7 +31,7 @@ CACHE = ["kv_cache", "cuda_graph"]
 """SGLang's words for the memory of one part; of all others it is `weights`."""
 
 
-class Refused(RuntimeError):
+class Refused(EngineRefused):
     """SGLang will not do what it is asked, and says why."""
 
 
@@ -74,14 +75,20 @@ class Sglang(ABC):
     def receive(self, version: int, tensors: Iterable[Published]) -> list[Received]:
         """Send the weights in one of SGLang's own weight-update sessions; keys and values are forgotten with it.
 
-        Raises RuntimeError with SGLang's words if it refuses.
+        Raises EngineRefused with SGLang's words if it refuses.
         """
         self.order("begin_weight_update")
         try:
             self.rpc("begin_weights", str(version), "" if self.config.fp8 else "mark")
-            return hand_over(self.rpc, version, tensors, self.carrier())
-        finally:
-            self.order("end_weight_update")
+            received = hand_over(self.rpc, version, tensors, self.carrier())
+        except (EngineDied, EngineTimeout):
+            raise
+        except Exception:
+            with suppress(Exception):
+                self.order("end_weight_update")
+            raise
+        self.order("end_weight_update")
+        return received
 
     def sleep(self) -> None:
         """Give back weights and cache, if the engine was started to; new weights come before the next answer."""
@@ -98,11 +105,11 @@ class Sglang(ABC):
         return shared_memory
 
     def order(self, name: str, **fields: Any) -> None:
-        """A command, waited for. Raises EngineTimeout, EngineDied, or RuntimeError with SGLang's words."""
+        """A command, waited for. Raises EngineTimeout, EngineDied, or EngineRefused with SGLang's words."""
         try:
             self.run(self._within(name, self.command(name, fields)))
         except Refused as refused:
-            raise RuntimeError(f"{self.who} refused {name}: {refused}") from refused
+            raise EngineRefused(f"{self.who} refused {name}: {refused}") from refused
 
     def rpc(self, method: str, *arguments: str) -> list[Any]:
         """Call a method of WeightTaker in every worker; the last one of a hand-over has the cache forgotten."""

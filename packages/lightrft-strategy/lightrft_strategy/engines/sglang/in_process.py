@@ -6,6 +6,7 @@ import os
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from lightrft_strategy.engines.backend import EngineRefused
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.sglang.arguments import ENVIRONMENT, engine_arguments, need_accelerator
 from lightrft_strategy.engines.sglang.base import Refused, Sglang
@@ -16,7 +17,7 @@ T = TypeVar("T")
 class SglangInProcess(Sglang):
     """A Backend over sglang.Engine.
 
-    Raises ImportError, naming the extra to install, where there is no SGLang, RuntimeError where it cannot run. When a
+    Raises ImportError, naming the extra to install, where there is no SGLang, EngineRefused where it cannot run. When a
     worker of it dies, SGLang ends the whole process, so there is nothing to survive; a server's death is survived.
     """
 
@@ -76,7 +77,7 @@ class SglangInProcess(Sglang):
 
     def restart(self) -> None:
         """An engine in this process does not die alone."""
-        raise RuntimeError("SGLang ends the trainer's process with itself and cannot be restarted from it")
+        raise EngineRefused("SGLang ends the trainer's process with itself and cannot be restarted from it")
 
     def close(self) -> None:
         """End SGLang's workers."""

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from lightrft_strategy.devices import device
-from lightrft_strategy.engines.backend import EngineDied
+from lightrft_strategy.devices import device, only
+from lightrft_strategy.engines.backend import EngineDied, EngineRefused
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.server_process import ServerProcess, free_port
 from lightrft_strategy.engines.sglang.arguments import ENVIRONMENT, LOADER, command_line, need_accelerator
@@ -48,7 +48,7 @@ POLL_SECONDS = 0.1
 
 
 def launch(config: EngineConfig) -> list[str]:
-    """What starts a server with these settings. Raises RuntimeError where SGLang cannot run."""
+    """What starts a server with these settings. Raises EngineRefused where SGLang cannot run."""
     need_accelerator()
     return [sys.executable, "-m", "sglang.launch_server", *command_line(config)]
 
@@ -57,7 +57,7 @@ class SglangServer(Sglang):
     """A Backend over an SGLang server.
 
     url: of a server that runs already, which is asked with the key in SGLANG_API_KEY, if any; None to start our own.
-    Raises EngineDied or EngineTimeout if it does not start or is not there, RuntimeError if it cannot serve us.
+    Raises EngineDied or EngineTimeout if it does not start or is not there, EngineRefused if it cannot serve us.
     """
 
     name = "sglang-server"
@@ -78,9 +78,9 @@ class SglangServer(Sglang):
         return f"the SGLang server at {self.url}"
 
     def restart(self) -> None:
-        """Start a server of ours again. Raises RuntimeError if it is not ours."""
+        """Start a server of ours again. Raises EngineRefused if it is not ours."""
         if self.process is None:
-            raise RuntimeError(f"{self.who} is not ours to start again")
+            raise EngineRefused(f"{self.who} is not ours to start again")
         self.close()
         self._start()
 
@@ -155,9 +155,9 @@ class SglangServer(Sglang):
         async with self._session.request("GET" if body is None else "POST", route, json=body) as response:
             text = await response.text()
         if response.status in (401, 403):
-            raise RuntimeError(f"{self.who} wants another API key than the one in {KEY}")
+            raise EngineRefused(f"{self.who} wants another API key than the one in {KEY}")
         if response.status == 404:
-            raise RuntimeError(f"{self.who} has no {route}; LightRFT speaks to SGLang 0.5.23")
+            raise EngineRefused(f"{self.who} has no {route}; LightRFT speaks to SGLang 0.5.23")
         if 400 <= response.status < 500:
             raise Refused(_words(text))
         response.raise_for_status()
@@ -171,15 +171,16 @@ class SglangServer(Sglang):
             secret = Path(folder) / "key.yaml"
             secret.write_text(f'api-key: "{self._key}"\n')
             words = [*launch(self.config), "--host", "127.0.0.1", "--port", str(port), "--config", str(secret)]
-            self.process = ServerProcess(words, ENVIRONMENT, f"{self.url}/health", self.name, self.config.timeout)
+            env = {**ENVIRONMENT, **only(self.config.devices)}
+            self.process = ServerProcess(words, env, f"{self.url}/health", self.name, self.config.timeout)
             self.process.start()
         self._survey()
 
     def _inspect(self) -> None:
-        """Learn how a server that is not ours was started. Raises RuntimeError if it cannot serve us."""
+        """Learn how a server that is not ours was started. Raises EngineRefused if it cannot serve us."""
         info = self.run(self._within("/server_info", self._ask("/server_info", None)))
         if any(info.get(name) != value for name, value in NEEDED.items()):
-            raise RuntimeError(f"{self.who} cannot take our weights or heed our seeds: start it as `{ATTACHABLE} ...`")
+            raise EngineRefused(f"{self.who} cannot take our weights or heed our seeds: start it as `{ATTACHABLE} ...`")
         self.workers = int(info["tp_size"])
         self._survey()
 

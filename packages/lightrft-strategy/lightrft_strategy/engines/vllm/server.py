@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from lightrft_strategy.devices import device
-from lightrft_strategy.engines.backend import Completion, EngineDied, EngineTimeout, Part, Request
+from lightrft_strategy.devices import device, only
+from lightrft_strategy.engines.backend import Completion, EngineDied, EngineRefused, EngineTimeout, Part, Request
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.server_process import ServerProcess, free_port
 from lightrft_strategy.engines.sync.hand_over import Broadcast, Carrier, hand_over, shared_memory
@@ -100,7 +100,7 @@ class VllmServer:
         if url is None:
             port, self._key = free_port(), secrets.token_urlsafe(32)
             self.url = f"http://127.0.0.1:{port}"
-            env = QUIET | {KEY: self._key, "VLLM_SERVER_DEV_MODE": "1"}
+            env = QUIET | only(config.devices) | {KEY: self._key, "VLLM_SERVER_DEV_MODE": "1"}
             if device().type == "cpu" and config.tp_size == 1:
                 env |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # the model in the scheduler's own process
             health = f"{self.url}/health"
@@ -142,9 +142,9 @@ class VllmServer:
         self._call("post", f"/wake_up?tags={'weights' if part == 'weights' else 'kv_cache'}")
 
     def restart(self) -> None:
-        """Start a server of ours again. Raises RuntimeError if it is not ours."""
+        """Start a server of ours again. Raises EngineRefused if it is not ours."""
         if self.process is None:
-            raise RuntimeError(f"the vLLM server at {self.url} is not ours to start again")
+            raise EngineRefused(f"the vLLM server at {self.url} is not ours to start again")
         self._broadcast = None
         self.process.start()
 
@@ -198,11 +198,11 @@ class VllmServer:
         return "".join(line for line in lines if line.startswith(TOKENS))
 
     def _require_processed_logprobs(self) -> None:
-        """Raises RuntimeError if the server tells raw log-probabilities, where the only token left is not certain."""
+        """Raises EngineRefused if the server tells raw log-probabilities, where the only token left is not certain."""
         law = {"temperature": 1.0, "top_k": 1, "max_tokens": 1, "logprobs": 0, "detokenize": False}
         answer = _completion(self._call("post", GENERATE, {"token_ids": [1, 1], "sampling_params": law}))
         if answer.logprobs[0] < -1e-3:
-            raise RuntimeError(
+            raise EngineRefused(
                 f"{self._who} tells log-probabilities from before temperature and truncation, which are not of the law "
                 f"drawn from: start it as `{ATTACHABLE} ...`"
             )
@@ -233,7 +233,7 @@ class VllmServer:
         return results
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The answer's JSON. Raises EngineDied, EngineTimeout, or RuntimeError with the server's words."""
+        """The answer's JSON. Raises EngineDied, EngineTimeout, or EngineRefused with the server's words."""
         return self._run(self._ask(method, path, body))
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
@@ -247,19 +247,23 @@ class VllmServer:
             raise EngineTimeout(f"{self._who} did not answer {path} within {self.config.timeout:g} s") from error
         if status != 200:
             await self._check(path, status, text)
-            raise RuntimeError(f"{self._who} refused {path} ({status}): {_words(text)}")
+            raise EngineRefused(f"{self._who} refused {path} ({status}): {_words(text)}")
         return json.loads(text or "null")
 
     async def _check(self, path: str, status: int, text: str) -> None:
         """Raises for answers that are about the server rather than about the request."""
         if status == 401:
-            raise RuntimeError(f"{self._who} wants another API key than the one in {KEY}")
+            raise EngineRefused(f"{self._who} wants another API key than the one in {KEY}")
         if status in (403, 404):
-            raise RuntimeError(f"{self._who} does not offer {path}: start it as `{ATTACHABLE} ...`")
+            raise EngineRefused(f"{self._who} does not offer {path}: start it as `{ATTACHABLE} ...`")
         if status >= 500:
-            async with self._session(self.config.timeout) as session, session.get("/health") as response:
-                if response.status != 200:
-                    raise _Gone(_words(text))
+            try:
+                async with self._session(self.config.timeout) as session, session.get("/health") as response:
+                    healthy = response.status == 200
+            except TimeoutError:
+                healthy = False
+            if not healthy:
+                raise _Gone(_words(text))
 
     def _session(self, seconds: float | None, connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}

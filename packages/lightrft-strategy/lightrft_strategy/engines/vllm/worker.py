@@ -31,8 +31,10 @@ class WeightReceiver:
     def begin_weights(self, version: str) -> None:
         """Open the model for new weights in checkpoint format; vLLM quantises and packs them layer by layer again."""
         self._version, self._fingerprints, self._loaded = int(version), dict[str, str](), set[str]()
+        model = self.model_runner.get_model()
         with set_current_vllm_config(self.vllm_config):
-            initialize_layerwise_reload(self.model_runner.get_model())
+            initialize_layerwise_reload(model)
+        self._expected = {name for name, _ in model.named_parameters()}
 
     def receive_direct(self, tensors: Sequence[tuple[Sequence[str], Tensor]]) -> None:
         """Take tensors, each with all its names, that lie in this very process."""
@@ -59,7 +61,7 @@ class WeightReceiver:
         with set_current_vllm_config(self.vllm_config):
             finalize_layerwise_reload(model, self.model_config)
         self.model_runner.reset_lora_state()
-        missing = sorted({name for name, _ in model.named_parameters()} - self._loaded)
+        missing = sorted(self._expected - self._loaded)
         return {"version": self._version, "fingerprints": self._fingerprints, "missing": missing}
 
     def _load(self, tensors: Sequence[tuple[Sequence[str], Tensor]]) -> None:
