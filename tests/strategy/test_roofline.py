@@ -32,5 +32,11 @@ def test_a_model_reads_its_weights_and_its_own_keys(tiny_model) -> None:
     assert roofline.kv_bytes == 2 * 2 * 2 * 16 * 4, "keys and values of 2 layers, 2 heads of 16, 4 bytes each"
 
 
+def test_a_table_of_embeddings_beside_the_head_is_not_read_whole(tiny_model) -> None:
+    model = tiny_model(tie_word_embeddings=False)
+    table = model.get_input_embeddings().weight.numel()
+    assert Roofline.of(model).weight_bytes == 4 * (sum(p.numel() for p in model.parameters()) - table)
+
+
 def test_bandwidth_is_that_of_a_computer() -> None:
     assert 5e8 < memory_bandwidth() < 1e14

@@ -16,7 +16,10 @@ from lightrft_strategy.engines.footprint import kv_bytes_per_token
 
 @dataclass(frozen=True)
 class Roofline:
-    """weight_bytes: read once a decoding step. kv_bytes: of one token's keys and values. bandwidth: bytes a second."""
+    """The memory side of the roofline model (Williams et al. 2009, doi 10.1145/1498765.1498785).
+
+    weight_bytes: read once a decoding step. kv_bytes: of one token's keys and values. bandwidth: bytes a second.
+    """
 
     weight_bytes: int
     kv_bytes: int
@@ -25,8 +28,11 @@ class Roofline:
     @classmethod
     def of(cls, model: Any) -> Roofline:
         """For a Hugging Face model in its present precision, on this machine as it now is."""
+        table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        itemsize = model.get_input_embeddings().weight.element_size()
+        itemsize = table.element_size()
+        if head is not table:
+            weights -= table.numel() * itemsize  # a step looks up a row a token
         return cls(weights, kv_bytes_per_token(model.config, itemsize), memory_bandwidth())
 
     def utilisation(self, groups: Sequence[Group], seconds: float) -> float:

@@ -158,6 +158,34 @@ def test_an_adapter_is_published_merged_under_the_names_of_the_plain_model(tiny_
     assert ModelWeights(plain).logprobs(probe) == pytest.approx(ModelWeights(adapted).logprobs(probe), abs=1e-4)
 
 
+def test_an_adapter_on_the_embeddings_is_merged_too(tiny_model: Callable[..., Any]) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=4, target_modules=["embed_tokens"], init_lora_weights=False)
+    adapted = get_peft_model(tiny_model(tie_word_embeddings=False), config).eval()
+    plain = tiny_model(tie_word_embeddings=False)
+    plain.load_state_dict({name: each.tensor for each in ModelWeights(adapted).tensors() for name in each.names})
+    assert ModelWeights(plain).logprobs(range(30)) == pytest.approx(ModelWeights(adapted).logprobs(range(30)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_modules": ["lm_head"]}, "is tied to .* and an adapter changes one of them alone"),
+        ({"target_modules": ["q_proj"], "use_dora": True}, "more than a sum .* use plain LoRA"),
+    ],
+    ids=["tied", "DoRA"],
+)
+def test_an_adapter_that_no_plain_checkpoint_can_hold_is_refused(
+    tiny_model: Callable[..., Any], settings: dict[str, Any], message: str
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(tiny_model(tie_word_embeddings=True), LoraConfig(init_lora_weights=False, **settings))
+    with pytest.raises(ValueError, match=message):
+        list(ModelWeights(adapted).tensors())
+
+
 def sent_and_received() -> tuple[dict[str, str], dict[str, str]]:
     prints = {published.names[0]: fingerprint(published.tensor) for published in tensors(4, 5, 6)}
     return prints, dict(prints)

@@ -1,4 +1,8 @@
-"""One token of every running answer attends to its prompt, held once for all its answers, and to its own answer."""
+"""One token of every running answer attends to its prompt, held once for all its answers, and to its own answer.
+
+The two parts are joined exactly by their softmax sums, as in Hydragen (Juravsky et al. 2024, arXiv 2402.05099, section
+3.1); the sums are kept as in online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867).
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicCache
 
 from lightrft_core import FinishReason, Group, Metrics, Prompt, Rollout, SamplingParams, TrainingDiverged, uniforms
 from lightrft_strategy.engines.attention import DecodeStep, rollout_attention
+from lightrft_strategy.engines.footprint import kv_bytes_per_token
 from lightrft_strategy.engines.kv_cache import RolloutCache
 from lightrft_strategy.engines.law import Laws
 from lightrft_strategy.engines.refusals import refusal
@@ -62,11 +63,9 @@ class EmbeddedEngine:
         self.eos_token_ids = tuple(eos_token_ids)
         self.max_sequences = max_sequences
         self.progress = progress
-        self.version = 0
 
     def load_weights(self, version: int) -> Metrics:
-        """Note the version; the weights are the trainer's own, so there is nothing to show."""
-        self.version = version
+        """Nothing to do and nothing to show: the weights are the trainer's own."""
         return Metrics()
 
     @torch.inference_mode()
@@ -134,9 +133,7 @@ class EmbeddedEngine:
         """How many prompts' answers may be drawn side by side. A second prompt's slot each is for those that linger."""
         if self.max_sequences:
             return max(1, self.max_sequences // n)
-        width = getattr(self.config, "head_dim", None) or self.config.hidden_size // self.config.num_attention_heads
-        heads = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
-        per_token: int = 2 * self.config.num_hidden_layers * heads * width * torch.float32.itemsize
+        per_token = kv_bytes_per_token(self.config, torch.float32.itemsize)
         return max(1, CACHE_BYTES // (per_token * (2 * longest + n * budget)))
 
     def _prefill(self, prompts: Sequence[Prompt], cache: RolloutCache, n: int) -> Tensor:

@@ -63,11 +63,10 @@ class ServedEngine:
         """
         self.version = version
         try:
-            self.receipt = self._hand_over(version)
+            receipt = self._hand_over()
         except EngineDied as died:
-            self._restart(died)
-        assert self.receipt is not None
-        metrics = self.receipt.metrics()
+            receipt = self._restart(died)
+        metrics = receipt.metrics()
         metrics.max("sync/restarts", [self.restarts])
         return metrics
 
@@ -75,12 +74,10 @@ class ServedEngine:
         """sampling.n rollouts for each prompt, in the order of the prompts; those expected longest are begun first.
 
         An engine that dies is started again with the present weights, and asked for what is still missing.
+        Raises ValueError for a law that the engine cannot draw by.
         """
-        refused = {name: why for name, why in self.backend.cannot.items() if _wants(sampling, name)}
-        if refused:
-            raise ValueError(
-                "; ".join(f"{self.backend.name} cannot honour {name}: {refused[name]}" for name in refused)
-            )
+        if unable := self.refusals(sampling):
+            raise ValueError("; ".join(unable))
         budget = max(sampling.of(sample).max_new_tokens for sample in range(sampling.n))
         refusals = [self.refuse(prompt, budget) for prompt in prompts]
         order = [i for i in self._expected.longest_first(prompts) if not refusals[i]]
@@ -117,23 +114,23 @@ class ServedEngine:
         """End the engine."""
         self.backend.close()
 
-    def _hand_over(self, version: int) -> Receipt:
+    def _hand_over(self) -> Receipt:
         if self.asleep:
             self.backend.wake("weights")
         tensors = list(self.source.tensors())
         start = time.perf_counter()
-        received = self.backend.receive(version, tensors)
+        received = self.backend.receive(self.version, tensors)
         handed = time.perf_counter()
         sent = {published.names[0]: fingerprint(published.tensor) for published in tensors}
-        digest = check_arrival(version, sent, received)
+        digest = check_arrival(self.version, sent, received)
         if self.asleep:
             self.backend.wake("cache")
             self.asleep = False
         mean, largest, moved = self.probe.check(
             self.source.logprobs(self.probe.token_ids), self.backend.score(self.probe.token_ids)
         )
-        return Receipt(
-            version,
+        self.receipt = Receipt(
+            self.version,
             len(tensors),
             sum(published.bytes for published in tensors),
             digest,
@@ -143,8 +140,9 @@ class ServedEngine:
             largest,
             moved,
         )
+        return self.receipt
 
-    def _restart(self, died: EngineDied) -> None:
+    def _restart(self, died: EngineDied) -> Receipt:
         """Start the engine again, with the present weights. Raises what it died of once that was too often."""
         while self.backend.survives and self.restarts < RESTARTS:
             self.restarts += 1
@@ -152,8 +150,7 @@ class ServedEngine:
             try:
                 self.backend.restart()
                 self.asleep, self.probe.engine = False, None
-                self.receipt = self._hand_over(self.version)
-                return
+                return self._hand_over()
             except EngineDied as again:
                 died = again
         raise died

@@ -40,7 +40,6 @@ class SglangInProcess(Sglang):
     async def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """One answer. Raises Refused. Engine.generate itself cannot ask for sampling masks."""
         from fastapi import HTTPException
-
         from sglang.srt.managers.io_struct import GenerateReqInput
 
         try:

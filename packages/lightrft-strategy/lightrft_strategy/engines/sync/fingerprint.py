@@ -16,18 +16,17 @@ _MULTIPLIER = 0x5851F42D4C957F2D
 def fingerprint(tensor: Tensor) -> str:
     """16 hex digits over a tensor's bytes, dtype and shape, computed on the tensor's own device.
 
-    Each 32-bit word is multiplied by a number that depends on its place and all are added up modulo 2**64, so a changed
-    word always shows, and swapped or shifted ones do but for chance. It guards against accidents, not against forgery.
+    The sum over rows r and columns c of word[r, c] * odd[r] * odd[c] modulo 2**64 (a multilinear hash of Carter and
+    Wegman's kind, with fixed odd keys): a changed word always shows, because odd numbers have inverses, and swapped or
+    shifted ones do but for chance. It guards against accidents, not against forgery.
     """
     words = _words(tensor)
-    columns = _weights(WIDTH, words.device)
-    total = 0
+    columns, rows = _weights(WIDTH, words.device), _weights(len(words), words.device)
+    total = torch.zeros((), dtype=torch.int64, device=words.device)
     for start in range(0, len(words), ROWS):
-        block = words[start : start + ROWS].long()
-        rows = (block * columns).sum(1)
-        places = _weights(len(words), words.device)[start : start + ROWS]
-        total += int((rows * places).sum())
-    described = f"{total % 2**64}|{tensor.dtype}|{tuple(tensor.shape)}"
+        block = slice(start, start + ROWS)
+        total += ((words[block].long() * columns).sum(1) * rows[block]).sum()
+    described = f"{int(total)}|{tensor.dtype}|{tuple(tensor.shape)}"
     return blake2b(described.encode(), digest_size=8).hexdigest()
 
 

@@ -54,13 +54,21 @@ class ModelWeights:
         return dtype
 
     def tensors(self) -> Iterator[Published]:
-        """Every weight once, tied names together; where an adapter sits on a layer, its sum with the layer's own."""
+        """Every weight once, tied names together; where an adapter sits on a layer, its sum with the layer's own.
+
+        Raises ValueError for an adapter that no plain checkpoint of the model can hold.
+        """
         deltas = _adapter_deltas(self.model)
-        names: dict[int, list[str]] = {}
+        names: dict[tuple[object, ...], list[str]] = {}
         state = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora_" not in name}
         for name, tensor in state.items():
             names.setdefault(_storage(tensor), []).append(name)
         for first, *others in names.values():
+            if others and not deltas.keys().isdisjoint((first, *others)):
+                raise ValueError(
+                    f"{first} is tied to {others[0]} and an adapter changes one of them alone: untie the model's "
+                    "embeddings, or leave them out of the adapter's target_modules"
+                )
             delta = deltas.get(first)
             tensor = state[first] if delta is None else state[first] + delta.to(state[first].dtype)
             yield Published(tuple(map(_checkpoint_name, (first, *others))), tensor)
@@ -77,9 +85,9 @@ class ModelWeights:
         return chosen
 
 
-def _storage(tensor: Tensor) -> int:
-    """What tied tensors share. Empty tensors share nothing."""
-    return tensor.data_ptr() or id(tensor)
+def _storage(tensor: Tensor) -> tuple[object, ...]:
+    """What tied tensors, and no others, share. Empty tensors share nothing."""
+    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if tensor.data_ptr() else (id(tensor),)
 
 
 def _checkpoint_name(name: str) -> str:
@@ -89,11 +97,21 @@ def _checkpoint_name(name: str) -> str:
 
 
 def _adapter_deltas(model: Any) -> dict[str, Tensor]:
-    """What the active adapters add to a weight, by the name the weight has in the model's state."""
+    """What the active adapters add to a weight, by the name the weight has in the model's state.
+
+    Raises ValueError for variants of LoRA that do more to a layer than add (DoRA and the like).
+    """
     deltas: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if hasattr(module, "get_delta_weight") and not module.merged:
-            parts = [module.get_delta_weight(adapter) for adapter in module.active_adapters if adapter in module.lora_A]
+            active = [adapter for adapter in module.active_adapters if adapter in module.scaling]
+            variants = [module.lora_variant[adapter] for adapter in active if adapter in module.lora_variant]
+            if variants:
+                raise ValueError(
+                    f"the adapter on {name} is {variants[0].__class__.__name__}, which is more than a sum with the "
+                    "layer's weight and cannot be handed to an engine: use plain LoRA"
+                )
+            parts = [module.get_delta_weight(adapter) for adapter in active]
             if parts:
                 deltas[f"{name}.base_layer.weight"] = torch.stack(parts).sum(0).detach()
     return deltas

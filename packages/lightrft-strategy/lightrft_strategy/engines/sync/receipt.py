@@ -21,7 +21,7 @@ class Received:
 
     version: int
     fingerprints: Mapping[str, str]
-    missing: tuple[str, ...] = ()
+    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

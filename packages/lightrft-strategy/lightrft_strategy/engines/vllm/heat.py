@@ -1,4 +1,4 @@
-"""Temperatures above the 2 that vLLM itself allows, for first tokens drawn boldly (FIRE)."""
+"""Temperatures above the 2 that vLLM itself allows, for first tokens drawn boldly (FIRE, arXiv 2410.21236)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
 
 
 class Heat(AdapterLogitsProcessor):  # type: ignore[misc]
-    """Divides a request's logits by extra_args["heat"], before vLLM's own temperature does."""
+    """Divides a request's logits by extra_args["heat"], besides vLLM's own temperature and before top-k and top-p."""
 
     def is_argmax_invariant(self) -> bool:
         return True

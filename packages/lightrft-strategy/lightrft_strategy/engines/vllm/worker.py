@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
+from vllm.config import set_current_vllm_config
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
 from lightrft_strategy.engines.sync.broadcast import Channel
 from lightrft_strategy.engines.sync.buckets import from_json, view
 from lightrft_strategy.engines.sync.fingerprint import fingerprint
 from lightrft_strategy.engines.sync.shared_memory import mapped
-from vllm.config import set_current_vllm_config
-from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
-
-EXTENSION = f"{__name__}.WeightReceiver"
 
 
 class WeightReceiver:
