@@ -145,6 +145,29 @@ def test_a_dead_server_leaves_no_workers_after_stop(make: Make, mark: str) -> No
     assert not marked(mark)
 
 
+def test_workers_of_a_dead_server_may_put_their_things_in_order(make: Make, mark: str, tmp_path: Path) -> None:
+    worker = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    pathlib.Path({str(tmp_path / "order")!r}).touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path({str(tmp_path / "ready")!r}).touch()
+time.sleep(300)
+"""
+    server = make(SERVER.replace('"import time; time.sleep(300)"', repr(worker)))
+    server.start()
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    psutil.Process(server.pid).children()[0].kill()
+    while server.alive:
+        time.sleep(0.02)
+    server.stop()
+    assert not marked(mark)
+    assert (tmp_path / "order").exists()
+
+
 @pytest.mark.parametrize("end", ["exit", "hang"])
 def test_nothing_outlives_us(end: str, port: int, mark: str) -> None:
     """exit: without a stop. hang: until we are killed by SIGKILL."""

@@ -10,17 +10,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from threading import Lock
 from typing import IO
 from urllib.request import ProxyHandler, build_opener
+
+import psutil
 
 from lightrft_strategy.engines import process_guard
 from lightrft_strategy.engines.backend import EngineDied, EngineTimeout
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
+END_SECONDS = 5.0
+"""How long a server that answers no more may take to end, so that its exit code can be told."""
 TAIL_BYTES = 20_000
 
 
@@ -89,7 +93,8 @@ class ServerProcess:
         return os.pread(self._log.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
 
     def death(self) -> EngineDied:
-        """How it ended, and the end of its log, to be raised."""
+        """How it ended, which is waited for a moment, and the end of its log, to be raised."""
+        _wait_while(lambda: self.alive, END_SECONDS)
         return EngineDied(f"{self.name} {self._ending() or 'still runs'}; the end of its log:\n{self.log_tail()}")
 
     def stop(self) -> None:
@@ -97,11 +102,11 @@ class ServerProcess:
         with self._stopping:
             if self._child is None:
                 return
-            os.killpg(self._child.pid, signal.SIGTERM)
-            deadline = time.monotonic() + GRACE_SECONDS
-            while self.alive and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-            os.killpg(self._child.pid, signal.SIGKILL)
+            group = self._child.pid
+            os.killpg(group, signal.SIGTERM)
+            _wait_while(lambda: _runs(group), GRACE_SECONDS)
+            os.killpg(group, signal.SIGKILL)
+            _wait_while(lambda: _runs(group), GRACE_SECONDS)
             self._child.wait()
             self._child = None
             atexit.unregister(self.stop)
@@ -140,3 +145,20 @@ class ServerProcess:
             f"{self.name} was not ready within {self.timeout:g} s: {self.health_url} did not answer 200; "
             f"the end of its log:\n{self.log_tail()}"
         )
+
+
+def _wait_while(holds: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while holds() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _runs(group: int) -> bool:
+    """Whether any process of the group still runs; one that ended and was not yet reaped does not."""
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                return True
+        except ProcessLookupError:
+            continue
+    return False

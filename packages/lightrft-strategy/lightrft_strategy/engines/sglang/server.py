@@ -13,7 +13,6 @@ import os
 import secrets
 import socket
 import sys
-import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,9 +41,6 @@ NEEDED = {"custom_weight_loader": [LOADER], "enable_deterministic_inference": Tr
 ATTACHABLE = f"python -m sglang.launch_server --custom-weight-loader {LOADER} --enable-deterministic-inference"
 QUEUED = 64
 """Requests sent beyond those the server answers side by side, so that it never waits for us."""
-END_SECONDS = 5.0
-"""How long a server that dropped a connection may take to end, before it is called dead though it runs."""
-POLL_SECONDS = 0.1
 
 
 def launch(config: EngineConfig) -> list[str]:
@@ -200,9 +196,6 @@ class SglangServer(Sglang):
     def _death(self, error: Exception) -> EngineDied:
         if self.process is None:
             return EngineDied(f"{self.who} is gone: {error}")
-        deadline = time.monotonic() + END_SECONDS
-        while self.process.alive and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
         return self.process.death()
 
 

@@ -47,8 +47,6 @@ ATTACHABLE = (
 )
 """How a server must have been started that is not ours to start."""
 POLL_SECONDS = 0.1
-END_SECONDS = 5.0
-"""How long a server that dropped a connection may take to end, before it is called dead though it runs."""
 
 
 def command(config: EngineConfig, port: int) -> list[str]:
@@ -279,9 +277,6 @@ class VllmServer:
     def _death(self, error: Exception) -> EngineDied:
         if self.process is None:
             return EngineDied(f"{self._who} is gone: {error}")
-        deadline = time.monotonic() + END_SECONDS
-        while self.process.alive and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
         return self.process.death()
 
     @property
