@@ -21,6 +21,7 @@ SETTINGS = {
     "train_batch_size": "32",
     "max_steps": "12",
     "actor_learning_rate": "3e-5",
+    "stop_properly_penalty_coef": "0.5",
     "eval_generate_max_len": "32",
     "eval_max_samples": "100",
 }

@@ -204,13 +204,17 @@ def known_flags() -> set[str]:
     from lightrft_apps.config import RLConfig
     from lightrft_apps.config.compare_command import CompareCommand
     from lightrft_apps.config.eval_command import EvalCommand
+    from lightrft_apps.config.merge_command import MergeCommand
+    from lightrft_apps.config.plan_command import PlanCommand
     from lightrft_apps.config.schema import ALIASES, fields_of
 
-    fields = fields_of(RLConfig) | fields_of(EvalCommand) | fields_of(CompareCommand)
+    commands = (RLConfig, EvalCommand, CompareCommand, MergeCommand, PlanCommand)
+    fields = {name: field for command in commands for name, field in fields_of(command).items()}
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
     scripts = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))
     of_benchmarks = set(re.findall(r'add_argument\("--([\w-]+)"', scripts))
-    return fields.keys() | negations | ALIASES.keys() | of_benchmarks | OF_THE_PARSER | OF_UV_AND_PIP
+    of_launch = set(FLAG.findall((ROOT / "apps/lightrft_apps/launch.py").read_text()))
+    return of_launch | fields.keys() | negations | ALIASES.keys() | of_benchmarks | OF_THE_PARSER | OF_UV_AND_PIP
 
 
 def test_every_flag_a_page_mentions_exists(page: Path) -> None:

@@ -27,7 +27,7 @@ from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.engines.sync.receipt import SyncError
 from lightrft_strategy.language import LanguageActor
-from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.training import TorchStrategy
 
 WORST = 5
 SEARCHED = 4.0
@@ -44,7 +44,7 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
     tokenizer = compose.load_tokenizer(command.model)
     prompts = _prompts(command, tokenizer)
     actor = LanguageActor(compose.load_model(command.model), command.answers.temperature)
-    trainer = SingleProcess({"policy": actor}, {}, bf16=command.model.bf16)
+    trainer = TorchStrategy({"policy": actor}, {}, bf16=command.model.bf16)
     sampling = replace(compose.law_of(command.answers), n=command.answers.n_samples_per_prompt)
     needs = EngineNeeds(
         compose.longest_sequence([prompts], sampling.max_new_tokens),
@@ -97,7 +97,7 @@ def _hand_over(engine: AnyEngine) -> str:
 
 
 def _compare(
-    command: AuditCommand, trainer: SingleProcess, groups: Sequence[Group], failure: str, tokenizer: Any
+    command: AuditCommand, trainer: TorchStrategy, groups: Sequence[Group], failure: str, tokenizer: Any
 ) -> dict[str, Any]:
     answered = [(group.prompt, rollout) for group in groups for rollout in group.rollouts]
     if not answered:
@@ -147,7 +147,7 @@ def _compare(
     }
 
 
-def score(trainer: SingleProcess, answered: Sequence[tuple[Prompt, Rollout]], *, shared_prompts: bool) -> Scores:
+def score(trainer: TorchStrategy, answered: Sequence[tuple[Prompt, Rollout]], *, shared_prompts: bool) -> Scores:
     """The trainer's log-probabilities beside the engine's, in micro-batches as training cuts them by default."""
     sequences = [
         TrainingSequence(
@@ -202,12 +202,12 @@ def flags_that_part(command: AuditCommand) -> list[str]:
     return causes
 
 
-def _another_temperature(trainer: SingleProcess, answered: Sequence[tuple[Prompt, Rollout]]) -> list[str]:
+def _another_temperature(trainer: TorchStrategy, answered: Sequence[tuple[Prompt, Rollout]]) -> list[str]:
     """A cause if some temperature explains the engine's log-probabilities ten times as well as the trainer's own.
 
     Looked for by thirds, on the answers to one prompt.
     """
-    actor, some = trainer.models["policy"], [pair for pair in answered if pair[0] is answered[0][0]]
+    actor, some = trainer.held["policy"].module, [pair for pair in answered if pair[0] is answered[0][0]]
     assert isinstance(actor, LanguageActor)
     usual = actor.temperature
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.config import (
     ConfigError,
     DataArgs,
@@ -21,15 +23,19 @@ from lightrft_apps.config import (
     rules_by_route,
     stop_texts,
 )
-from lightrft_core import Algorithm, FirstToken, Prompt, SamplingParams
+from lightrft_apps.parallel import hold_of
+from lightrft_core import Algorithm, FirstToken, Prompt, Ranks, SamplingParams
 from lightrft_rewards import parse_spec
 from lightrft_rewards.judge import Judge
 from lightrft_rewards.majority import MajorityVote
 from lightrft_strategy.data import PromptSpec
+from lightrft_strategy.devices import device
 from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
-from lightrft_strategy.optimiser import OptimiserConfig
-from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.lora import AdapterOff, sharing
 from lightrft_strategy.smollm2 import NAME, smollm2
+from lightrft_strategy.training import TorchStrategy
+from lightrft_strategy.training.optimiser import OptimiserConfig, set_precision
+from lightrft_strategy.training.replica import Replica
 
 
 def model_folder(pretrain: str) -> str:
@@ -112,29 +118,63 @@ def build_vote(reward: RewardArgs) -> MajorityVote:
 
 
 def build_strategy(
-    config: RLConfig, algorithm: Algorithm, model: Any, steps_per_batch: int, batches: int
-) -> SingleProcess:
+    config: RLConfig, algorithm: Algorithm, model: Any, ranks: Ranks, *, steps_per_batch: int, batches: int
+) -> TorchStrategy:
     """The policy with its optimiser, and whom else the algorithm asks: reference, teacher, critic with its own.
 
+    With --lora_rank, policy and critic learn adapters, and the reference is the policy's own model without its adapter.
     steps_per_batch: optimiser steps on each of so many batches of rollouts. Raises ConfigError if a model cannot be
     loaded or does not fit the policy's tokens.
     """
     temperature, wanted = config.rollout.temperature, algorithm.models(off_policy=False)
-    models: dict[str, nn.Module] = {"policy": LanguageActor(model, temperature)}
-    if "reference" in wanted:
-        models["reference"] = LanguageActor(load_model(config.model), temperature)
+    adapt(model, config)
+    freeze_named(model, config)
+    packing = config.train.packing_samples
+
+    def actor(model: Any) -> LanguageActor:
+        with _packable(config.model.pretrain):
+            return LanguageActor(model, temperature, packing=packing)
+
+    models: dict[str, nn.Module] = {"policy": actor(model)}
+    if "reference" in wanted and config.lora.lora_rank:
+        models["reference"] = AdapterOff(models["policy"])
+    elif "reference" in wanted:
+        models["reference"] = actor(load_model(config.model))
     if "teacher" in wanted:
-        teacher = _load_beside(config, "teacher_pretrain", config.divergence.teacher_pretrain)
-        models["teacher"] = LanguageActor(teacher, temperature)
+        models["teacher"] = actor(_load_beside(config, "teacher_pretrain", config.divergence.teacher_pretrain))
     frozen = config.critic.freezing_actor_steps
     if frozen >= batches:
         raise ConfigError([f"--freezing_actor_steps {frozen}: the run has {batches} steps, so the policy never learns"])
     train = config.train
     optimisers = {"policy": _optimiser(train, train.actor_learning_rate, (batches - frozen) * steps_per_batch)}
     if "critic" in wanted:
-        models["critic"] = LanguageCritic(_load_beside(config, "critic_pretrain", config.critic.critic_pretrain))
+        critic = _load_beside(config, "critic_pretrain", config.critic.critic_pretrain)
+        adapt(critic, config)
+        models["critic"] = LanguageCritic(critic, packing=packing)
         optimisers["critic"] = _optimiser(train, config.critic.critic_learning_rate, batches * steps_per_batch)
-    return SingleProcess(models, optimisers, bf16=config.model.bf16)
+    return TorchStrategy(
+        models, optimisers, bf16=config.model.bf16, hold=sharing(hold_of(config.parallel)), ranks=ranks
+    )
+
+
+@contextmanager
+def _packable(pretrain: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError([f"--pretrain {pretrain}: {error}"]) from error
+
+
+def build_replica(config: RLConfig, strategy: TorchStrategy) -> Replica | None:
+    """A whole copy of the policy to sample from where its weights lie in shards; None where they are whole."""
+    if not (config.parallel.fsdp or config.parallel.zero_stage == 3):
+        return None
+    model = load_model(config.model)
+    adapt(model, config)
+    actor = LanguageActor(model.to(device()))
+    if config.model.bf16:
+        set_precision(actor, torch.bfloat16)
+    return Replica(actor, strategy.held["policy"])
 
 
 def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:

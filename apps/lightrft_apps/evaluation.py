@@ -19,7 +19,7 @@ from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Evaluation, evaluate
 from lightrft_strategy.data import LoadedPrompts, load_prompts, write_rejected
 from lightrft_strategy.devices import device, keep_freed_memory
-from lightrft_strategy.optimiser import set_precision
+from lightrft_strategy.training.optimiser import set_precision
 
 
 def evaluate_model(command: EvalCommand) -> dict[str, Any]:

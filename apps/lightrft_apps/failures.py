@@ -21,15 +21,17 @@ def explained(command: str) -> Iterator[None]:
         sys.stderr.write(f"\n{command}: interrupted; the same command goes on from the newest checkpoint\n")
         raise SystemExit(130) from None
     except Exception as error:
-        if not isinstance(error, _expected()) and DISK_FULL not in str(error):
+        full = DISK_FULL in "; ".join(map(str, (error, error.__cause__)))
+        if not isinstance(error, _expected()) and not full:
             raise
-        more = "; make room, and the same command goes on from the newest checkpoint" if DISK_FULL in str(error) else ""
+        more = "; make room, and the same command goes on from the newest checkpoint" if full else ""
         sys.stderr.write(f"{command}: {error}{more}\n")
         raise SystemExit(1) from None
 
 
 def _expected() -> tuple[type[Exception], ...]:
     from lightrft_apps.config import ConfigError
+    from lightrft_apps.parallel import RankLost
     from lightrft_apps.run_directory import RunDirectoryError
     from lightrft_core import TrainingDiverged
     from lightrft_rewards import RewardFailure, RewardSetupError
@@ -38,4 +40,4 @@ def _expected() -> tuple[type[Exception], ...]:
     from lightrft_strategy.engines.sync.receipt import SyncError
 
     of_rewards, of_engines = (RewardFailure, RewardSetupError), (EngineDied, EngineRefused, EngineTimeout, SyncError)
-    return (ConfigError, PromptDataError, RunDirectoryError, TrainingDiverged, *of_rewards, *of_engines)
+    return (ConfigError, PromptDataError, RankLost, RunDirectoryError, TrainingDiverged, *of_rewards, *of_engines)

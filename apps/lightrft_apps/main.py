@@ -9,8 +9,11 @@ import sys
 COMMANDS = {
     "quickstart": "watch a small language model learn to add, in minutes, on any computer",
     "rl": "reinforcement fine-tuning of a language model on your prompts and rewards",
+    "launch": "one of these commands in several processes of this machine",
     "eval": "accuracy of a model on held-out prompts, with intervals",
     "audit-logprobs": "whether sampling engine and trainer agree, before you train",
+    "plan": "memory and time of a run before it starts, and which flag to change",
+    "merge-lora": "a trained adapter and its model as one plain model",
     "algorithms": "the algorithms there are, and which flag overrides which of their pieces",
     "compare": "several algorithms on one task, several seeds each, side by side",
 }

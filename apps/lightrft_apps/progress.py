@@ -22,10 +22,13 @@ PHASES = {
 
 
 class Progress:
-    """Use as a context manager around the run. answers: rollouts of a step, for the bar of the running phase."""
+    """Use as a context manager around the run. answers: rollouts of a step, for the bar of the running phase.
 
-    def __init__(self, *, num_steps: int, done: int, answers: int, live: bool) -> None:
-        self.console = Console(stderr=True)
+    quiet: show nothing, as all but the first of several processes do.
+    """
+
+    def __init__(self, *, num_steps: int, done: int, answers: int, live: bool, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
         self.answers = answers
         self.bars = Bars(
             TextColumn("{task.description}"),
@@ -35,7 +38,7 @@ class Progress:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.console,
             transient=True,
-            disable=not (live and self.console.is_terminal),
+            disable=quiet or not (live and self.console.is_terminal),
         )
         self.steps = self.bars.add_task("step", total=num_steps, completed=done)
         self.current = self.bars.add_task("starting", total=None)

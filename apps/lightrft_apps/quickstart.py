@@ -17,7 +17,7 @@ DEFAULTS = {
     "system_prompt": "Answer with a number.",
     "rule_reward": "number",
     "init_kl_coef": 0.0,
-    "stop_properly_penalty_coef": 0.5,
+    "stop_properly_penalty_coef": 0.0,
     "rollout_batch_size": 16,
     "n_samples_per_prompt": 8,
     "generate_max_len": 16,

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lightrft_apps.phases import Phases
 from lightrft_apps.progress import Progress
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.trajectories import write_trajectories
-from lightrft_core import Group
-from lightrft_strategy.checkpoints import write_checkpoint
+from lightrft_core import Group, OneRank, Ranks
+from lightrft_strategy.checkpoints import checkpoints, write_checkpoint
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
 
@@ -21,7 +22,9 @@ from lightrft_strategy.roofline import Roofline
 class RunRecorder:
     """The core's Recorder over a run directory.
 
-    keep: checkpoints to keep. placement: moves what a phase needs onto the devices. roofline: of the policy's decoding.
+    keep, max_bytes: checkpoints to keep, at most. placement: moves what a phase needs onto the devices.
+    roofline: of the policy's decoding.
+    ranks: the first of them writes. doing: told each phase.
     """
 
     def __init__(
@@ -32,16 +35,21 @@ class RunRecorder:
         placement: Placement,
         roofline: Roofline,
         keep: int,
+        max_bytes: float | None = None,
         save_trajectories: bool,
+        ranks: Ranks | None = None,
+        doing: Callable[[str], None] = lambda what: None,
     ) -> None:
+        self.ranks, self.doing = ranks or OneRank(), doing
         self.run, self.progress, self.placement, self.roofline = run, progress, placement, roofline
-        self.keep, self.save_trajectories = keep, save_trajectories
+        self.keep, self.max_bytes, self.save_trajectories = keep, max_bytes, save_trajectories
         self.phases = Phases()
 
     @contextmanager
     def phase(self, name: str, step: int) -> Iterator[None]:
         """Place, time and show one phase of a step."""
         self.progress.phase(name, step)
+        self.doing(f"{name} of step {step}")
         with self.phases.measure(name), self.placement.phase(name):
             yield
 
@@ -51,11 +59,13 @@ class RunRecorder:
 
     def record(self, step: int, metrics: Mapping[str, float], groups: Sequence[Group]) -> None:
         """The step's trajectories, then its metrics line, flushed to disk: the line says the step is done."""
+        times = self.phases.take() | self.placement.take()
+        if self.ranks.rank:
+            return
         if groups:
             self._trajectories("step", step, groups)
         for error in [group.error for group in groups if group.error]:
             self.warn(step, error)
-        times = self.phases.take() | self.placement.take()
         lengths = [len(rollout.token_ids) for group in groups for rollout in group.rollouts]
         if lengths:
             seconds = times["time/sample"]
@@ -74,10 +84,20 @@ class RunRecorder:
         self.progress.warn(f"step {step}: {message}")
 
     def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
-        """An atomic checkpoint; only the newest ones are kept."""
+        """An atomic checkpoint; only the newest ones and the best are kept."""
+        limits: dict[str, Any] = {"keep": self.keep, "max_bytes": self.max_bytes, "best": self._best(step)}
         with self.phase("checkpoint", step):
-            write_checkpoint(self.run.checkpoints, step, save, keep=self.keep)
+            write_checkpoint(self.run.checkpoints, step, save, **limits, ranks=self.ranks)
+
+    def _best(self, step: int) -> int | None:
+        """Of this checkpoint and those there are, the step of the highest held-out accuracy, the latest of equals."""
+        if self.ranks.rank:
+            return None
+        candidates = {step, *checkpoints(self.run.checkpoints)}
+        lines = map(json.loads, self.run.metrics.read_text(encoding="utf-8").splitlines())
+        known = [(line["eval/accuracy"], line["step"]) for line in lines if "eval/accuracy" in line]
+        return max((pair for pair in known if pair[1] in candidates), default=(0.0, None))[1]
 
     def _trajectories(self, kind: str, step: int, groups: Sequence[Group]) -> None:
-        if self.save_trajectories:
+        if self.save_trajectories and not self.ranks.rank:
             write_trajectories(self.run.trajectories / f"{kind}_{step:06d}.parquet", step, groups)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lightrft_apps.config.files import RECORD
-from lightrft_strategy.checkpoints import checkpoints
+from lightrft_strategy.checkpoints import newest_whole
 
 _TORN = ".config.yaml.*"
 """What a kill leaves of a config.yaml that was about to be written."""
@@ -22,10 +22,10 @@ class RunDirectoryError(Exception):
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run. Open it with `open_run`, which holds its lock until close() or the end of the process."""
+    """The files of one run. `open_run` takes its lock, until close() or the end of the process."""
 
     path: Path
-    lock: IO[str]
+    lock: IO[str] | None = None
 
     @property
     def config(self) -> Path:
@@ -43,9 +43,9 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    @property
-    def verdicts(self) -> Path:
-        return self.path / "verdicts.jsonl"
+    def journal(self, rank: int) -> Path:
+        """What a process has had judged."""
+        return self.path / (f"verdicts_{rank}.jsonl" if rank else "verdicts.jsonl")
 
     @property
     def rejected(self) -> Path:
@@ -67,20 +67,25 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let another process use the directory."""
-        self.lock.close()
+        if self.lock is not None:
+            self.lock.close()
 
-    def rewind(self) -> Path | None:
-        """Forget what happened after the newest checkpoint and return it; without one, forget everything."""
-        newest = max(checkpoints(self.checkpoints).items(), default=(-1, None))
+    def rewind(self) -> tuple[Path | None, list[str]]:
+        """Forget what happened after the newest whole checkpoint and return it; without one, forget everything.
+
+        Also returns what is wrong with checkpoints that are newer.
+        """
+        newest, faults = newest_whole(self.checkpoints)
+        step = int(newest.name.removeprefix("step_")) if newest is not None else -1
         if self.metrics.exists():
-            kept = [line for line in self.metrics.read_bytes().splitlines(True) if _step(line) <= newest[0]]
+            kept = [line for line in self.metrics.read_bytes().splitlines(True) if _step(line) <= step]
             replacement = self.metrics.with_suffix(".unfinished")
             replacement.write_bytes(b"".join(kept))
             replacement.rename(self.metrics)
         for path in self.trajectories.glob("*.parquet"):
-            if int(path.stem.split("_")[1]) > newest[0]:
+            if int(path.stem.split("_")[1]) > step:
                 path.unlink()
-        return newest[1]
+        return newest, faults
 
 
 def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]]) -> tuple[RunDirectory, bool]:

@@ -13,18 +13,20 @@ from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.environment import environment
+from lightrft_apps.parallel import Together, by_the_first, several
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory, open_run
+from lightrft_apps.run_prompts import read_prompts
 from lightrft_apps.summary import read_summary, show_summary, write_summary
 from lightrft_core import BatchSizes, Schedule, Trainer, TrainState
-from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
-from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
+from lightrft_strategy.checkpoints import write_folder
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.generation import ignored_wishes
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
+from lightrft_strategy.training.replica import Replicated
 
 
 def train(config: RLConfig) -> dict[str, Any]:
@@ -36,57 +38,46 @@ def train(config: RLConfig) -> dict[str, Any]:
     require_valid(config)
     keep_freed_memory()
     hide_progress_bars()
+    path = Path(config.run.output_dir).expanduser()
 
     def differ(path: Path) -> dict[str, tuple[Any, Any]]:
         return differences(RLConfig.from_file(path).to_flat(), config.to_flat())
 
-    run, resuming = open_run(Path(config.run.output_dir).expanduser(), differ)
-    try:
-        if not resuming:
-            config.save(run.config, environment())
-        if not run.summary.exists():
-            _run(config, run)
+    with several(config.parallel) as together, ExitStack() as stack:
+
+        def open_it() -> bool:
+            run, resuming = open_run(path, differ)
+            stack.callback(run.close)
+            if not resuming:
+                config.save(run.config, environment())
+            return run.summary.exists()
+
+        finished, run = by_the_first(together.ranks, open_it), RunDirectory(path)
+        if not finished:
+            _run(config, run, together)
         summary = read_summary(run.summary)
-        show_summary(summary, run.path)
+        if together.first:
+            show_summary(summary, run.path)
         return summary
-    finally:
-        run.close()
 
 
-def _run(config: RLConfig, run: RunDirectory) -> None:
+def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
+    ranks = together.ranks
     tokenizer = compose.load_tokenizer(config.model)
-    try:
-        loaded = load_prompts(compose.prompt_spec(config.data), tokenizer)
-        spec = compose.eval_spec(config)
-        held_out = load_prompts(spec, tokenizer) if spec is not None else LoadedPrompts([], [], [])
-    except PromptDataError as error:
-        write_rejected(run.rejected, error.rejected)
-        raise
-    eval_prompts = compose.held_out(held_out.sources)
-    probs = compose.prompt_spec(config.data).probs
-    prompts = PromptStream(
-        loaded.sources, probs, config.rollout.rollout_batch_size, config.train.num_episodes, config.run.seed
-    )
-    if config.train.max_steps is not None:
-        prompts.num_steps = min(prompts.num_steps, config.train.max_steps)
+    prompts = read_prompts(config, tokenizer, run.rejected if together.first else None)
 
-    prune_checkpoints(run.checkpoints, keep=config.run.max_ckpt_num)
-    checkpoint = run.rewind()
+    checkpoint, damaged = by_the_first(ranks, run.rewind)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
     answers = config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt
-    progress = Progress(num_steps=prompts.num_steps, done=state.step, answers=answers, live=config.run.progress)
-    with progress, compose.build_judge(config.reward, run.verdicts) as judge, ExitStack() as stack:
+    steps = prompts.stream.num_steps
+    progress = Progress(
+        num_steps=steps, done=state.step, answers=answers, live=config.run.progress, quiet=not together.first
+    )
+    with progress, compose.build_judge(config.reward, run.journal(ranks.rank)) as judge, ExitStack() as stack:
         progress.say(f"{run.path}: {'going on after' if state.step else 'beginning at'} step {state.step}")
         progress.say(describe_batches(config))
-        rejected = loaded.rejected + held_out.rejected
-        write_rejected(run.rejected, rejected)
-        if rejected:
-            progress.warn(f"{len(rejected)} rows could not be used and lie in {run.rejected}; the first: {rejected[0]}")
-        for warning in [*loaded.warnings, *held_out.warnings]:
+        for warning in [*damaged, *prompts.warnings(run.rejected)]:
             progress.warn(warning)
-        seen = overlap([prompt for source in loaded.sources for prompt in source], eval_prompts)
-        if seen:
-            progress.warn(f"{len(seen)} held-out prompts are also trained on; the first: {' = '.join(seen[0])}")
 
         model = compose.load_model(config.model)
         for name, value in ignored_wishes(model).items():
@@ -96,40 +87,50 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
         steps_per_batch = -(-answers // (config.train.train_batch_size or answers)) * config.train.max_epochs
         algorithm = build_algorithm(config)
         strategy = compose.build_strategy(
-            config, algorithm, model, steps_per_batch=steps_per_batch, batches=prompts.num_steps
+            config, algorithm, model, ranks, steps_per_batch=steps_per_batch, batches=steps
         )
         if checkpoint is not None:
             strategy.load(checkpoint)
         sampling, eval_sampling = compose.train_sampling(config), compose.eval_sampling(config)
-        needs = EngineNeeds(
-            compose.longest_sequence(
-                [*loaded.sources, eval_prompts], sampling.max_new_tokens, eval_sampling.max_new_tokens
-            ),
-            (sampling, eval_sampling),
-            config.run.seed,
-            config.rollout.micro_rollout_batch_size,
-        )
+        replica = compose.build_replica(config, strategy)
+        policy = model if replica is None else replica.model
         engine = stack.enter_context(
             open_engine(
-                config.engine, config.model, model, tokenizer, needs, progress=progress.advance, say=progress.warn
+                config.engine,
+                config.model,
+                policy,
+                tokenizer,
+                EngineNeeds(
+                    compose.longest_sequence(
+                        [*prompts.loaded.sources, prompts.evaluation],
+                        sampling.max_new_tokens,
+                        eval_sampling.max_new_tokens,
+                    ),
+                    (sampling, eval_sampling),
+                    config.run.seed,
+                    config.rollout.micro_rollout_batch_size,
+                ),
+                progress=progress.advance,
+                say=progress.warn,
             )
         )
+        sleeper = engine if isinstance(engine, ServedEngine) and config.engine.enable_engine_sleep else None
         trainer = Trainer(
             algorithm=algorithm,
             strategy=strategy,
-            engine=engine,
+            engine=engine if replica is None else Replicated(engine, replica),
             reward=compose.build_vote(config.reward) if config.shaping.ttrl else judge,
-            prompts=prompts,
+            prompts=prompts.stream,
             recorder=RunRecorder(
                 run,
                 progress,
-                placement=Placement(
-                    engine if isinstance(engine, ServedEngine) and config.engine.enable_engine_sleep else None,
-                    progress.say,
-                ),
-                roofline=Roofline.of(model),
+                placement=Placement(sleeper, progress.say),
+                roofline=Roofline.of(policy),
                 keep=config.run.max_ckpt_num,
+                max_bytes=config.run.max_ckpt_mem and config.run.max_ckpt_mem * 1e9,
                 save_trajectories=config.run.save_trajectories,
+                ranks=ranks,
+                doing=together.doing,
             ),
             sampling=sampling,
             sizes=BatchSizes(
@@ -138,7 +139,8 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 config.train.max_tokens_per_micro_batch,
                 config.rollout.generate_max_len,
                 config.train.max_epochs,
-                shared_prompts=not config.model.gradient_checkpointing,
+                shared_prompts=config.train.packing_samples or not config.model.gradient_checkpointing,
+                packing=config.train.packing_samples,
             ),
             schedule=Schedule(
                 freezing_actor_steps=config.critic.freezing_actor_steps,
@@ -146,7 +148,7 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
                 save_steps=max(0, config.run.save_steps),
                 eval_steps=max(0, config.evaluation.eval_steps),
             ),
-            eval_prompts=eval_prompts,
+            eval_prompts=prompts.evaluation,
             eval_sampling=eval_sampling,
             eval_reward=judge,
             state=state,
@@ -154,8 +156,11 @@ def _run(config: RLConfig, run: RunDirectory) -> None:
         trainer.run()
 
         def export(folder: Path) -> None:
-            model.save_pretrained(folder)
+            policy.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 
-        write_folder(run.final, export)
-    write_summary(run, trainer.state)
+        def finish() -> None:
+            write_folder(run.final, export)
+            write_summary(run, trainer.state)
+
+        by_the_first(ranks, finish)

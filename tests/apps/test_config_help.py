@@ -38,9 +38,11 @@ def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
     assert titles == [
         "The model:",
         "The prompts:",
+        "What is trained: an adapter (LoRA), or all but what is frozen:",
         "Sampling:",
         "The sampling engine:",
         "Optimisation:",
+        "Several processes (lightrft launch, torchrun):",
         "The algorithm (lightrft algorithms lists them; flags below override its pieces):",
         "Divergence from a reference model or a teacher:",
         "The critic (algorithms with gae):",

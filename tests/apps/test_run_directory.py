@@ -11,6 +11,7 @@ import pytest
 
 from lightrft_apps import RLConfig, train
 from lightrft_apps.run_directory import RunDirectoryError, open_run
+from lightrft_strategy.checkpoints import write_checkpoint
 
 ASKS_FOR_THE_LOCK = """
 import fcntl
@@ -126,27 +127,41 @@ def test_a_kill_while_the_configuration_was_written_leaves_a_directory_for_a_new
 
 def test_going_on_forgets_what_came_after_the_newest_checkpoint(tmp_path: Path) -> None:
     run, _ = open_run(tmp_path, no_difference)
-    for name in ("step_9", "step_10", "step_11.unfinished"):
-        (run.checkpoints / name).mkdir(parents=True)
+    for step in (9, 10):
+        write_checkpoint(run.checkpoints, step, lambda folder: (folder / "state").touch(), keep=2)
+    (run.checkpoints / "step_11.unfinished").mkdir()
     whole = "".join(json.dumps({"step": step}) + "\n" for step in range(12))
     run.metrics.write_text(whole + '{"step": 1')
     run.trajectories.mkdir()
     for name in ("eval_000000", "step_000010", "eval_000010", "step_000011", "eval_000012"):
         (run.trajectories / f"{name}.parquet").touch()
-    assert run.rewind() == run.checkpoints / "step_10"
+    assert run.rewind() == (run.checkpoints / "step_10", [])
     assert [line["step"] for line in numbers(run.metrics)] == list(range(11))
     left = sorted(path.stem for path in run.trajectories.iterdir())
     assert left == ["eval_000000", "eval_000010", "step_000010"]
     run.close()
 
 
+def test_a_damaged_checkpoint_makes_way_for_the_one_before_and_is_told(tmp_path: Path) -> None:
+    run, _ = open_run(tmp_path, no_difference)
+    for step in (9, 10):
+        write_checkpoint(run.checkpoints, step, lambda folder: (folder / "state").write_text("all"), keep=2)
+    (run.checkpoints / "step_10" / "state").write_text("al")
+    run.metrics.write_text("".join(json.dumps({"step": step}) + "\n" for step in range(12)))
+    newest, faults = run.rewind()
+    run.close()
+    assert newest == run.checkpoints / "step_9"
+    assert len(faults) == 1 and str(run.checkpoints / "step_10" / "state") in faults[0]
+    assert [line["step"] for line in numbers(run.metrics)] == list(range(10))
+
+
 def test_without_a_checkpoint_everything_is_forgotten(tmp_path: Path) -> None:
     run, _ = open_run(tmp_path, no_difference)
-    assert run.rewind() is None
+    assert run.rewind() == (None, [])
     run.metrics.write_text('{"step": 0}\n{"step": 1}\n')
     run.trajectories.mkdir()
     (run.trajectories / "eval_000000.parquet").touch()
-    assert run.rewind() is None
+    assert run.rewind() == (None, [])
     assert run.metrics.read_text() == ""
     assert list(run.trajectories.iterdir()) == []
     run.close()

@@ -62,12 +62,12 @@ def learn(case: Case, algorithm: Algorithm, *, micro_batch: int = 10**6, on_poli
         for sequence in sequences:
             for column, name in COLUMNS[model].items():
                 setattr(sequence, column, numbers(getattr(places[sequence.place][2], name)))
-    estimate_advantages(groups, sequences, algorithm, list, Metrics())
+    estimate_advantages(groups, sequences, algorithm, Metrics())
     rollouts = sum(len(group.rollouts) for group in groups)
     sizes = BatchSizes(None, micro_batch, 10**9, case.max_length)
-    (step,) = optimiser_steps(sequences, rollouts, algorithm, sizes, list)
+    ((step,),) = optimiser_steps(sequences, rollouts, algorithm, sizes)
     if algorithm.high_entropy_share < 1:
-        select_high_entropy_tokens([*chain.from_iterable(step)], algorithm.high_entropy_share, list)
+        select_high_entropy_tokens([*chain.from_iterable(step)], algorithm.high_entropy_share)
     learnt = Learnt(_advantages(case), 0.0, _zeros(case), Metrics(), set(), _advantages(case), 0.0, _zeros(case))
     for sequence in sequences:
         g, i, _ = places[sequence.place]

@@ -92,11 +92,11 @@ def test_answers_of_one_token_are_the_papers(name: str) -> None:
 
 
 @every_row
-def test_a_rank_without_answers_takes_part_in_every_step(name: str) -> None:
+def test_without_answers_there_is_a_step_from_which_nobody_learns(name: str) -> None:
     algorithm, metrics = ALGORITHMS[name], Metrics()
-    estimate_advantages([], [], algorithm, list, metrics)
-    assert optimiser_steps([], 0, algorithm, BatchSizes(None, 4, 100, 8), list) == [[]]
-    select_high_entropy_tokens([], 0.2, list)
+    estimate_advantages([], [], algorithm, metrics)
+    assert optimiser_steps([], 0, algorithm, BatchSizes(None, 4, 100, 8), world_size=2) == [[[], []]]
+    select_high_entropy_tokens([], 0.2)
     assert metrics.result() == {}
 
 

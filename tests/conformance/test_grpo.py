@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightrft_core import ALGORITHMS, Batch, BatchSizes, Group, PolicyOutput, make_experience
+from lightrft_core import ALGORITHMS, Batch, BatchSizes, Group, OneRank, PolicyOutput, make_experience
 from lightrft_strategy.language import LanguageActor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +39,7 @@ def questions(build_group) -> list[Group]:
     return groups
 
 
-class Scorers:
+class Scorers(OneRank):
     """The models that score a batch before it is learnt from, by name."""
 
     def __init__(self, **models: nn.Module) -> None:
@@ -48,9 +48,6 @@ class Scorers:
     def forward(self, model: str, batches: Sequence[Batch]) -> list[PolicyOutput]:
         with torch.no_grad():
             return [self.actors[model](batch) for batch in batches]
-
-    def all_sum(self, values: list[float]) -> list[float]:
-        return values
 
 
 def double(model: nn.Module) -> nn.Module:

@@ -65,7 +65,7 @@ def test_a_baseline_is_its_papers(name: str, case: Case) -> None:
     known = [[rollout.reward for rollout in group.rollouts] for group in groups_of(case)[0]]
     rewards = torch.tensor([[reward or 0.0 for reward in row] for row in known], dtype=torch.float64)
     valid = torch.tensor([[reward is not None for reward in row] for row in known])
-    result = ADVANTAGE_ESTIMATORS[name].baseline(rewards, valid, list)
+    result = ADVANTAGE_ESTIMATORS[name].baseline(rewards, valid)
     assert result[~valid].eq(0).all()
     assert result[valid].tolist() == close(BASELINES[name](papers.rewards_of(case)))
 

@@ -10,7 +10,7 @@ import pytest
 
 from lightrft_core import BatchSizes, SamplingParams, Schedule, Trainer
 from lightrft_strategy.language import LanguageActor, LanguageCritic
-from lightrft_strategy.optimiser import OptimiserConfig
+from lightrft_strategy.training.optimiser import OptimiserConfig
 
 from .world import GRPO, SIZES, N, Score, Watched, World, one_winner
 

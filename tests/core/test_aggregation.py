@@ -35,7 +35,6 @@ from lightrft_core import (
     chosen_logprobs,
     collate,
 )
-from lightrft_core.advantages import AllSum
 from lightrft_core.plan import optimiser_steps, training_sequences
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,22 +81,22 @@ def judged_groups(seed: int, sizes: tuple[int, ...] = (3, 2, 4, 1)) -> list[Grou
     return groups
 
 
-def steps_of(
-    groups: list[Group], chosen: Algorithm, sizes: BatchSizes = WHOLE, all_sum: AllSum = list
-) -> list[list[Batch]]:
-    """The batches of each optimiser step, with the advantages the rollouts have; old policy = the sampler."""
+def batches_of(
+    groups: list[Group], chosen: Algorithm, sizes: BatchSizes = WHOLE, rank: int = 0, world_size: int = 1
+) -> list[Batch]:
+    """A rank's batches of the one step, with the advantages the rollouts have; old policy = the sampler."""
     pairs = training_sequences(groups, chosen.chosen)
     for rollout, sequence in pairs:
         sequence.advantages += rollout.advantage
         sequence.old_logprobs = sequence.rollout_logprobs
     sequences = [sequence for _, sequence in pairs]
-    steps = optimiser_steps(sequences, sum(len(group.rollouts) for group in groups), chosen, sizes, all_sum)
-    return [[collate(micro_batch) for micro_batch in step] for step in steps]
+    rollouts = sum(len(group.rollouts) for group in groups)
+    (step,) = optimiser_steps(sequences, rollouts, chosen, sizes, world_size)
+    return [collate(micro_batch) for micro_batch in step[rank]]
 
 
-def share(policy: MarkovPolicy, steps: list[list[Batch]], chosen: Algorithm) -> tuple[float, list[Tensor]]:
-    """Loss and gradients of the one step, added up over its micro-batches."""
-    (batches,) = steps
+def share(policy: MarkovPolicy, batches: list[Batch], chosen: Algorithm) -> tuple[float, list[Tensor]]:
+    """Loss and gradients added up over a step's micro-batches."""
     loss = 0.0
     policy.zero_grad()
     for batch in batches:
@@ -144,7 +143,7 @@ def assert_same(got: tuple[float, list[Tensor]], expected: tuple[float, list[Ten
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mode_is_the_double_sum_of_its_paper(mode: Aggregation, seed: int) -> None:
     policy, groups = MarkovPolicy(), judged_groups(seed)
-    got = share(policy, steps_of(groups, algorithm(mode)), algorithm(mode))
+    got = share(policy, batches_of(groups, algorithm(mode)), algorithm(mode))
     assert_same(got, literal(policy, groups, mode), 1e-6)
 
 
@@ -160,43 +159,39 @@ def test_how_a_step_is_cut_into_micro_batches_changes_neither_loss_nor_gradient(
     mode, seed, most, budget, order
 ) -> None:
     policy, groups = MarkovPolicy(), judged_groups(seed)
-    expected = share(policy, steps_of(groups, algorithm(mode)), algorithm(mode))
+    expected = share(policy, batches_of(groups, algorithm(mode)), algorithm(mode))
     order.shuffle(groups)
     for group in groups:
         order.shuffle(group.rollouts)
-    cut = steps_of(groups, algorithm(mode), BatchSizes(None, most, budget, BUDGET))
-    assert len(cut[0]) >= 10 / most
+    cut = batches_of(groups, algorithm(mode), BatchSizes(None, most, budget, BUDGET))
+    assert len(cut) >= 10 / most
     assert_same(share(policy, cut, algorithm(mode)), expected, 1e-12)
 
 
 def test_the_modes_differ_where_lengths_differ() -> None:
     policy, groups = MarkovPolicy(), judged_groups(0)
-    losses = {share(policy, steps_of(groups, a), a)[0] for a in map(algorithm, Aggregation)}
+    losses = {share(policy, batches_of(groups, a), a)[0] for a in map(algorithm, Aggregation)}
     assert len(losses) == len(Aggregation)
 
 
-RANK_CASES = {"uneven shares": (3, 2, 4, 1, 2), "a rank without prompts": (3, 2)}
+RANK_CASES = {"uneven shares": (3, 2, 4, 1, 2), "fewer groups than ranks": (3,)}
 
 
 def one_rank(rank: int, world_size: int, folder: str) -> None:
-    """Every case and mode on this rank's share of the groups; rank 0 writes the summed losses and gradients."""
+    """Every case and mode on this rank's share of all groups; rank 0 writes the summed losses and gradients."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
-
-    def all_sum(values: list[float]) -> list[float]:
-        tensor = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(tensor)
-        return tensor.tolist()
 
     results = {}
     for name, sizes in RANK_CASES.items():
         for mode in Aggregation:
-            mine = judged_groups(1, sizes)[rank::world_size]
-            steps = steps_of(mine, algorithm(mode), replace(WHOLE, micro_train_batch_size=2), all_sum)
-            loss, gradients = share(MarkovPolicy(), steps, algorithm(mode))
-            for gradient in gradients:
-                dist.all_reduce(gradient)
-            results[f"{name}/{mode}"] = (all_sum([loss])[0], gradients)
+            cut = replace(WHOLE, micro_train_batch_size=2)
+            mine = batches_of(judged_groups(1, sizes), algorithm(mode), cut, rank, world_size)
+            loss, gradients = share(MarkovPolicy(), mine, algorithm(mode))
+            total = torch.tensor(loss, dtype=torch.float64)
+            for tensor in (total, *gradients):
+                dist.all_reduce(tensor)
+            results[f"{name}/{mode}"] = (total.item(), gradients)
     if rank == 0:
         torch.save(results, Path(folder, "results.pt"))
     dist.destroy_process_group()
@@ -217,8 +212,8 @@ def test_any_number_of_ranks_computes_the_gradient_of_one_process(world_size: in
     assert len(results) == len(RANK_CASES) * len(Aggregation)
     for name, sizes in RANK_CASES.items():
         for mode in Aggregation:
-            steps = steps_of(judged_groups(1, sizes), algorithm(mode))
-            expected = share(MarkovPolicy(), steps, algorithm(mode))
+            whole = batches_of(judged_groups(1, sizes), algorithm(mode))
+            expected = share(MarkovPolicy(), whole, algorithm(mode))
             assert any(gradient.abs().max() > 1e-3 for gradient in expected[1])
             assert_same(results[f"{name}/{mode}"], expected, 1e-6)
 

@@ -117,3 +117,30 @@ def test_logits_of_all_tokens_never_exist_at_once() -> None:
         (logprobs.sum() + entropy.sum()).backward()
     assert head.grad.abs().sum() > 0
     assert chunk // vocab * vocab <= seen.numel <= max(chunk, tokens * dim, vocab * dim) < tokens * vocab / 50
+
+
+@pytest.mark.parametrize("frozen", ["hidden", "head"])
+def test_what_is_frozen_gets_no_gradient_and_the_other_gets_the_same(frozen: str) -> None:
+    hidden, head, ids = example(5, 9, 4, 11, torch.float64)
+    logprobs, entropy = chosen_logprobs(hidden, head, ids, chunk_elements=12)
+    (logprobs.sum() + entropy.sum()).backward()
+    leaves = {"hidden": hidden, "head": head}
+    again = {name: leaf.detach().requires_grad_(name != frozen) for name, leaf in leaves.items()}
+    logprobs, entropy = chosen_logprobs(again["hidden"], again["head"], ids, chunk_elements=12)
+    (logprobs.sum() + entropy.sum()).backward()
+    for name, leaf in again.items():
+        assert (leaf.grad is None) == (name == frozen)
+        assert leaf.grad is None or torch.equal(leaf.grad, leaves[name].grad)
+
+
+@pytest.mark.parametrize("vocab", [5, 3000])
+def test_the_most_likely_token_may_stand_in_any_part_of_the_vocabulary(vocab: int) -> None:
+    """Each part has its own largest logit, hundreds apart, so that whatever is not rescaled overflows or vanishes."""
+    places = torch.tensor([0, 1, vocab // 2, vocab - 2, vocab - 1])
+    hidden, head = 300 * torch.eye(5), torch.zeros(vocab, 5)
+    head[places, torch.arange(5)] = 1.0
+    logprobs, entropy = chosen_logprobs(hidden, head, places, chunk_elements=40)
+    torch.testing.assert_close(logprobs, torch.zeros(5))
+    torch.testing.assert_close(entropy, torch.zeros(5))
+    logprobs, _ = chosen_logprobs(hidden, head, places.roll(1), chunk_elements=40)
+    torch.testing.assert_close(logprobs, torch.full((5,), -300.0))

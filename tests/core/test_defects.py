@@ -28,6 +28,7 @@ from lightrft_core import (
     FinishReason,
     FirstToken,
     Group,
+    OneRank,
     PolicyOutput,
     RewardShaping,
     RunningMoments,
@@ -40,10 +41,8 @@ SCORES = [[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
 WHOLE = BatchSizes(None, 1000, 10**6, 16)
 
 
-class Models:
+class Models(OneRank):
     """A policy a little away from its reference, and a critic, by the ids of the tokens."""
-
-    rank, world_size = 0, 1
 
     def forward(self, model: str, batches: Sequence[Batch]) -> list[PolicyOutput | CriticOutput]:
         return [self.output(model, batch) for batch in batches]
@@ -54,15 +53,12 @@ class Models:
             return CriticOutput(ids / 9)
         return PolicyOutput(-ids / 7 - 0.1 * (model == "reference"), ids / 10)
 
-    def all_sum(self, values: Sequence[float]) -> list[float]:
-        return list(values)
-
 
 def questions(build_group) -> list[Group]:
     """Three questions with answers of unequal lengths; the last one's rewards are all equal."""
     answers = [[[1 + g + i + t for t in range(1 + (g + 2 * i) % 5)] for i in range(4)] for g in range(3)]
     groups = [build_group([90 + g], answers[g], SCORES[g]) for g in range(3)]
-    RewardShaping().scale(groups, RunningMoments(), list)
+    RewardShaping().scale(groups, RunningMoments())
     return groups
 
 
@@ -216,7 +212,7 @@ def test_groups_are_dropped_whole_whatever_the_micro_batches(build_group, most: 
 def test_an_answer_that_was_cut_off_is_learnt_from_as_it_was_sampled(build_group) -> None:
     group = build_group([1], [[11, 12, 13], [14]], [1.0, 0.0])
     group.rollouts[0].finish_reason = FinishReason.LENGTH
-    RewardShaping().scale([group], RunningMoments(), list)
+    RewardShaping().scale([group], RunningMoments())
     sequences = [sequence for _, sequence in training_sequences([group], ALGORITHMS["dapo"].chosen)]
     assert [list(sequence.response_ids) for sequence in sequences] == [[11, 12, 13], [14]]
     assert [list(sequence.loss_mask) for sequence in sequences] == [[True] * 3, [True]]

@@ -20,6 +20,7 @@ from lightrft_core import (
     Group,
     KLPlacement,
     Metrics,
+    OneRank,
     PolicyOutput,
     RewardShaping,
     RolloutFilter,
@@ -34,12 +35,10 @@ GRPO = replace(ALGORITHMS["grpo"], kl_coef=0.0)
 
 
 @dataclass
-class Models:
+class Models(OneRank):
     """Models whose numbers of a token depend on the token's id alone; asked: (model, answers) of every forward."""
 
     asked: list[tuple[str, int]] = field(default_factory=list)
-    rank: int = 0
-    world_size: int = 1
 
     def forward(self, model: str, batches: Sequence[Batch]) -> list[PolicyOutput | CriticOutput]:
         return [self.output(model, batch) for batch in batches]
@@ -59,12 +58,9 @@ class Models:
     def values(ids: Tensor) -> Tensor:
         return ids / 3
 
-    def all_sum(self, values: Sequence[float]) -> list[float]:
-        return list(values)
-
 
 def rewarded(groups: list[Group]) -> list[Group]:
-    RewardShaping().scale(groups, RunningMoments(), list)
+    RewardShaping().scale(groups, RunningMoments())
     return groups
 
 
@@ -98,7 +94,7 @@ def test_a_batch_of_failed_judgements_teaches_nothing(build_group, name: str) ->
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_rank_without_prompts_asks_and_learns_nothing(name: str) -> None:
+def test_without_groups_nobody_is_asked_and_nothing_learnt(name: str) -> None:
     models = Models()
     steps, _ = make_experience([], ALGORITHMS[name], models, SIZES)
     assert (steps, models.asked) == ([[]], [])
@@ -235,7 +231,7 @@ def test_the_verdicts_other_numbers_do_not_touch_the_reward(build_group) -> None
 def test_estimates_are_in_float64(build_group) -> None:
     groups = rewarded([build_group([1], [[2, 3], [4]], [1 / 3, 0.1])])
     sequences = [sequence for _, sequence in training_sequences(groups, RolloutFilter())]
-    estimate_advantages(groups, sequences, ALGORITHMS["dr_grpo"], list, Metrics())
+    estimate_advantages(groups, sequences, ALGORITHMS["dr_grpo"], Metrics())
     assert {sequence.advantages.dtype for sequence in sequences} == {torch.float64}
     assert sequences[0].advantages.tolist() == pytest.approx([(1 / 3 - 0.1) / 2] * 2, rel=1e-15)
     assert math.isclose(sequences[1].advantages.item(), -(1 / 3 - 0.1) / 2, rel_tol=1e-15)

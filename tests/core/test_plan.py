@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
-from threading import Barrier, BrokenBarrierError
 
 import pytest
 import torch
@@ -15,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightrft_core import ALGORITHMS, Aggregation, Algorithm, BatchSizes, Group, RolloutFilter, TrainingSequence
-from lightrft_core.advantages import AllSum
 from lightrft_core.plan import optimiser_steps, select_high_entropy_tokens, training_sequences
 
 GRPO = replace(ALGORITHMS["grpo"], kl_coef=0.0)
@@ -23,17 +20,25 @@ SIZES = BatchSizes(None, 100, 10**6, 32)
 Steps = list[list[list[TrainingSequence]]]
 
 
-def planned(
-    groups: Sequence[Group], algorithm: Algorithm = GRPO, sizes: BatchSizes = SIZES, all_sum: AllSum = list
-) -> Steps:
-    """The optimiser steps; a rollout's reward is its score, and each token's advantage what the rollout says."""
+def planned(groups: Sequence[Group], algorithm: Algorithm = GRPO, sizes: BatchSizes = SIZES) -> Steps:
+    """The optimiser steps of a run of one rank."""
+    return [step for (step,) in planned_for(1, groups, algorithm, sizes)]
+
+
+def planned_for(
+    world_size: int, groups: Sequence[Group], algorithm: Algorithm = GRPO, sizes: BatchSizes = SIZES
+) -> list[Steps]:
+    """Every rank's part of the optimiser steps.
+
+    A rollout's reward is its score, and each token's advantage what the rollout says.
+    """
     for rollout in chain.from_iterable(group.rollouts for group in groups):
         rollout.reward = rollout.verdict.score if rollout.verdict else None
     pairs = training_sequences(groups, algorithm.chosen)
     for rollout, sequence in pairs:
         sequence.advantages += rollout.advantage
     sequences = [sequence for _, sequence in pairs]
-    return optimiser_steps(sequences, sum(len(group.rollouts) for group in groups), algorithm, sizes, all_sum)
+    return optimiser_steps(sequences, sum(len(group.rollouts) for group in groups), algorithm, sizes, world_size)
 
 
 def answers(steps: Steps) -> list[list[list[int]]]:
@@ -123,57 +128,84 @@ def test_a_step_in_which_nobody_learns_has_no_micro_batch(build_group) -> None:
     assert [len(step) for step in planned(groups, sizes=replace(SIZES, train_batch_size=2))] == [0, 1]
 
 
-def test_denominators_are_those_of_all_ranks(build_group) -> None:
-    asked = []
-
-    def two_more_ranks(values: Sequence[float]) -> list[float]:
-        asked.append(values)
-        return [value + extra for value, extra in zip(values, (6, 30, 0), strict=True)]
-
-    group = build_group([1], [[2, 3, 4], [5]], [1, 0], advantages=[0.5, -0.5])
-    steps = planned([group], replace(GRPO, aggregation=Aggregation.TOKEN_MEAN), all_sum=two_more_ranks)
-    assert asked == [[2.0, 4.0, 0.0]]
-    assert weights(steps) == [1 / 34] * 2
-
-
-def test_a_rank_without_prompts_still_takes_part_in_the_step() -> None:
-    asked = []
-    assert planned([], all_sum=lambda values: asked.append(values) or values) == [[]]
-    assert asked == [[0.0, 0.0, 0.0]]
-
-
-@pytest.mark.parametrize("counts", [(3, 2), (1, 4), (3, 0), (2, 2)])
-def test_ranks_with_unequal_numbers_of_groups_take_equally_many_steps(build_group, counts: tuple[int, int]) -> None:
-    met, shares = Barrier(2, timeout=1), {}
-
-    def rank(number: int) -> list[float]:
-        def all_sum(values: Sequence[float]) -> list[float]:
-            shares[number] = list(values)
-            met.wait()
-            total = [sum(column) for column in zip(shares[0], shares[1], strict=True)]
-            met.wait()
-            return total
-
-        mine = [build_group([g], [[2], [3]], [1, 0], advantages=[1.0, -1.0]) for g in range(counts[number])]
-        try:
-            steps = planned(mine, sizes=replace(SIZES, train_batch_size=2), all_sum=all_sum)
-        except BrokenBarrierError:
-            return []
-        return [float(len(steps)), *weights(steps)]
-
-    with ThreadPoolExecutor(2) as ranks:
-        first, second = ranks.map(rank, range(2))
-    assert first
-    assert second, "one rank waits for another that is already done"
-    assert first[0] == second[0]
-
-
 def test_micro_batches_obey_both_limits(build_group) -> None:
     group = build_group([1, 2], [[3] * 4] * 8, [1.0] * 8, advantages=[1.0] * 8)
     (step,) = planned([group], sizes=BatchSizes(None, 3, 1000, 32))
     assert [len(part) for part in step] == [3, 3, 2]
     (step,) = planned([group], sizes=BatchSizes(None, 100, 2 + 4 * 4, 32))
     assert [len(part) for part in step] == [4, 4]
+
+
+# Several ranks
+
+FEW = BatchSizes(7, 2, 60, 32)
+Shape = list[list[tuple[int, float]]]
+shapes = st.lists(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0.0, 1.0, -1.0])), min_size=1, max_size=4), max_size=8
+)
+"""Of each answer of each group: its length, and its advantage."""
+
+
+def shaped(build_group, shape: Shape) -> list[Group]:
+    return [
+        build_group(
+            [1 + number] * (1 + number % 3),
+            [[2] * length for length, _ in row],
+            [1.0] * len(row),
+            advantages=[advantage for _, advantage in row],
+        )
+        for number, row in enumerate(shape)
+    ]
+
+
+def places(steps: list[Steps]) -> list[list[list[list[int]]]]:
+    return [[[[s.place for s in part] for part in rank] for rank in step] for step in steps]
+
+
+@given(shapes, st.integers(1, 9))
+def test_every_sequence_is_learnt_from_on_exactly_one_rank_with_the_weight_it_has_on_one(
+    build_group, shape: Shape, world_size: int
+) -> None:
+    alone = planned(shaped(build_group, shape), sizes=FEW)
+    ranks = planned_for(world_size, shaped(build_group, shape), sizes=FEW)
+    assert len(ranks) == len(alone)
+    for step, whole in zip(ranks, alone, strict=True):
+        assert len(step) == world_size
+        dealt = [(s.place, s.weight) for s in chain.from_iterable(chain.from_iterable(step))]
+        assert sorted(dealt) == sorted((s.place, s.weight) for s in chain.from_iterable(whole))
+
+
+@given(shapes, st.integers(1, 9))
+def test_ranks_have_equally_many_micro_batches_none_of_them_empty_on_all(
+    build_group, shape: Shape, world_size: int
+) -> None:
+    for step in planned_for(world_size, shaped(build_group, shape), sizes=FEW):
+        counts = {len(rank) for rank in step}
+        assert len(counts) == 1
+        for together in zip(*step, strict=True):
+            assert any(together)
+            assert all(len(part) <= FEW.micro_train_batch_size for part in together)
+
+
+@given(shapes, st.integers(1, 9))
+def test_a_step_nobody_learns_from_has_no_micro_batch_on_any_rank(build_group, shape: Shape, world_size: int) -> None:
+    silent = [[(length, 0.0) for length, _ in row] for row in shape]
+    steps = planned_for(world_size, shaped(build_group, silent), sizes=FEW)
+    answers_in_all = sum(map(len, shape))
+    assert steps == [[[]] * world_size] * max(1, math.ceil(answers_in_all / 7))
+
+
+@given(shapes, st.integers(1, 9))
+def test_ranks_that_hold_equal_groups_make_the_same_plan(build_group, shape: Shape, world_size: int) -> None:
+    one, other = (planned_for(world_size, shaped(build_group, shape), sizes=FEW) for _ in range(2))
+    assert places(one) == places(other)
+
+
+def test_a_rank_with_less_to_learn_from_gets_empty_micro_batches_after_its_own(build_group) -> None:
+    long = build_group([1], [[2] * 30], [1.0], advantages=[1.0])
+    short = build_group([3], [[4]] * 2, [1.0] * 2, advantages=[1.0] * 2)
+    (step,) = planned_for(2, [short, long], sizes=replace(FEW, micro_train_batch_size=1))
+    assert sorted([len(part) for part in rank] for rank in step) == [[1, 0], [1, 1]]
 
 
 # The most uncertain tokens
@@ -208,7 +240,7 @@ def test_exactly_a_share_of_the_batchs_tokens_is_selected_however_answers_divide
     entropies: list[float], share: float, length: int
 ) -> None:
     sequences = uncertain([entropies[start : start + length] for start in range(0, len(entropies), length)])
-    select_high_entropy_tokens(sequences, share, list)
+    select_high_entropy_tokens(sequences, share)
     wanted = math.ceil(round(share * len(entropies), 9))
     border = sorted(entropies, reverse=True)[wanted - 1]
     assert [*chain.from_iterable(chosen(sequences))] == [entropy >= border for entropy in entropies]
@@ -216,36 +248,18 @@ def test_exactly_a_share_of_the_batchs_tokens_is_selected_however_answers_divide
 
 def test_an_answer_of_certain_tokens_alone_carries_nothing() -> None:
     sequences = uncertain([[0.1, 0.2, 0.3, 0.1, 0.2], [2.0, 3.0, 0.4, 4.0, 5.0]])
-    select_high_entropy_tokens(sequences, 0.4, list)
+    select_high_entropy_tokens(sequences, 0.4)
     assert chosen(sequences) == [[False] * 5, [True, True, False, True, True]]
 
 
 @pytest.mark.parametrize("count", [25, 50, 100])
 def test_a_share_that_comes_out_even_is_not_rounded_up(count: int) -> None:
     sequences = uncertain([[float(t) / 10 for t in range(count)]])
-    select_high_entropy_tokens(sequences, 0.28, list)
+    select_high_entropy_tokens(sequences, 0.28)
     assert sum(chosen(sequences)[0]) == count * 28 // 100
 
 
 def test_tokens_as_uncertain_as_the_last_one_selected_are_all_selected() -> None:
     sequences = uncertain([[1.0, 1.0, 0.5], [1.0, 2.0]])
-    select_high_entropy_tokens(sequences, 0.4, list)
+    select_high_entropy_tokens(sequences, 0.4)
     assert chosen(sequences) == [[True, True, False], [True, True]]
-
-
-def test_a_rank_selects_by_the_uncertainty_of_all_ranks() -> None:
-    ranks, met, shares = [uncertain([[1.0, 6.0, 3.5]]), uncertain([[3.0], [4.0, 5.0]])], Barrier(2, timeout=5), {}
-
-    def select(number: int) -> None:
-        def all_sum(values: Sequence[float]) -> list[float]:
-            shares[number] = list(values)
-            met.wait()
-            total = [sum(column) for column in zip(shares[0], shares[1], strict=True)]
-            met.wait()
-            return total
-
-        select_high_entropy_tokens(ranks[number], 0.5, all_sum)
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(select, (0, 1)))
-    assert [chosen(rank) for rank in ranks] == [[[False, True, False]], [[False], [True, True]]]

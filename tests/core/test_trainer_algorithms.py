@@ -18,7 +18,7 @@ from lightrft_core import (
     RolloutFilter,
     TrainState,
 )
-from lightrft_strategy.optimiser import OptimiserConfig
+from lightrft_strategy.training.optimiser import OptimiserConfig
 
 from .world import GRPO, SIZES, N, all_equal, one_winner, weights
 
@@ -76,12 +76,12 @@ def test_a_resumed_run_draws_the_spare_prompts_it_would_have_drawn(make_trainer,
 def test_a_critic_learns_alone_while_the_actor_is_frozen(make_trainer) -> None:
     ppo = replace(ALGORITHMS["ppo"], kl_coef=0.0)
     trainer = make_trainer(one_winner, ppo, num_steps=3, freezing_actor_steps=2)
-    before = {name: p.detach().clone() for name, p in trainer.strategy.models["policy"].named_parameters()}
+    before = {name: p.detach().clone() for name, p in trainer.strategy.held["policy"].module.named_parameters()}
     published: list[bool] = []
     load = trainer.engine.load_weights
 
     def watch(version: int) -> Metrics:
-        policy = dict(trainer.strategy.models["policy"].named_parameters())
+        policy = dict(trainer.strategy.held["policy"].module.named_parameters())
         published.append(all(torch.equal(policy[name], before[name]) for name in before))
         return load(version)
 
@@ -90,9 +90,9 @@ def test_a_critic_learns_alone_while_the_actor_is_frozen(make_trainer) -> None:
     assert published == [True, True, True, False], "once before the first step"
     assert "policy/loss" not in trainer.recorder.records[2]
     assert {"critic/loss", "critic/explained_variance"} <= trainer.recorder.records[2].keys()
-    assert trainer.strategy.optimisers["critic"].attempts == 3
-    assert trainer.strategy.optimisers["policy"].attempts == 1
-    assert trainer.strategy.models["critic"].value_head.weight.abs().max() > 0
+    assert trainer.strategy.attempts["critic"] == 3
+    assert trainer.strategy.attempts["policy"] == 1
+    assert trainer.strategy.held["critic"].module.value_head.weight.abs().max() > 0
     assert trainer.strategy.forwards == ["critic"] * len(trainer.strategy.forwards)
 
 

@@ -17,7 +17,7 @@ from lightrft_core import (
     TrainingDiverged,
     ppo_clip,
 )
-from lightrft_strategy.optimiser import OptimiserConfig
+from lightrft_strategy.training.optimiser import OptimiserConfig
 
 from .world import GRPO, same_bits, weights
 
@@ -77,7 +77,7 @@ def test_a_fault_in_a_later_micro_batch_undoes_the_earlier_ones(make_trainer) ->
     assert objective.calls == 3
     assert same_bits(weights(trainer), before)
     assert "micro-batch 3 of 3" in trainer.recorder.warnings[0][1]
-    assert all(p.grad is None for p in trainer.strategy.models["policy"].parameters())
+    assert all(p.grad is None for p in trainer.strategy.held["policy"].module.parameters())
 
 
 def test_training_goes_on_after_a_fault_as_if_it_had_not_been(make_trainer) -> None:

@@ -23,14 +23,14 @@ from lightrft_core import (
     Trainer,
     Verdict,
 )
-from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.training import TorchStrategy
 
 GRPO = replace(ALGORITHMS["grpo"], kl_coef=0.0)
 N = 4
 Score = Callable[[Group, int], float | None]
 
 
-class Watched(SingleProcess):
+class Watched(TorchStrategy):
     """The real strategy, with what it was asked for written down."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -131,12 +131,7 @@ EVAL = SamplingParams(temperature=0, max_new_tokens=4)
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
     """The masters and their moments, copied."""
-    optimiser = trainer.strategy.optimisers["policy"]
-    tensors = {f"weight {name}": master.detach().clone() for name, master in optimiser.masters.items()}
-    for name, master in optimiser.masters.items():
-        for key, value in optimiser.adam.state.get(master, {}).items():
-            tensors[f"{key} {name}"] = value.clone()
-    return tensors
+    return {name: tensor.detach().clone() for name, tensor in trainer.strategy.held["policy"].state().items()}
 
 
 def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

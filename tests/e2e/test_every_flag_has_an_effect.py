@@ -21,6 +21,7 @@ from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.engines.fleet import Fleet
+from lightrft_strategy.lora import AdapterOff
 
 Build = Callable[..., dict[str, Any]]
 
@@ -31,6 +32,8 @@ FIELDS = fields_of(RLConfig)
 KL, CRITIC, TIS = {"init_kl_coef": 0.1}, {"algorithm": "ppo"}, {"enable_vllm_is_correction": True}
 FIRE, NORM, DYNAMIC = {"use_fire": True}, {"reward_running_norm": True}, {"dynamic_sampling": True}
 TEACHER = {"teacher_pretrain": "<other>", "teacher_kl_coef": 0.5}
+LORA = {"lora_rank": 4}
+SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm")
 EVAL = {"eval_dataset": "<folder>"}
 VLLM = {"engine_type": "vllm"}
 SERVER = {**VLLM, "engine_server": True}
@@ -40,6 +43,10 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "bf16": ({}, True),
     "attn_implementation": ({}, "eager"),
     "gradient_checkpointing": ({}, True),
+    "lora_rank": ({}, 4),
+    "lora_alpha": (LORA, 8.0),
+    "target_modules": (LORA, "q_proj"),
+    "freeze_prefix": ({}, "model.embed_tokens"),
     "prompt_data": ({}, "<folder>"),
     "prompt_data_probs": ({"prompt_data": "<rows>,<folder>"}, "0.01,0.99"),
     "prompt_split": ({"prompt_data": "<folder>"}, "test"),
@@ -79,6 +86,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "train_batch_size": ({}, 4),
     "micro_train_batch_size": ({}, 3),
     "max_tokens_per_micro_batch": ({}, 100),
+    "packing_samples": ({}, True),
     "max_epochs": ({}, 2),
     "num_episodes": ({}, 3),
     "max_steps": ({}, 1),
@@ -151,6 +159,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "seed": ({}, 7),
     "save_steps": ({}, 1),
     "max_ckpt_num": ({}, 5),
+    "max_ckpt_mem": ({}, 5.0),
     "save_trajectories": ({}, False),
 }
 """Flag -> the flags it needs beside it, and a value other than it has there. <names> are places of the test's own."""
@@ -160,6 +169,10 @@ ELSEWHERE = {
     "output_dir": "every test finds its run there",
     "engine_tp_size": "needs two accelerators; tests/apps/test_engines.py shows where it goes",
     "fp8_rollout": "needs an accelerator with FP8; tests/apps/test_engines.py shows where it goes",
+    "lora_dropout": "stays 0",
+    "load_in_4bit": "needs an accelerator; tests/apps/test_config_lora_checks.py shows when it is refused",
+    **dict.fromkeys(SHARDING, "needs a launcher; tests/apps/test_parallel.py shows what it builds"),
+    "ranks_timeout": "is for several processes",
     "trust_remote_code": "goes to transformers as it is, which would need a repository with code to show it",
 }
 """Flags whose effect cannot be seen in what a run is made of, and why."""
@@ -206,10 +219,10 @@ def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
     plain = ("algorithm", "sampling", "sizes", "schedule", "eval_prompts", "eval_sampling")
     strategy, engine, recorder, prompts = (trainer[name] for name in ("strategy", "engine", "recorder", "prompts"))
     return {name: trainer[name] for name in plain} | {
-        "optimisers": {name: optimiser.config for name, optimiser in strategy.optimisers.items()},
-        "models": {name: described(model) for name, model in strategy.models.items()},
+        "optimisers": strategy.optimisers,
+        "models": {name: described(held.module) for name, held in strategy.held.items()},
         "engine": [backend.made_with for backend in backends(engine)] or (engine.seed, engine.max_sequences),
-        "recorder": (recorder.keep, recorder.save_trajectories, recorder.placement.engine is None),
+        "recorder": (recorder.keep, recorder.max_bytes, recorder.save_trajectories, recorder.placement.engine is None),
         "prompts": [prompts.batch(step + 1) for step in range(prompts.num_steps)],
         "reward": type(trainer["reward"]).__name__,
         "judge": trainer["eval_reward"].made_with,
@@ -223,10 +236,15 @@ def backends(engine: Any) -> list[Backend]:
 
 
 def described(model: Any) -> tuple[object, ...]:
+    if isinstance(model, AdapterOff):
+        return ("the policy without its adapter",)
     weight = next(model.parameters())
     language = model.model
     attention = language.config._attn_implementation
-    return str(weight.dtype), float(weight.detach().double().sum()), attention, language.is_gradient_checkpointing
+    trained = [(name, tuple(each.shape)) for name, each in model.named_parameters() if each.requires_grad]
+    scales = [str(module.scaling) for module in model.modules() if hasattr(module, "scaling")]
+    number = float(weight.detach().double().sum())
+    return str(weight.dtype), number, attention, language.is_gradient_checkpointing, trained, scales
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +331,7 @@ def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeyp
         eval_dataset=places["<folder>"],
         rule_reward="number",
         **{**CRITIC, **FIRE, **TIS, **DYNAMIC, **TEACHER, "teacher_pretrain": places["<other>"], "kl_target": 1.0},
+        **LORA,
         generate_max_len=2,
         rollout_batch_size=2,
         n_samples_per_prompt=2,
@@ -338,5 +357,6 @@ def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeyp
     for section in {type(getattr(config, field.section)) for field in FIELDS.values()}:
         watch(section)
     train(config)
-    assert {name for name in FIELDS.keys() - read if FIELDS[name].section != "engine"} == set()
+    unread = {name for name in FIELDS.keys() - read if FIELDS[name].section != "engine"}
+    assert unread == {"lora_dropout", *SHARDING} - {"fsdp", "zero_stage"}, "0 stays 0, and one process shards nothing"
     assert TrainState.load(next((tmp_path / "run" / "checkpoints").iterdir())).step == 1

@@ -30,8 +30,7 @@ from lightrft_apps.run_directory import RunDirectory
 from lightrft_rewards.journal import Journal
 from lightrft_rewards.pool import RewardPool
 from lightrft_strategy.engines.embedded import EmbeddedEngine
-from lightrft_strategy.optimiser import MasterOptimiser
-from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.training import TorchStrategy, checkpoint
 
 
 def die() -> None:
@@ -90,9 +89,9 @@ def tear_line(recorder: RunRecorder, step: int, metrics: Any, groups: Any) -> No
     os.truncate(recorder.run.metrics, len(content) - 50)
 
 
-def tear_weights(optimiser: MasterOptimiser, path: Path) -> None:
+def tear_weights(path: Path, tensors: Any) -> None:
     """Write half a safetensors file."""
-    save(optimiser, path)
+    write_tensors(path, tensors)
     os.truncate(path, path.stat().st_size // 2)
 
 
@@ -103,11 +102,11 @@ def tear_parquet(table: Any, path: Path) -> None:
 
 
 def delete_half(folder: Path, *args: Any, **kwargs: Any) -> None:
-    """Remove one of a doomed checkpoint's two files."""
+    """Remove one of a doomed checkpoint's files."""
     (folder / "trainer.json").unlink()
 
 
-record, save, write_table = RunRecorder.record, MasterOptimiser.save, pyarrow.parquet.write_table
+record, write_tensors, write_table = RunRecorder.record, checkpoint.write_tensor_file, pyarrow.parquet.write_table
 
 MOMENTS = {
     "naming config.yaml": at_rename(r"config\.yaml", "replace"),
@@ -119,8 +118,8 @@ MOMENTS = {
     "in the trajectories": at_call(pyarrow.parquet, "write_table", first=tear_parquet),
     "in a line of the metrics": at_call(RunRecorder, "record", first=tear_line),
     "between line and checkpoint": at_call(RunRecorder, "checkpoint"),
-    "in the weights of a checkpoint": at_call(MasterOptimiser, "save", first=tear_weights),
-    "after the weights of a checkpoint": after_call(SingleProcess, "save"),
+    "in the weights of a checkpoint": at_call(checkpoint, "write_tensor_file", first=tear_weights),
+    "after the weights of a checkpoint": after_call(TorchStrategy, "save"),
     "naming a checkpoint": at_rename(r"step_\d+"),
     "dooming an old checkpoint": at_rename(r"step_\d+\.unfinished"),
     "removing an old checkpoint": at_call(

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lightrft_strategy.checkpoints import checkpoints, write_checkpoint, write_folder
+from lightrft_strategy.checkpoints import (
+    checkpoints,
+    newest_whole,
+    prune_checkpoints,
+    write_checkpoint,
+    write_folder,
+)
+from lightrft_strategy.manifest import MANIFEST
 
 FILES = ("weights", "nested/state")
 
 
 def content(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST]
+    return {str(path.relative_to(folder)): path.read_text() for path in paths}
 
 
 def whole(text: str) -> dict[str, str]:
@@ -69,10 +82,12 @@ def test_a_fill_that_raises_leaves_what_was_there_before(tmp_path: Path, existin
 
 
 KILLED = """
-import os, runpy, signal, sys
+import os, signal, sys, types
 from pathlib import Path
 
-{call} = runpy.run_path({module!r})["{call}"]
+package = sys.modules["lightrft_strategy"] = types.ModuleType("lightrft_strategy")
+package.__path__ = [{package!r}]
+from lightrft_strategy.checkpoints import {call}
 folder, moment = Path(sys.argv[1]), int(sys.argv[2])
 DISK = {{"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "os.listdir", "shutil.rmtree"}}
 events = 0
@@ -96,7 +111,8 @@ sys.addaudithook(watch)
 
 def kill_at(moment: int, folder: Path, call: str, statement: str) -> bool:
     """Whether the process was killed, at its n-th touch of the disk, before it was done."""
-    script = KILLED.format(call=call, module=write_folder.__code__.co_filename, statement=statement)
+    package = str(Path(write_folder.__code__.co_filename).parent)
+    script = KILLED.format(call=call, package=package, statement=statement)
     done = subprocess.run([sys.executable, "-S", "-c", script, str(folder), str(moment)])
     assert done.returncode in (0, -signal.SIGKILL)
     return done.returncode != 0
@@ -165,8 +181,124 @@ def test_killed_while_removing_old_checkpoints_every_one_that_still_has_its_name
         killed = kill_at(moment, folder, "write_checkpoint", "write_checkpoint(folder, 3, fill, keep=1)")
         for path in checkpoints(folder).values():
             assert content(path) == whole("new")
+        assert newest_whole(folder, checksums=True) == (max(checkpoints(folder).items())[1], [])
         kept.append(list(checkpoints(folder)))
         assert max(kept[-1]) >= 2
     assert kept[0] == [1, 2]
     assert kept[-1] == [3]
     assert [2, 3] in kept
+
+
+def steps(folder: Path) -> list[int]:
+    return list(checkpoints(folder))
+
+
+def write_all(folder: Path, *steps: int, size: int = 1) -> None:
+    for step in steps:
+        write_checkpoint(folder, step, fill_with("x" * size), keep=len(steps))
+
+
+def damage(folder: Path) -> None:
+    (folder / "weights").write_text("")
+
+
+def test_the_best_checkpoint_is_kept_besides_the_newest(tmp_path: Path) -> None:
+    write_all(tmp_path, 1, 2, 3, 4, 5)
+    prune_checkpoints(tmp_path, keep=2, best=2)
+    assert steps(tmp_path) == [2, 4, 5]
+    write_checkpoint(tmp_path, 6, fill_with("6"), keep=2, best=5)
+    assert steps(tmp_path) == [5, 6]
+    write_checkpoint(tmp_path, 7, fill_with("7"), keep=1, best=3)
+    assert steps(tmp_path) == [7], "a best step that is long gone is nothing to keep"
+
+
+KB = 1000
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    st.integers(1, 7),
+    st.integers(0, 40),
+    st.none() | st.integers(1, 6),
+)
+def test_checkpoints_within_a_budget_are_the_best_and_the_newest_that_fit(
+    tmp_path_factory, sizes: list[int], keep: int, budget: int, best: int | None
+) -> None:
+    folder = tmp_path_factory.mktemp("sized")
+    for step, size in enumerate(sizes, start=1):
+        write_checkpoint(folder, step, fill_with("x" * size * KB), keep=9)
+    total = {
+        step: sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        for step, path in checkpoints(folder).items()
+    }
+    prune_checkpoints(folder, keep=keep, max_bytes=budget * KB, best=best)
+    wanted = [step for step in total if step > len(sizes) - keep or step == best]
+    ranked = sorted(wanted, key=lambda step: (step == len(sizes), step == best, step), reverse=True)
+    left, room = [], budget * KB
+    for place, step in enumerate(ranked):
+        room -= total[step]
+        if room < 0 and place > 0:
+            break
+        left.append(step)
+    assert steps(folder) == sorted(left)
+
+
+def test_a_damaged_checkpoint_never_costs_the_one_before(tmp_path: Path) -> None:
+    write_all(tmp_path, 1, 2, 3)
+    damage(tmp_path / "step_3")
+    prune_checkpoints(tmp_path, keep=1)
+    assert steps(tmp_path) == [2, 3]
+    prune_checkpoints(tmp_path, keep=1, max_bytes=0)
+    assert steps(tmp_path) == [2]
+    write_checkpoint(tmp_path, 4, fill_with("4"), keep=1)
+    assert steps(tmp_path) == [4]
+
+
+def test_the_only_checkpoint_is_kept_though_it_is_damaged(tmp_path: Path) -> None:
+    write_all(tmp_path, 1)
+    damage(tmp_path / "step_1")
+    prune_checkpoints(tmp_path, keep=1, max_bytes=0)
+    assert steps(tmp_path) == [1]
+
+
+def test_the_newest_whole_checkpoint_is_found_and_the_others_are_named(tmp_path: Path) -> None:
+    write_all(tmp_path, 1, 2, 3, 4, 5)
+    assert newest_whole(tmp_path) == (tmp_path / "step_5", [])
+    damage(tmp_path / "step_5")
+    (tmp_path / "step_4" / "nested" / "state").unlink()
+    (tmp_path / "step_3" / MANIFEST).unlink()
+    found, faults = newest_whole(tmp_path)
+    assert found == tmp_path / "step_2"
+    assert [fault.split(";")[0] for fault in faults] == [
+        f"{tmp_path}/step_5/weights has 0 bytes and was written with 1",
+        f"{tmp_path}/step_4/nested/state is missing",
+        f"{tmp_path}/step_3 has no {MANIFEST}: it is no checkpoint, or one that was never finished",
+    ]
+    (tmp_path / "step_2" / "weights").write_text("y")
+    assert newest_whole(tmp_path)[0] == tmp_path / "step_2", "no size has changed"
+    found, faults = newest_whole(tmp_path, checksums=True)
+    assert found == tmp_path / "step_1"
+    assert f"{tmp_path}/step_2/weights is damaged: its checksum does not match" in faults[-1]
+    assert newest_whole(tmp_path / "nowhere") == (None, [])
+
+
+def test_a_checkpoint_put_aside_for_one_that_never_came_is_put_back(tmp_path: Path) -> None:
+    write_all(tmp_path, 1, 2)
+    (tmp_path / "step_2").rename(tmp_path / "step_2.replaced")
+    prune_checkpoints(tmp_path, keep=2)
+    assert names(tmp_path) == ["step_1", "step_2"]
+    shutil.copytree(tmp_path / "step_2", tmp_path / "step_2.replaced")
+    prune_checkpoints(tmp_path, keep=2)
+    assert names(tmp_path) == ["step_1", "step_2"]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    write_all(tmp_path, 1)
+
+    def fill(folder: Path) -> None:
+        (folder / "weights").write_text("half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ValueError, match=f"the disk of {tmp_path} is full: free some space"):
+        write_checkpoint(tmp_path, 2, fill, keep=1)
+    assert names(tmp_path) == ["step_1"]

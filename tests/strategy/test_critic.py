@@ -11,8 +11,8 @@ import torch
 
 from lightrft_core import ALGORITHMS, Batch, CriticOutput, TrainingSequence, collate
 from lightrft_strategy.language import LanguageCritic
-from lightrft_strategy.optimiser import OptimiserConfig
-from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.training import TorchStrategy
+from lightrft_strategy.training.optimiser import OptimiserConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,7 +59,7 @@ def test_a_fresh_critic_expects_nothing(tiny_model) -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_critic_learns_returns_through_the_strategy(tiny_model, bf16: bool) -> None:
     ppo = replace(ALGORITHMS["ppo"], value_clip=1e9)
-    strategy = SingleProcess(
+    strategy = TorchStrategy(
         {"critic": LanguageCritic(tiny_model(3))}, {"critic": OptimiserConfig(1e-3, 40)}, bf16=bf16
     )
     losses = [strategy.train_step("critic", [a_batch()], ppo.value_loss).loss for _ in range(40)]
@@ -69,8 +69,8 @@ def test_a_critic_learns_returns_through_the_strategy(tiny_model, bf16: bool) ->
 
 
 def test_a_saved_critic_goes_on_with_the_same_bits(tiny_model, tmp_path: Path) -> None:
-    def fresh() -> SingleProcess:
-        return SingleProcess({"critic": LanguageCritic(tiny_model(3))}, {"critic": OptimiserConfig(1e-3, 40)})
+    def fresh() -> TorchStrategy:
+        return TorchStrategy({"critic": LanguageCritic(tiny_model(3))}, {"critic": OptimiserConfig(1e-3, 40)})
 
     one, other, loss = fresh(), fresh(), ALGORITHMS["ppo"].value_loss
     one.train_step("critic", [a_batch()], loss)

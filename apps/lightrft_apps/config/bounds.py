@@ -28,6 +28,11 @@ SAVE_EVERY = Bound(lambda x: x == -1 or x >= 1, "1 or more, or to -1 to save onl
 EVALUATE_EVERY = Bound(lambda x: x == -1 or x >= 1, "1 or more, or to -1 to evaluate only before and after")
 
 BOUNDS = {
+    "lora_rank": Bound(lambda x: x >= 0, "1 or more, or to 0 for no adapter"),
+    "lora_alpha": ABOVE_ZERO,
+    "lora_dropout": Bound(
+        lambda x: x == 0, "0: with dropout, the policy that is trained is not the policy that was sampled"
+    ),
     "max_samples": ONE_OR_MORE,
     "prompt_max_len": ONE_OR_MORE,
     "rollout_batch_size": ONE_OR_MORE,
@@ -49,6 +54,8 @@ BOUNDS = {
     "train_batch_size": ONE_OR_MORE,
     "micro_train_batch_size": ONE_OR_MORE,
     "max_tokens_per_micro_batch": ONE_OR_MORE,
+    "ranks_timeout": ABOVE_ZERO,
+    "max_ckpt_mem": ABOVE_ZERO,
     "max_epochs": ONE_OR_MORE,
     "num_episodes": ONE_OR_MORE,
     "max_steps": ONE_OR_MORE,

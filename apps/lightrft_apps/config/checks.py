@@ -8,6 +8,8 @@ from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import out_of_bounds
 from lightrft_apps.config.engine_checks import engine_problems
 from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.lora_checks import lora_problems
+from lightrft_apps.config.parallel_checks import parallel_problems
 from lightrft_apps.config.places import missing_source, unusable_folder
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
@@ -30,9 +32,11 @@ def check(config: RLConfig) -> list[str]:
         *out_of_bounds(config.to_flat()),
         *algorithm_problems(config),
         *engine_problems(config),
+        *parallel_problems(config),
         *_batches(config),
         *_evaluation(config),
         *_missing_models(config),
+        *lora_problems(config),
         *prompt_problems(config.data, config.evaluation.eval_dataset),
         *unusable_folder(config.run.output_dir),
     ]

@@ -11,15 +11,23 @@ FREE_ON_RESUME = frozenset(
         "progress",
         "save_steps",
         "max_ckpt_num",
+        "max_ckpt_mem",
         "max_reward_error_share",
         "reward_workers",
         "engine_url",
         "engine_timeout",
         "enable_engine_sleep",
         "vllm_sync_backend",
+        "fsdp",
+        "fsdp_offload",
+        "fsdp_reshard",
+        "zero_stage",
+        "adam_offload",
+        "overlap_comm",
+        "ranks_timeout",
     }
 )
-"""May change when a run is resumed: none of them touches a number the run computes."""
+"""May change when a run is resumed: none of them touches a number the run computes, but for rounding."""
 
 
 def differences(old_flat: Mapping[str, Any], new_flat: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

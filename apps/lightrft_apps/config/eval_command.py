@@ -9,6 +9,7 @@ from lightrft_apps.config.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
 from lightrft_apps.config.engine_checks import engine_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
+from lightrft_apps.config.lora_checks import adapters_for_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import missing_source
 from lightrft_apps.config.prompt_checks import prompt_problems
@@ -75,6 +76,8 @@ def require_valid_eval(command: EvalCommand) -> None:
         *missing_source("pretrain", command.model.pretrain),
         *prompt_problems(command.data, None),
     ]
+    if command.engine.engine_type != "embedded":
+        problems += adapters_for_models({"pretrain": command.model.pretrain})
     samples = command.answers.n_samples_per_prompt
     if samples > 1 and command.answers.temperature == 0:
         problems.append(

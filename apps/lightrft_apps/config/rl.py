@@ -17,7 +17,9 @@ from lightrft_apps.config.sections import (
     DivergenceArgs,
     EngineArgs,
     EvalArgs,
+    LoraArgs,
     ModelArgs,
+    ParallelArgs,
     RewardArgs,
     RolloutArgs,
     RunArgs,
@@ -32,9 +34,11 @@ class RLConfig:
 
     model: ModelArgs
     data: DataArgs
+    lora: LoraArgs = field(default_factory=LoraArgs)
     rollout: RolloutArgs = field(default_factory=RolloutArgs)
     engine: EngineArgs = field(default_factory=EngineArgs)
     train: TrainArgs = field(default_factory=TrainArgs)
+    parallel: ParallelArgs = field(default_factory=ParallelArgs)
     algorithm: AlgorithmArgs = field(default_factory=AlgorithmArgs)
     divergence: DivergenceArgs = field(default_factory=DivergenceArgs)
     critic: CriticArgs = field(default_factory=CriticArgs)

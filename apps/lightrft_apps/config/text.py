@@ -24,7 +24,7 @@ def as_text(value: Any) -> str:
 def expectation(field: Field) -> str:
     """What kind of value a field takes, to finish the sentence "expected ..."."""
     if get_origin(field.type) is Literal:
-        return "one of " + ", ".join(get_args(field.type))
+        return "one of " + ", ".join(map(str, get_args(field.type)))
     if is_variadic(field.type):
         return "whole numbers, such as 5 7"
     if get_origin(field.type) is tuple:
@@ -39,7 +39,7 @@ def expectation(field: Field) -> str:
 def metavar(field: Field) -> str:
     """What stands for a field's value in help."""
     if get_origin(field.type) is Literal:
-        return "{" + ",".join(get_args(field.type)) + "}"
+        return "{" + ",".join(map(str, get_args(field.type))) + "}"
     if is_variadic(field.type):
         return "N [N ...]"
     if get_origin(field.type) is tuple:

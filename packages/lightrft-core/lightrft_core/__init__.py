@@ -41,11 +41,13 @@ from lightrft_core.protocols import (
     Engine,
     PolicyOutput,
     PromptSource,
+    Ranks,
     Recorder,
     Reward,
     StepReport,
     Strategy,
 )
+from lightrft_core.ranks import OneRank, share
 from lightrft_core.ratios import Tokens
 from lightrft_core.rollout_metrics import correct, rollout_metrics
 from lightrft_core.sampling import FirstToken, SamplingParams, answer_seed, uniforms
@@ -86,9 +88,11 @@ __all__ = [
     "Message",
     "Metrics",
     "Objective",
+    "OneRank",
     "PolicyOutput",
     "Prompt",
     "PromptSource",
+    "Ranks",
     "Recorder",
     "Reward",
     "RewardShaping",
@@ -134,6 +138,7 @@ __all__ = [
     "ppo_clip",
     "returns_to_go",
     "rollout_metrics",
+    "share",
     "stop_properly",
     "token_weight",
     "uniforms",

@@ -14,10 +14,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-AllSum: TypeAlias = Callable[[Sequence[float]], list[float]]
-"""Adds numbers up over all ranks."""
-Baseline: TypeAlias = Callable[[Tensor, Tensor, AllSum], Tensor]
-"""(rewards, valid, all_sum) -> advantages, all [groups, n]."""
+Baseline: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(rewards, valid) -> advantages, all [groups, n], the groups of all ranks."""
 
 USEFUL_GROUP_CAP = 3.0
 """Most that CPGD's filter-like weight multiplies an advantage by."""
@@ -43,22 +41,20 @@ def leave_one_out(rewards: Tensor, valid: Tensor) -> Tensor:
     return group_mean(rewards, valid) * count / (count - 1).clamp(min=1)
 
 
-def batch_mean(rewards: Tensor, valid: Tensor, all_sum: AllSum) -> Tensor:
-    """R minus the mean reward of the whole batch, on all ranks."""
+def batch_mean(rewards: Tensor, valid: Tensor) -> Tensor:
+    """R minus the mean reward of the whole batch."""
     known = rewards[valid]
-    total, count = all_sum([float(known.sum()), float(known.numel())])
-    return torch.where(valid, rewards - total / max(count, 1.0), 0.0)
+    return torch.where(valid, rewards - known.sum() / max(known.numel(), 1), 0.0)
 
 
-def useful_share(rewards: Tensor, valid: Tensor, all_sum: AllSum) -> Tensor:
+def useful_share(rewards: Tensor, valid: Tensor) -> Tensor:
     """CPGD's filter-like weight (arXiv 2505.12504): R - mean per group, times judged groups / useful ones, capped."""
-    groups, useful = all_sum([float(valid.any(1).sum()), float(has_signal(rewards, valid).sum())])
+    groups, useful = float(valid.any(1).sum()), float(has_signal(rewards, valid).sum())
     return group_mean(rewards, valid) * min(groups / max(useful, 1.0), USEFUL_GROUP_CAP)
 
 
-def no_baseline(rewards: Tensor, valid: Tensor, all_sum: AllSum) -> Tensor:
+def no_baseline(rewards: Tensor, valid: Tensor) -> Tensor:
     """R itself."""
-    del all_sum
     return torch.where(valid, rewards, 0.0)
 
 
@@ -96,16 +92,15 @@ def _discounted(numbers: Tensor, factor: float) -> Tensor:
     return numbers.new_tensor(totals[::-1])
 
 
-def whiten(advantages: Sequence[Tensor], all_sum: AllSum, *, eps: float = 1e-8) -> list[Tensor]:
-    """(A - mean) / sqrt(variance + eps) over every token of the batch, on all ranks (REINFORCE++, arXiv 2501.03262).
+def whiten(advantages: Sequence[Tensor], *, eps: float = 1e-8) -> list[Tensor]:
+    """(A - mean) / sqrt(variance + eps) over every token of the batch (REINFORCE++, arXiv 2501.03262).
 
     advantages: one tensor [tokens] an answer. A batch of equal advantages becomes 0.
     """
-    tokens = torch.cat(list(advantages)) if advantages else torch.zeros(0)
-    count, total = all_sum([float(tokens.numel()), float(tokens.double().sum())])
-    mean = total / max(count, 1.0)
-    (squares,) = all_sum([float((tokens.double() - mean).square().sum())])
-    variance = squares / max(count, 1.0)
+    tokens = torch.cat(list(advantages)).double() if advantages else torch.zeros(0, dtype=torch.float64)
+    count = max(tokens.numel(), 1)
+    mean = float(tokens.sum()) / count
+    variance = float((tokens - mean).square().sum()) / count
     if variance <= (1e-12 * mean) ** 2:  # nothing but the rounding of equal numbers
         return [torch.zeros_like(part) for part in advantages]
     return [(part - mean) / (variance + eps) ** 0.5 for part in advantages]
@@ -126,7 +121,7 @@ class AdvantageEstimator:
 
 
 def _group(function: Callable[[Tensor, Tensor], Tensor], *, whiten: bool = False) -> AdvantageEstimator:
-    return AdvantageEstimator(lambda rewards, valid, _: function(rewards, valid), whiten=whiten, within_group=True)
+    return AdvantageEstimator(function, whiten=whiten, within_group=True)
 
 
 ADVANTAGE_ESTIMATORS: dict[str, AdvantageEstimator] = {

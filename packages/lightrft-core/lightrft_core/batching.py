@@ -68,11 +68,17 @@ class Batch:
 
 
 def micro_batches(
-    sequences: Sequence[TrainingSequence], *, token_budget: int, max_sequences: int, shared_prompts: bool = True
+    sequences: Sequence[TrainingSequence],
+    *,
+    token_budget: int,
+    max_sequences: int,
+    shared_prompts: bool = True,
+    packing: bool = False,
 ) -> list[list[TrainingSequence]]:
-    """Cut sequences into micro-batches whose tokens, padding included, fit the budget.
+    """Cut sequences into micro-batches whose tokens, those of padding included, fit the budget.
 
     shared_prompts: whether a prompt is computed, and counted, once for all its answers of a micro-batch.
+    packing: whether no padding is computed.
 
     Groups with long answers come first and like lengths stand together, so that little is padded. A single sequence
     over the budget stands alone.
@@ -82,23 +88,31 @@ def micro_batches(
     plan: list[list[TrainingSequence]] = []
     for sequence in (sequence for group in groups for sequence in group):
         grown = [*plan[-1], sequence] if plan else []
-        if plan and len(grown) <= max_sequences and padded_tokens(grown, shared=shared_prompts) <= token_budget:
+        fits = plan and padded_tokens(grown, shared=shared_prompts, packing=packing) <= token_budget
+        if fits and len(grown) <= max_sequences:
             plan[-1].append(sequence)
         else:
             plan.append([sequence])
     return plan
 
 
-def padded_tokens(sequences: Sequence[TrainingSequence], *, shared: bool = True) -> int:
-    """Tokens a batch of these sequences computes: padded prompts, once each if shared, and padded responses."""
-    prompts = _distinct_prompts(sequences)
+def padded_tokens(sequences: Sequence[TrainingSequence], *, shared: bool = True, packing: bool = False) -> int:
+    """Tokens a batch of these sequences computes: prompts, once each if shared, and responses; padded unless packed."""
+    prompts = _distinct_prompts(sequences) if shared else [sequence.prompt_ids for sequence in sequences]
+    if packing:
+        return sum(map(len, prompts)) + sum(len(sequence.response_ids) for sequence in sequences)
     longest_prompt = max(map(len, prompts))
     longest_response = max(len(sequence.response_ids) for sequence in sequences)
-    return (len(prompts) if shared else len(sequences)) * longest_prompt + len(sequences) * longest_response
+    return len(prompts) * longest_prompt + len(sequences) * longest_response
 
 
 def collate(sequences: Sequence[TrainingSequence]) -> Batch:
-    """Pad sequences into one batch; what stands in the padding never reaches the loss."""
+    """Pad sequences into one batch; what stands in the padding never reaches the loss.
+
+    No sequences make a batch that can be computed and has no loss tokens: what a rank does while others still learn.
+    """
+    if not sequences:
+        return collate([_NOTHING])
     prompts = _distinct_prompts(sequences)
     changes = [a.prompt_ids != b.prompt_ids for a, b in pairwise(sequences)]
     prompt_ids, prompt_mask = _padded(prompts, left=True)
@@ -121,6 +135,10 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
         returns=_column([s.returns for s in sequences]),
         selected=_column([s.selected for s in sequences]),
     )
+
+
+_NO_TOKENS = torch.zeros(0)
+_NOTHING = TrainingSequence((0,), [0], [False], 0.0, _NO_TOKENS, _NO_TOKENS, old_values=_NO_TOKENS, returns=_NO_TOKENS)
 
 
 def _column(parts: Sequence[Tensor | None]) -> Tensor | None:

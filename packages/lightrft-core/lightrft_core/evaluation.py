@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
 
-from lightrft_core.protocols import Engine, Reward
+from lightrft_core.protocols import Engine, Ranks, Reward
+from lightrft_core.ranks import OneRank, share
 from lightrft_core.rollout_metrics import correct, verdict
 from lightrft_core.sampling import SamplingParams
 from lightrft_core.types import FinishReason, Group, Prompt
@@ -44,13 +45,24 @@ class Evaluation:
 
 
 def evaluate(
-    engine: Engine, reward: Reward, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int
+    engine: Engine,
+    reward: Reward,
+    prompts: Sequence[Prompt],
+    sampling: SamplingParams,
+    ranks: Ranks | None = None,
+    *,
+    step: int,
 ) -> Evaluation:
-    """Answer and judge every prompt. An answer that failed, or whose judging did, is failed and not solved."""
-    groups = engine.generate(prompts, sampling, step=step)
+    """Answer and judge every prompt. An answer that failed, or whose judging did, is failed and not solved.
+
+    ranks: among whom the prompts are dealt; None: there is one.
+    """
+    ranks = ranks or OneRank()
+    groups = engine.generate(share(prompts, ranks), sampling, step=step)
     for group, verdicts in zip(groups, reward.score(groups, step=step), strict=True):
         for rollout, judgement in zip(group.rollouts, verdicts, strict=True):
             rollout.verdict = judgement
+    groups = ranks.gather(groups)
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     solved = [sum(map(correct, group.rollouts)) for group in groups]
     powers = [k for k in (2**i for i in range(sampling.n.bit_length())) if k <= sampling.n]

@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from lightrft_core.advantages import AllSum, gae, returns_to_go, whiten
+from lightrft_core.advantages import gae, returns_to_go, whiten
 from lightrft_core.algorithm import Algorithm
 from lightrft_core.batching import Batch, TrainingSequence, collate
 from lightrft_core.kl import KL_ESTIMATORS, KLPlacement
@@ -35,45 +35,50 @@ COLUMNS = {
 def make_experience(
     groups: Sequence[Group], algorithm: Algorithm, strategy: Strategy, sizes: BatchSizes
 ) -> tuple[list[list[Batch]], Metrics]:
-    """The batches of each optimiser step over these groups, in order; sets every rollout's advantage.
+    """This rank's batches of each optimiser step over the groups of all ranks; sets every rollout's advantage.
 
     What models say of the answers is computed once, on the very micro-batches that are learnt from afterwards, so that
-    the first step's ratios are exactly 1.
+    the first step's ratios are exactly 1. All ranks have equally many batches in a step, none if no rank has anything
+    to learn from.
     """
     pairs = training_sequences(groups, algorithm.chosen)
-    sequences = [sequence for _, sequence in pairs]
-    metrics, all_sum = Metrics(), strategy.all_sum
+    sequences, metrics = [sequence for _, sequence in pairs], Metrics()
     if not algorithm.estimates_from_models:
-        estimate_advantages(groups, sequences, algorithm, all_sum, metrics)
+        estimate_advantages(groups, sequences, algorithm, metrics)
     rollouts = sum(len(group.rollouts) for group in groups)
-    steps = optimiser_steps(sequences, rollouts, algorithm, sizes, all_sum)
+    steps = optimiser_steps(sequences, rollouts, algorithm, sizes, strategy.world_size)
+    mine = [step[strategy.rank] for step in steps]
     for model in algorithm.models(off_policy=sizes.max_epochs * len(steps) > 1):
-        _score([*chain.from_iterable(steps)], model, strategy)
+        _score(sequences, [*chain.from_iterable(mine)], model, strategy)
     if algorithm.estimates_from_models:
-        estimate_advantages(groups, sequences, algorithm, all_sum, metrics)
+        estimate_advantages(groups, sequences, algorithm, metrics)
     if algorithm.high_entropy_share < 1:
         for step in steps:
-            select_high_entropy_tokens([*chain.from_iterable(step)], algorithm.high_entropy_share, all_sum)
+            together = [*chain.from_iterable(chain.from_iterable(step))]
+            select_high_entropy_tokens(together, algorithm.high_entropy_share)
     for rollout, sequence in pairs:
         rollout.advantage = float(sequence.advantages.mean())
-    return [[collate(micro_batch) for micro_batch in step] for step in steps], metrics
+    return [[collate(micro_batch) for micro_batch in step] for step in mine], metrics
 
 
-def _score(micro_batches: Sequence[MicroBatch], model: str, strategy: Strategy) -> None:
-    outputs = strategy.forward(model, [collate(micro_batch) for micro_batch in micro_batches])
-    for micro_batch, output in zip(micro_batches, outputs, strict=True):
+def _score(sequences: Sequence[TrainingSequence], mine: Sequence[MicroBatch], model: str, strategy: Strategy) -> None:
+    """Fill a model's columns of all sequences; every rank asks it about its own."""
+    outputs = strategy.forward(model, [collate(micro_batch) for micro_batch in mine])
+    scored: list[tuple[int, dict[str, Tensor]]] = []
+    for micro_batch, output in zip(mine, outputs, strict=True):
         lengths = [len(sequence.advantages) for sequence in micro_batch]
-        for column, part in COLUMNS[model].items():
-            values: Tensor = getattr(output, part)
-            for sequence, numbers in zip(micro_batch, torch.split(values.double().cpu(), lengths), strict=True):
-                setattr(sequence, column, numbers)
+        parts = {name: getattr(output, part).double().cpu().split(lengths) for name, part in COLUMNS[model].items()}
+        scored += [(s.place, {name: parts[name][i] for name in parts}) for i, s in enumerate(micro_batch)]
+    by_place = {sequence.place: sequence for sequence in sequences}
+    for place, columns in strategy.gather(scored):
+        for name, numbers in columns.items():
+            setattr(by_place[place], name, numbers)
 
 
 def estimate_advantages(
     groups: Sequence[Group],
     sequences: Sequence[TrainingSequence],
     algorithm: Algorithm,
-    all_sum: AllSum,
     metrics: Metrics,
 ) -> None:
     """Set every sequence's advantages, and with a critic its returns, in float64.
@@ -88,7 +93,7 @@ def estimate_advantages(
     if algorithm.kl_in_reward and algorithm.kl_placement is KLPlacement.SEQUENCE_REWARD:
         for sequence in sequences:
             rewards.view(-1)[sequence.place] -= _penalty(sequence, algorithm).sum()
-    advantages = algorithm.estimator.baseline(rewards, valid, all_sum).flatten()
+    advantages = algorithm.estimator.baseline(rewards, valid).flatten()
     for sequence in sequences:
         token_rewards = torch.zeros_like(sequence.advantages)
         if algorithm.kl_in_reward and algorithm.kl_placement is KLPlacement.REWARD:
@@ -102,9 +107,9 @@ def estimate_advantages(
         else:
             sequence.advantages = returns_to_go(token_rewards, algorithm.gamma)
     if algorithm.estimator.critic:
-        metrics.mean("critic/explained_variance", explained_variance(sequences, all_sum))
+        metrics.mean("critic/explained_variance", explained_variance(sequences))
     if algorithm.estimator.whiten:
-        whitened = whiten([sequence.advantages for sequence in sequences], all_sum)
+        whitened = whiten([sequence.advantages for sequence in sequences])
         for sequence, numbers in zip(sequences, whitened, strict=True):
             sequence.advantages = numbers
     if algorithm.advantage_clip:
@@ -119,13 +124,12 @@ def _penalty(sequence: TrainingSequence, algorithm: Algorithm) -> Tensor:
     return algorithm.kl_coef * estimate(sequence.old_logprobs, sequence.reference_logprobs)
 
 
-def explained_variance(sequences: Sequence[TrainingSequence], all_sum: AllSum) -> list[float]:
-    """[1 - var(returns - values) / var(returns)] over all tokens and ranks; [] if the returns do not vary."""
+def explained_variance(sequences: Sequence[TrainingSequence]) -> list[float]:
+    """[1 - var(returns - values) / var(returns)] over all tokens; [] if the returns do not vary."""
     pairs = [(s.returns, s.old_values) for s in sequences if s.returns is not None and s.old_values is not None]
-    returns = torch.cat([pair[0] for pair in pairs]) if pairs else torch.zeros(0)
-    errors = returns - torch.cat([pair[1] for pair in pairs]) if pairs else returns
-    count, *totals = all_sum([float(returns.numel()), float(returns.sum()), float(errors.sum())])
-    means = [total / max(count, 1.0) for total in totals]
-    squares = [(part - mean).square().sum() for part, mean in zip((returns, errors), means, strict=True)]
-    spread, unexplained = all_sum([float(square) for square in squares])
+    if not pairs:
+        return []
+    returns = torch.cat([pair[0] for pair in pairs])
+    errors = returns - torch.cat([pair[1] for pair in pairs])
+    spread, unexplained = (float((part - part.mean()).square().sum()) for part in (returns, errors))
     return [1 - unexplained / spread] if spread > 1e-12 else []

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from math import ceil
 
 import torch
-from torch import Tensor
 
-from lightrft_core.advantages import AllSum
 from lightrft_core.aggregation import StepTotals, token_weight
 from lightrft_core.algorithm import Algorithm
 from lightrft_core.batching import TrainingSequence, micro_batches
 from lightrft_core.filters import RolloutFilter
+from lightrft_core.partition import partition
 from lightrft_core.types import Group, Rollout
 
 MicroBatch = list[TrainingSequence]
@@ -21,12 +20,13 @@ MicroBatch = list[TrainingSequence]
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """train_batch_size: samples per optimiser step on this rank; None: all of a step's rollouts in one.
+    """train_batch_size: samples per optimiser step, on all ranks together; None: all of a step's rollouts in one.
 
     micro_train_batch_size: most sequences in a micro-batch; max_tokens_per_micro_batch: most tokens, padding included.
     max_new_tokens: the generation budget, the denominator of the constant-length aggregation.
     max_epochs: passes over each batch of rollouts.
     shared_prompts: whether a prompt is computed once for all its answers of a micro-batch.
+    packing: whether no padding is computed.
     """
 
     train_batch_size: int | None
@@ -35,6 +35,7 @@ class BatchSizes:
     max_new_tokens: int
     max_epochs: int = 1
     shared_prompts: bool = True
+    packing: bool = False
 
 
 def training_sequences(groups: Sequence[Group], chosen: RolloutFilter) -> list[tuple[Rollout, TrainingSequence]]:
@@ -61,55 +62,51 @@ def _sequence(place: int, group: Group, rollout: Rollout) -> TrainingSequence:
 
 
 def optimiser_steps(
-    sequences: Sequence[TrainingSequence], rollouts: int, algorithm: Algorithm, sizes: BatchSizes, all_sum: AllSum
-) -> list[list[MicroBatch]]:
-    """The micro-batches of each optimiser step over a batch of so many rollouts, in order.
+    sequences: Sequence[TrainingSequence], rollouts: int, algorithm: Algorithm, sizes: BatchSizes, world_size: int = 1
+) -> list[list[list[MicroBatch]]]:
+    """Of each optimiser step over a batch of so many rollouts, in order, the micro-batches of every rank.
 
-    Every sequence counts in its step's denominator, on all ranks; one without signal is then left out of the forward
-    pass if the algorithm would learn nothing from it. A step may end up with no micro-batch at all, and a rank that has
-    no rollouts left takes such steps until the last rank is done.
+    Every sequence counts in its step's denominator; one without signal is then left out of the forward pass if the
+    algorithm would learn nothing from it. All ranks have equally many micro-batches in a step, so that none waits for
+    another in vain: one that has fewer gets empty ones. A whole step may end up with none.
     """
     size = sizes.train_batch_size or max(1, rollouts)
-    steps: list[list[MicroBatch]] = []
-    further = 1.0
-    while further:
-        start, end = len(steps) * size, (len(steps) + 1) * size
-        part = [sequence for sequence in sequences if start <= sequence.place < end]
-        tokens = sum(len(sequence.advantages) for sequence in part)
-        *numbers, further = all_sum([float(len(part)), float(tokens), float(end < rollouts)])
+    steps: list[list[list[MicroBatch]]] = []
+    for start in range(0, max(1, rollouts), size):
+        part = [sequence for sequence in sequences if start <= sequence.place < start + size]
+        totals = StepTotals(float(len(part)), float(sum(len(sequence.advantages) for sequence in part)))
         for sequence in part:
             length = len(sequence.advantages)
-            sequence.weight = token_weight(algorithm.aggregation, length, StepTotals(*numbers), sizes.max_new_tokens)
-        steps.append(
-            micro_batches(
-                [s for s in part if algorithm.learns_without_signal or s.advantages.any()],
-                token_budget=sizes.max_tokens_per_micro_batch,
-                max_sequences=sizes.micro_train_batch_size,
-                shared_prompts=sizes.shared_prompts,
-            )
-        )
+            sequence.weight = token_weight(algorithm.aggregation, length, totals, sizes.max_new_tokens)
+        learnt_from = [s for s in part if algorithm.learns_without_signal or s.advantages.any()]
+        dealt = partition(learnt_from, world_size, shared_prompts=sizes.shared_prompts)
+        shares = [_micro_batches(share, sizes) for share in dealt]
+        most = max(map(len, shares))
+        steps.append([share + [[]] * (most - len(share)) for share in shares])
     return steps
 
 
-def select_high_entropy_tokens(sequences: Sequence[TrainingSequence], share: float, all_sum: AllSum) -> None:
-    """Let only the most uncertain tokens carry the objective: ceil(share * tokens) of all sequences and ranks together.
+def _micro_batches(sequences: Sequence[TrainingSequence], sizes: BatchSizes) -> list[MicroBatch]:
+    return micro_batches(
+        sequences,
+        token_budget=sizes.max_tokens_per_micro_batch,
+        max_sequences=sizes.micro_train_batch_size,
+        shared_prompts=sizes.shared_prompts,
+        packing=sizes.packing,
+    )
+
+
+def select_high_entropy_tokens(sequences: Sequence[TrainingSequence], share: float) -> None:
+    """Let only the most uncertain tokens carry the objective: ceil(share * tokens) of all sequences together.
 
     By the entropy of the policy that sampled (Wang et al. 2025, arXiv 2506.01939, eq. 5). Tokens of equal entropy at
     the border are all selected.
     """
-    scored = [(sequence, _ordered_bits(s)) for sequence in sequences if (s := sequence.old_entropy) is not None]
-    together = torch.cat([bits for _, bits in scored]) if scored else torch.zeros(0, dtype=torch.int64)
-    (count,) = all_sum([float(together.numel())])
-    wanted = ceil(share * count - 1e-9)
-    low, high = 0, 2**63 - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        (reached,) = all_sum([float((together >= middle).sum())])
-        low, high = (middle, high) if reached >= wanted else (low, middle)
-    for sequence, bits in scored:
-        sequence.selected = bits >= low
-
-
-def _ordered_bits(entropy: Tensor) -> Tensor:
-    """Integers in the order of these numbers, which are 0 or more: what doubles look like in memory."""
-    return (entropy.double().clamp(min=0) + 0.0).view(torch.int64)
+    scored = [(sequence, s.double()) for sequence in sequences if (s := sequence.old_entropy) is not None]
+    if not scored:
+        return
+    together = torch.cat([entropy for _, entropy in scored])
+    wanted = ceil(share * together.numel() - 1e-9)
+    border = together.topk(wanted).values[-1]
+    for sequence, entropy in scored:
+        sequence.selected = entropy >= border

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -13,6 +13,8 @@ from lightrft_core.batching import Batch
 from lightrft_core.metrics import Metrics
 from lightrft_core.sampling import SamplingParams
 from lightrft_core.types import Group, Prompt, Verdict
+
+T = TypeVar("T")
 
 
 class PromptSource(Protocol):
@@ -94,30 +96,40 @@ class StepReport:
         return summary
 
 
-class Strategy(Protocol):
-    """Holds the models of a run by name, any of them trainable, and steps their optimisers."""
+class Ranks(Protocol):
+    """The processes that run the loop together, all of them the same program."""
 
     rank: int
     world_size: int
 
-    def forward(self, model: str, batches: Sequence[Batch]) -> list[Any]:
-        """The named model's output on each batch, without gradient. Every rank calls it, with however many batches."""
-        ...
-
-    def train_step(self, model: str, batches: Sequence[Batch], loss: Loss) -> StepReport:
-        """One optimiser step over micro-batches; a non-finite loss or gradient skips it on all ranks together."""
-        ...
-
-    def skip_step(self, model: str) -> None:
-        """Count a step that has nothing to learn from: schedules advance, weights and moments stay."""
-        ...
-
-    def all_sum(self, values: Sequence[float]) -> list[float]:
-        """The values added up over all ranks."""
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """The items of all ranks, rank after rank, on every rank."""
         ...
 
     def reduce(self, metrics: Metrics) -> dict[str, float]:
         """The metrics of all ranks as one."""
+        ...
+
+
+class Strategy(Ranks, Protocol):
+    """Holds the models of a run by name, any of them trainable, and steps their optimisers.
+
+    Every rank calls everything, with equally many batches.
+    """
+
+    def forward(self, model: str, batches: Sequence[Batch]) -> list[Any]:
+        """The named model's output on each of this rank's batches, without gradient."""
+        ...
+
+    def train_step(self, model: str, batches: Sequence[Batch], loss: Loss) -> StepReport:
+        """One optimiser step over the micro-batches of all ranks; a loss or gradient that is not finite skips it.
+
+        The report's loss is that of all ranks, its metrics are of this rank's batches.
+        """
+        ...
+
+    def skip_step(self, model: str) -> None:
+        """Count a step that has nothing to learn from: schedules advance, weights and moments stay."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from lightrft_core.advantages import AllSum
 from lightrft_core.types import FinishReason, Group, Verdict
 
 
@@ -51,7 +50,7 @@ class RewardShaping:
             return self.overlong_buffer
         return max(1, round(self.overlong_share * max_new_tokens))
 
-    def scale(self, groups: Sequence[Group], moments: RunningMoments, all_sum: AllSum) -> None:
+    def scale(self, groups: Sequence[Group], moments: RunningMoments) -> None:
         """Set every rollout's reward from its verdict's score, clipped and brought to scale."""
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         for rollout in rollouts:
@@ -60,7 +59,7 @@ class RewardShaping:
                 score = min(max(score, self.clip[0]), self.clip[1])
             rollout.reward = score
         if self.running_norm:
-            moments.include([rollout.reward for rollout in rollouts if rollout.reward is not None], all_sum)
+            moments.include([rollout.reward for rollout in rollouts if rollout.reward is not None])
             for rollout in rollouts:
                 if rollout.reward is not None:
                     rollout.reward = moments.normalise(rollout.reward, centre=self.running_mean)
@@ -74,13 +73,13 @@ class RunningMoments:
     mean: float = 0.0
     squares: float = 0.0
 
-    def include(self, rewards: Sequence[float], all_sum: AllSum) -> None:
-        """Take a batch's rewards in, on all ranks (Chan et al. 1979: parallel updating of sums of squares)."""
-        count, total = all_sum([float(len(rewards)), sum(rewards)])
-        if not count:
+    def include(self, rewards: Sequence[float]) -> None:
+        """Take a batch's rewards in (Chan et al. 1979: parallel updating of sums of squares)."""
+        if not rewards:
             return
-        mean = total / count
-        (squares,) = all_sum([sum((reward - mean) ** 2 for reward in rewards)])
+        count = float(len(rewards))
+        mean = sum(rewards) / count
+        squares = sum((reward - mean) ** 2 for reward in rewards)
         together = self.count + count
         self.squares += squares + (mean - self.mean) ** 2 * self.count * count / together
         self.mean += (mean - self.mean) * count / together

@@ -13,6 +13,7 @@ from lightrft_core.experience import make_experience
 from lightrft_core.metrics import Metrics
 from lightrft_core.plan import BatchSizes
 from lightrft_core.protocols import Engine, PromptSource, Recorder, Reward, Strategy
+from lightrft_core.ranks import share
 from lightrft_core.rollout_metrics import rollout_metrics
 from lightrft_core.sampling import SamplingParams
 from lightrft_core.state import TrainState
@@ -50,7 +51,7 @@ class Trainer:
             sampled, groups = self.sample(step)
             with self.recorder.phase("estimate", step):
                 algorithm = self.state.steered(self.algorithm)
-                algorithm.shaping.scale(groups, self.state.moments, self.strategy.all_sum)
+                algorithm.shaping.scale(groups, self.state.moments)
                 steps, metrics = make_experience(groups, algorithm, self.strategy, self.sizes)
             with self.recorder.phase("optimise", step):
                 for batches in steps * self.sizes.max_epochs:
@@ -60,19 +61,19 @@ class Trainer:
             self.finish(step, sampled, groups, metrics)
 
     def sample(self, step: int) -> tuple[list[Group], list[Group]]:
-        """Judged groups: all that were sampled, and those to learn from, sampled anew until they are enough."""
+        """Judged groups of all ranks: those that were sampled, and those to learn from, sampled anew until enough."""
         dynamic, missing, sampled, kept = self.algorithm.dynamic_sampling, 0, list[Group](), list[Group]()
         for number in range(dynamic.max_rounds if dynamic else 1):
             prompts = self.state.spare(self.prompts, missing) if number else self.prompts.batch(step)
             with self.recorder.phase("sample", step):
-                mine = prompts[self.strategy.rank :: self.strategy.world_size]
-                groups = self.engine.generate(mine, self.sampling, step=step)
+                groups = self.engine.generate(share(prompts, self.strategy), self.sampling, step=step)
             with self.recorder.phase("judge", step):
                 for group, verdicts in zip(groups, self.reward.score(groups, step=step), strict=True):
                     self.algorithm.shaping.judge(group, verdicts, self.sampling.max_new_tokens)
+                groups = self.strategy.gather(groups)
             useful = [group for group in groups if dynamic is None or dynamic.keeps(group)]
             sampled, kept = sampled + groups, kept + useful
-            missing = len(prompts) - int(self.strategy.all_sum([len(useful)])[0])
+            missing = len(prompts) - len(useful)
             if not missing:
                 break
         else:
@@ -92,7 +93,7 @@ class Trainer:
         """Held-out accuracy of the policy as it stands."""
         with self.recorder.phase("evaluate", step):
             judge = self.eval_reward or self.reward
-            evaluation = evaluate(self.engine, judge, self.eval_prompts, self.eval_sampling, step=step)
+            evaluation = evaluate(self.engine, judge, self.eval_prompts, self.eval_sampling, self.strategy, step=step)
         self.recorder.evaluated(step, evaluation.groups)
         self.state.evaluations[step] = evaluation.accuracy
         return evaluation
@@ -105,7 +106,7 @@ class Trainer:
             numbers |= self.evaluate(step).metrics()
         for warning in self.state.vitals.check(numbers):
             self.recorder.warn(step, warning)
-        (samples,) = self.strategy.all_sum([float(len(groups) * self.sampling.n)])
+        samples = len(groups) * self.sampling.n
         self.state.steer(self.algorithm, numbers.get("policy/kl_reference"), samples)
         self.state.step = step
         self.recorder.record(step, numbers, sampled)

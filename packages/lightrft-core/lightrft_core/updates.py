@@ -25,11 +25,10 @@ class Schedule:
 
 
 def update(strategy: Strategy, model: str, batches: Sequence[Batch], loss: Loss, metrics: Metrics) -> str | None:
-    """One optimiser step of a model. Returns why it failed, "" if it did not, None if no rank had anything to learn."""
-    learning = any(strategy.all_sum([float(len(batches))]))
+    """One optimiser step of a model. Returns why it failed, "" if it did not, None if nothing was to be learnt."""
     if model == "policy":
-        metrics.mean("optimiser/no_signal_share", [not learning])
-    if not learning:
+        metrics.mean("optimiser/no_signal_share", [not batches])
+    if not batches:
         strategy.skip_step(model)
         return None
     report = strategy.train_step(model, batches, loss)

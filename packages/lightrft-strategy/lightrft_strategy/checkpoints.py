@@ -2,28 +2,136 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightrft_strategy.manifest import check_files, read_manifest, seal
+from lightrft_strategy.together import on_first, together
+
+if TYPE_CHECKING:
+    from lightrft_core import Ranks
 
 _NAME = re.compile(r"step_(\d+)")
 _UNFINISHED = ".unfinished"
 _REPLACED = ".replaced"
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+def write_folder(folder: Path, fill: Callable[[Path], None], *, ranks: Ranks | None = None) -> None:
     """Let `fill` write into a folder beside `folder`, flush it to disk, and only then give it its name.
 
     Killed at any moment, this leaves either the whole folder or what was there before, and leftovers that the next call
     removes. An existing `folder` is replaced; killed between two renames, it is found whole under `folder`.replaced.
+    ranks: None: this process alone; otherwise every rank calls it, and all fill the same folder, on a disk they share.
+    What `fill` raises on one rank it raises on all (the others get a ValueError), and nothing is left of the folder.
     """
     unfinished = folder.with_name(folder.name + _UNFINISHED)
+    try:
+        on_first(ranks, lambda: _make_empty(unfinished))
+        together(ranks, lambda: _fill(unfinished, fill))
+        on_first(ranks, lambda: _publish(unfinished, folder))
+    except BaseException:
+        if ranks is None or ranks.rank == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def write_checkpoint(
+    folder: Path,
+    step: int,
+    fill: Callable[[Path], None],
+    *,
+    keep: int,
+    max_bytes: float | None = None,
+    best: int | None = None,
+    ranks: Ranks | None = None,
+) -> None:
+    """Write and seal `folder`/step_N, then remove others: see write_folder and prune_checkpoints."""
+
+    def fill_and_seal(unfinished: Path) -> None:
+        together(ranks, lambda: fill(unfinished))
+        on_first(ranks, lambda: seal(unfinished))
+
+    write_folder(folder / f"step_{step}", fill_and_seal, ranks=ranks)
+    on_first(ranks, lambda: prune_checkpoints(folder, keep=keep, max_bytes=max_bytes, best=best))
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """The finished checkpoints in a folder by step, oldest first."""
+    found = {int(match[1]): path for path in folder.glob("step_*") if (match := _NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def newest_whole(folder: Path, *, checksums: bool = False, ranks: Ranks | None = None) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint whose files are all there, and what is wrong with those that are newer, newest first.
+
+    checksums: read every byte, each rank its share; otherwise sizes are compared. With `ranks`, every rank calls it and
+    gets the same answer. None where no checkpoint is whole.
+    """
+    steps = list(checkpoints(folder))
+    if ranks is not None:
+        steps = ranks.gather([steps])[0]
+    faults: list[str] = []
+    for path in (folder / f"step_{step}" for step in reversed(steps)):
+        try:
+            manifest = together(ranks, partial(read_manifest, path))
+            check_files(path, manifest, checksums=checksums, ranks=ranks)
+            return path, faults
+        except ValueError as error:
+            faults.append(str(error))
+    return None, faults
+
+
+def prune_checkpoints(folder: Path, *, keep: int, max_bytes: float | None = None, best: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints and the best one, and what a kill has left of unfinished ones.
+
+    keep: at least 1; of checkpoints whose files are all there: a damaged one never costs one before it.
+    max_bytes: of all that are kept; the oldest go first, the best after them, the newest whole one never.
+    best: the step of the checkpoint to keep whatever its age.
+    """
+    _clear_leftovers(folder)
+    present = checkpoints(folder)
+    whole = [step for step, path in present.items() if _has_all_files(path)]
+    oldest = whole[-keep] if len(whole) >= keep else 0
+    kept = [step for step in present if step >= oldest or step == best]
+    for step in sorted(present.keys() - set(kept)):
+        _remove(present[step])
+    if max_bytes is not None:
+        sizes = {step: _size(present[step]) for step in kept}
+        newest = (whole or list(present))[-1:]
+        for step in sorted(set(kept).difference(newest), key=lambda step: (step == best, step)):
+            if sum(sizes.values()) <= max_bytes:
+                break
+            _remove(present[step])
+            del sizes[step]
+
+
+def _make_empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
+    try:
+        fill(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(disk_full(folder.parent)) from error
+
+
+def disk_full(folder: Path) -> str:
+    """What to say when there is no room left for `folder`."""
+    return f"the disk of {folder} is full: free some space, keep fewer checkpoints or choose another --output_dir"
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
     replaced = folder.with_name(folder.name + _REPLACED)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    fill(unfinished)
     for path in [*unfinished.rglob("*"), unfinished]:
         _flush(path)
     if folder.exists():
@@ -34,26 +142,33 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def checkpoints(folder: Path) -> dict[int, Path]:
-    """The finished checkpoints in a folder by step, oldest first."""
-    found = {int(match[1]): path for path in folder.glob("step_*") if (match := _NAME.fullmatch(path.name))}
-    return dict(sorted(found.items()))
-
-
-def write_checkpoint(folder: Path, step: int, fill: Callable[[Path], None], *, keep: int) -> None:
-    """Write `folder`/step_N and remove all but the newest `keep` checkpoints."""
-    write_folder(folder / f"step_{step}", fill)
-    prune_checkpoints(folder, keep=keep)
-
-
-def prune_checkpoints(folder: Path, *, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and what a kill has left of unfinished or half removed ones."""
+def _clear_leftovers(folder: Path) -> None:
     for leftover in list(folder.glob(f"step_*{_UNFINISHED}")):
         shutil.rmtree(leftover)
-    for path in list(checkpoints(folder).values())[:-keep]:
-        doomed = path.with_name(path.name + _UNFINISHED)
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+    for leftover in list(folder.glob(f"step_*{_REPLACED}")):
+        original = leftover.with_name(leftover.name.removesuffix(_REPLACED))
+        if original.exists():
+            shutil.rmtree(leftover)
+        else:
+            leftover.rename(original)
+
+
+def _has_all_files(folder: Path) -> bool:
+    try:
+        check_files(folder, read_manifest(folder), checksums=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _remove(folder: Path) -> None:
+    doomed = folder.with_name(folder.name + _UNFINISHED)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _flush(path: Path) -> None:

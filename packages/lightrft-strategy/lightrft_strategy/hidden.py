@@ -9,33 +9,41 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from lightrft_core import Batch
+from lightrft_strategy.packing import flatten, packed_hidden
 
 
-def hidden_before_tokens(model: Any, batch: Batch) -> Tensor:
-    """[tokens, dim] the last hidden states of a causal language model one position before each loss token."""
-    hidden = _unshared(model, batch) if model.is_gradient_checkpointing else _shared(model, batch)
+def hidden_before_tokens(model: Any, batch: Batch, *, packing: bool = False, sharing: bool = True) -> Tensor:
+    """[tokens, dim] the last hidden states of a causal language model one position before each loss token.
+
+    packing: compute one row without padding, for which pack_attention(model) was called; without, padded rows through
+    the model's own attention. sharing: compute a prompt once for all its answers; padded rows under gradient
+    checkpointing cannot.
+    """
+    if packing:
+        row, ids, before = flatten(batch, sharing=sharing)
+        return packed_hidden(model, row, ids).index_select(0, before)
+    hidden = _shared(model, batch) if sharing and not model.is_gradient_checkpointing else _unshared(model, batch)
     return hidden[batch.loss_mask]
 
 
 def _shared(model: Any, batch: Batch) -> Tensor:
     """[batch, response_time, dim] hidden states one position before each response token.
 
-    The responses attend to their prompt's keys and values, which carry its gradient.
+    The responses attend to their prompt's keys and values, which carry its gradient. The model is called twice even
+    for responses of one token: ranks that hold it in shards call it equally often.
     """
     cache = DynamicCache(config=model.config)
     prompts = _hidden(model, batch.prompt_ids, batch.prompt_mask, cache)
     copies = torch.bincount(batch.prompt_index)
     for layer in cache.layers:
         layer.batch_repeat_interleave(copies)
-    last = prompts[batch.prompt_index, -1:]
-    if batch.response_ids.shape[1] == 1:
-        return last
-    answers = _hidden(model, batch.response_ids[:, :-1], batch.prompt_mask[batch.prompt_index], cache)
-    return torch.cat([last, answers], 1)
+    last, length = prompts[batch.prompt_index, -1:], batch.response_ids.shape[1] - 1
+    answers = _hidden(model, batch.response_ids[:, : max(1, length)], batch.prompt_mask[batch.prompt_index], cache)
+    return torch.cat([last, answers[:, :length]], 1)
 
 
 def _unshared(model: Any, batch: Batch) -> Tensor:
-    """The same without keys and values handed on, which gradient checkpointing cannot do."""
+    """The same with a copy of its prompt for every answer, and no keys and values handed on."""
     ids = torch.cat([batch.prompt_ids[batch.prompt_index], batch.response_ids[:, :-1]], 1)
     hidden = _hidden(model, ids, batch.prompt_mask[batch.prompt_index], None)
     return hidden[:, batch.prompt_ids.shape[1] - 1 :]

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from lightrft_core import Batch, CriticOutput, PolicyOutput, chosen_logprobs
 from lightrft_strategy.hidden import hidden_before_tokens
+from lightrft_strategy.packing import pack_attention
 
 
 class LanguageActor(nn.Module):
@@ -19,17 +20,24 @@ class LanguageActor(nn.Module):
 
     model: a *ForCausalLM; its logits must be its last hidden states times its head, nothing in between.
     temperature: the law log-probabilities are taken under is softmax(logits / temperature).
+    packing, sharing: compute no padding, and a prompt once for all its answers (hidden_before_tokens).
+    Raises ValueError, naming the model, if its logits are something else or it cannot compute packed rows.
     """
 
-    def __init__(self, model: Any, temperature: float = 1.0) -> None:
+    def __init__(self, model: Any, temperature: float = 1.0, *, packing: bool = False, sharing: bool = True) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
-        check_head(model)
+        self.packing, self.sharing = packing, sharing
+        if not model.get_output_embeddings().weight.is_meta:
+            check_head(model)
+        if packing:
+            pack_attention(model)
 
     def forward(self, batch: Batch) -> PolicyOutput:
-        """Log-probability and entropy of the batch's loss tokens; a prompt is computed once for all its responses."""
-        hidden, tokens = hidden_before_tokens(self.model, batch), batch.response_ids[batch.loss_mask]
+        """Log-probability and entropy of the batch's loss tokens."""
+        hidden = hidden_before_tokens(self.model, batch, packing=self.packing, sharing=self.sharing)
+        tokens = batch.response_ids[batch.loss_mask]
         head = self.model.get_output_embeddings().weight
         return PolicyOutput(*chosen_logprobs(hidden, head, tokens, temperature=self.temperature))
 
@@ -37,20 +45,24 @@ class LanguageActor(nn.Module):
 class LanguageCritic(nn.Module):
     """A Hugging Face causal language model that maps a Batch to a CriticOutput: a value head in place of its own.
 
-    The head begins at zero, so that the first values are 0 whatever the model.
+    The head begins at zero, so that the first values are 0 whatever the model. packing, sharing: as for LanguageActor.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, packing: bool = False, sharing: bool = True) -> None:
         super().__init__()
         self.model = model.base_model
+        self.packing, self.sharing = packing, sharing
+        if packing:
+            pack_attention(self.model)
         self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
     def forward(self, batch: Batch) -> CriticOutput:
         """The value of the state before each loss token of the batch."""
-        hidden, head = hidden_before_tokens(self.model, batch).float(), self.value_head
-        return CriticOutput(linear(hidden, head.weight.float(), head.bias.float())[:, 0])
+        hidden = hidden_before_tokens(self.model, batch, packing=self.packing, sharing=self.sharing)
+        head = self.value_head
+        return CriticOutput(linear(hidden.float(), head.weight.float(), head.bias.float())[:, 0])
 
 
 def load_language_model(
@@ -63,6 +75,11 @@ def load_language_model(
     model = AutoModelForCausalLM.from_pretrained(
         pretrain, dtype=torch.float32, attn_implementation=attn_implementation, trust_remote_code=trust_remote_code
     )
+    return without_dropout(model)
+
+
+def without_dropout(model: Any) -> Any:
+    """The model itself, every dropout in it set to 0."""
     for part in [model.config, *model.modules()]:
         for name, value in vars(part).items():
             if "dropout" in name and isinstance(value, float):

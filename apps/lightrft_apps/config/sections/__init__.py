@@ -4,7 +4,9 @@ from lightrft_apps.config.sections.algorithm import AlgorithmArgs, CorrectionArg
 from lightrft_apps.config.sections.data import DataArgs
 from lightrft_apps.config.sections.engine import EngineArgs
 from lightrft_apps.config.sections.evaluation import EvalArgs
+from lightrft_apps.config.sections.lora import LoraArgs
 from lightrft_apps.config.sections.model import ModelArgs
+from lightrft_apps.config.sections.parallel import ParallelArgs
 from lightrft_apps.config.sections.reward import RewardArgs
 from lightrft_apps.config.sections.rollout import RolloutArgs, SamplingArgs
 from lightrft_apps.config.sections.run import RunArgs
@@ -19,7 +21,9 @@ __all__ = [
     "DivergenceArgs",
     "EngineArgs",
     "EvalArgs",
+    "LoraArgs",
     "ModelArgs",
+    "ParallelArgs",
     "RewardArgs",
     "RolloutArgs",
     "RunArgs",

@@ -16,7 +16,9 @@ class RunArgs:
     save_steps: int = -1
     """checkpoint every so many steps; -1: only at the end"""
     max_ckpt_num: int = 2
-    """checkpoints to keep, the newest"""
+    """checkpoints to keep, the newest; the one with the best held-out accuracy is kept besides"""
+    max_ckpt_mem: float | None = None
+    """gigabytes that all checkpoints may take; the newest is kept in any case"""
     save_trajectories: bool = True
     """keep every prompt, answer and reward as Parquet files"""
     progress: bool = True

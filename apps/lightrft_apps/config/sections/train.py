@@ -16,6 +16,8 @@ class TrainArgs:
     """upper bound on sequences in a micro-batch"""
     max_tokens_per_micro_batch: int = 16384
     """upper bound on tokens in a micro-batch, padding included"""
+    packing_samples: bool = False
+    """compute a micro-batch as one row without padding; a prompt stands there once for all its answers"""
     max_epochs: int = 1
     """passes over each rollout batch"""
     num_episodes: int = 1

@@ -7,6 +7,7 @@ is an instruction; the weights themselves come through shared memory or a channe
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class WeightTaker:
     def begin_weights(self, version: str, mark: str) -> None:
         """Forget the last hand-over. mark: unless "", fill every parameter with a number that no weight has."""
         self.version, self.fingerprints, self.marked = int(version), dict[str, str](), bool(mark)
+        self.seconds = 0.0
         for parameter in self.model.parameters() if self.marked else ():
             parameter.data.fill_(torch.finfo(parameter.dtype).max)
 
@@ -75,14 +77,17 @@ class WeightTaker:
         self._load(from_json(packing), self.channel.take(int(size)))
 
     def finish_weights(self) -> dict[str, Any]:
-        """Returns version, fingerprints by first name, and parameters that still hold nothing but the mark."""
+        """Returns what a Received holds; missing are parameters that still hold nothing but the mark."""
         named: Iterable[tuple[str, Tensor]] = self.model.named_parameters() if self.marked else ()
         missing = sorted(name for name, tensor in named if bool((tensor == torch.finfo(tensor.dtype).max).all()))
-        return {"version": self.version, "fingerprints": self.fingerprints, "missing": missing}
+        fingerprints = {"fingerprints": self.fingerprints, "fingerprint_seconds": self.seconds}
+        return {"version": self.version, "missing": missing} | fingerprints
 
     def _load(self, slots: Sequence[Slot], buffer: Tensor) -> None:
         tensors = [(slot.names, view(slot, buffer)) for slot in slots]
+        start = time.perf_counter()
         self.fingerprints |= {names[0]: fingerprint(tensor) for names, tensor in tensors}
+        self.seconds += time.perf_counter() - start
         self.model.load_weights((name, tensor) for names, tensor in tensors for name in names)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from lightrft_strategy.devices import device
+from lightrft_strategy.training.full import full, tied
+from lightrft_strategy.training.held import Held
 
 ADAPTER_WORDS = ("base_model.model.", "base_layer.")
 """What peft puts into the names of a model it wraps."""
@@ -43,15 +47,19 @@ class WeightSource(Protocol):
 
 
 class ModelWeights:
-    """The weights of a Hugging Face causal language model that is whole in this process; a peft adapter is merged."""
+    """The weights of a Hugging Face causal language model; a peft adapter is merged.
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    held: what holds the model, or a module around it; None: this process alone does, whole. Every rank that holds a
+    part of it calls everything, and takes every weight.
+    """
+
+    def __init__(self, model: Any, held: Held | None = None) -> None:
+        self.model, self.held = model, held
 
     @property
     def dtype(self) -> torch.dtype:
         dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
-        return dtype
+        return (self.held and self.held.dtype) or dtype
 
     def tensors(self) -> Iterator[Published]:
         """Every weight once, tied names together; where an adapter sits on a layer, its sum with the layer's own.
@@ -59,18 +67,16 @@ class ModelWeights:
         Raises ValueError for an adapter that no plain checkpoint of the model can hold.
         """
         deltas = _adapter_deltas(self.model)
-        names: dict[tuple[object, ...], list[str]] = {}
-        state = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora_" not in name}
-        for name, tensor in state.items():
-            names.setdefault(_storage(tensor), []).append(name)
-        for first, *others in names.values():
+        state = self.model.state_dict(keep_vars=True)
+        for first, *others in tied({name: tensor for name, tensor in state.items() if ".lora_" not in name}):
             if others and not deltas.keys().isdisjoint((first, *others)):
                 raise ValueError(
                     f"{first} is tied to {others[0]} and an adapter changes one of them alone: untie the model's "
                     "embeddings, or leave them out of the adapter's target_modules"
                 )
-            delta = deltas.get(first)
-            tensor = state[first] if delta is None else state[first] + delta.to(state[first].dtype)
+            tensor, delta = full(state[first], self.held.dtype if self.held else None), deltas.get(first)
+            if delta is not None:
+                tensor = tensor + full(delta).to(tensor.dtype)
             yield Published(tuple(map(_checkpoint_name, (first, *others))), tensor)
 
     @torch.no_grad()
@@ -78,16 +84,14 @@ class ModelWeights:
         """Log-probability at temperature 1 of each token but the first, given those before it."""
         training = self.model.training
         self.model.eval()
-        ids = torch.tensor([list(token_ids)], device=self.model.device)
-        logits = self.model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        ids = torch.tensor([list(token_ids)], device=device() if self.held else self.model.device)
+        logits = self._run(lambda: self.model(input_ids=ids, use_cache=False).logits[0, :-1].float())
         self.model.train(training)
         chosen: list[float] = logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0].tolist()
         return chosen
 
-
-def _storage(tensor: Tensor) -> tuple[object, ...]:
-    """What tied tensors, and no others, share. Empty tensors share nothing."""
-    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if tensor.data_ptr() else (id(tensor),)
+    def _run(self, function: Callable[[], Tensor]) -> Tensor:
+        return self.held.gathered(function) if self.held else function()
 
 
 def _checkpoint_name(name: str) -> str:

@@ -17,11 +17,15 @@ class SyncError(RuntimeError):
 
 @dataclass(frozen=True)
 class Received:
-    """What a worker says it has taken: fingerprints by name, and the names it held weights for but was sent none."""
+    """What a worker says it has taken.
+
+    fingerprints: by first name, made in so many seconds. missing: names it holds weights for but was sent none.
+    """
 
     version: int
     fingerprints: Mapping[str, str]
     missing: Sequence[str] = ()
+    fingerprint_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,9 @@ class Tolerance:
 class Receipt:
     """One hand-over.
 
-    tensors, bytes: what was sent. digest: over all fingerprints. hand_over_seconds: until the last worker had them;
-    check_seconds: for fingerprints on the trainer's side and the probe. gap_mean, gap_max: of the probe.
+    tensors, bytes: what was sent. digest: over all fingerprints. hand_over_seconds: until the last worker had them,
+    less what the slowest spent on fingerprints; check_seconds: for fingerprints on both sides and the probe.
+    gap_mean, gap_max: of the probe.
     moved: the probe's largest change in the engine since the last version; None the first time.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ class WeightReceiver:
     def begin_weights(self, version: str) -> None:
         """Open the model for new weights in checkpoint format; vLLM quantises and packs them layer by layer again."""
         self._version, self._fingerprints, self._loaded = int(version), dict[str, str](), set[str]()
+        self._seconds = 0.0
         model = self.model_runner.get_model()
         with set_current_vllm_config(self.vllm_config):
             initialize_layerwise_reload(model)
@@ -54,16 +56,19 @@ class WeightReceiver:
         self._load([(slot.names, view(slot, buffer)) for slot in from_json(packing)])
 
     def finish_weights(self) -> dict[str, Any]:
-        """Close the model again. Returns version, fingerprints by first name, and parameters nothing was sent for."""
+        """Close the model again. Returns what a Received holds."""
         model = self.model_runner.get_model()
         with set_current_vllm_config(self.vllm_config):
             finalize_layerwise_reload(model, self.model_config)
         self.model_runner.reset_lora_state()
         missing = sorted(self._expected - self._loaded)
-        return {"version": self._version, "fingerprints": self._fingerprints, "missing": missing}
+        fingerprints = {"fingerprints": self._fingerprints, "fingerprint_seconds": self._seconds}
+        return {"version": self._version, "missing": missing} | fingerprints
 
     def _load(self, tensors: Sequence[tuple[Sequence[str], Tensor]]) -> None:
+        start = time.perf_counter()
         self._fingerprints |= {names[0]: fingerprint(tensor) for names, tensor in tensors}
+        self._seconds += time.perf_counter() - start
 
         def by_name() -> Iterator[tuple[str, Tensor]]:
             """A tied tensor goes by each of its names, because vLLM packs each of its uses apart."""

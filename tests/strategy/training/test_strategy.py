@@ -1,4 +1,4 @@
-"""One process that holds several models: micro-batches add up, models step on their own, faults undo themselves."""
+"""A strategy in one process: micro-batches add up, models step on their own, faults undo themselves."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from lightrft_core import Batch, Metrics, TrainingSequence, collate
 from lightrft_strategy.language import LanguageActor
-from lightrft_strategy.optimiser import OptimiserConfig
-from lightrft_strategy.single import SingleProcess
+from lightrft_strategy.training import OptimiserConfig, TorchStrategy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,16 +44,16 @@ def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
     return (scores - batch.advantages[::2]).square().sum() / 6, metrics
 
 
-def weights(strategy: SingleProcess, model: str) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in strategy.models[model].parameters()]
+def weights(strategy: TorchStrategy, model: str) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in strategy.held[model].module.parameters()]
 
 
 def same_bits(one: list[Tensor], other: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def strategy(seed: int = 0, config: OptimiserConfig = CONFIG, **options) -> SingleProcess:
-    return SingleProcess({"policy": Scorer(seed)}, {"policy": config}, **options)
+def strategy(seed: int = 0, config: OptimiserConfig = CONFIG, **options) -> TorchStrategy:
+    return TorchStrategy({"policy": Scorer(seed)}, {"policy": config}, **options)
 
 
 def test_micro_batches_add_up_to_one_big_batch() -> None:
@@ -100,14 +99,14 @@ def test_forward_gives_the_models_output_without_gradient() -> None:
     ours = strategy()
     (output,) = ours.forward("policy", [batch(1, 2)])
     assert not output.requires_grad
-    expected = ours.models["policy"](batch(1, 2)) if output.device.type == "cpu" else output
+    expected = ours.held["policy"].module(batch(1, 2)) if output.device.type == "cpu" else output
     assert torch.equal(output, expected)
 
 
 def test_several_models_step_independently() -> None:
     models = {"policy": Scorer(1), "critic": Scorer(2), "reference": Scorer(1)}
     slow = OptimiserConfig(1e-4, 20)
-    ours = SingleProcess(models, {"policy": CONFIG, "critic": slow})
+    ours = TorchStrategy(models, {"policy": CONFIG, "critic": slow})
     before = {name: weights(ours, name) for name in models}
     ours.train_step("policy", [batch(1, 2)], squared_error)
     assert not same_bits(weights(ours, "policy"), before["policy"])
@@ -121,17 +120,17 @@ def test_several_models_step_independently() -> None:
     assert same_bits(weights(ours, "policy"), weights(policy_alone, "policy"))
     assert same_bits(weights(ours, "critic"), weights(critic_alone, "policy"))
     assert same_bits(weights(ours, "reference"), before["reference"])
-    assert not any(p.requires_grad for p in ours.models["reference"].parameters())
+    assert not any(p.requires_grad for p in ours.held["reference"].module.parameters())
 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_saved_strategy_goes_on_with_the_same_bits(tmp_path: Path, bf16: bool) -> None:
-    def fresh(seed: int) -> SingleProcess:
+    def fresh(seed: int) -> TorchStrategy:
         config = OptimiserConfig(1e-2, 6, schedule="linear", warmup_ratio=0.4)
         both = {"policy": Scorer(seed), "critic": Scorer(seed + 1)}
-        return SingleProcess(both, {"policy": config, "critic": config}, bf16=bf16)
+        return TorchStrategy(both, {"policy": config, "critic": config}, bf16=bf16)
 
-    def train(ours: SingleProcess, steps: range) -> None:
+    def train(ours: TorchStrategy, steps: range) -> None:
         for step in steps:
             ours.train_step("policy", [batch(step, step + 1)], squared_error)
             ours.train_step("critic", [batch(step + 2)], squared_error)
@@ -152,8 +151,18 @@ def test_a_skipped_step_moves_the_schedule_alone() -> None:
     before = weights(ours, "policy")
     ours.skip_step("policy")
     assert same_bits(weights(ours, "policy"), before)
-    assert not ours.optimisers["policy"].adam.state
+    assert not any(value.any() for name, value in ours.held["policy"].state().items() if name.startswith("adam."))
     assert ours.train_step("policy", [batch(1)], squared_error).learning_rate == 0.75
+
+
+def test_each_model_counts_its_own_attempts() -> None:
+    config = OptimiserConfig(1.0, 4, schedule="linear")
+    ours = TorchStrategy({"policy": Scorer(0), "critic": Scorer(1)}, {"policy": config, "critic": config})
+    ours.train_step("critic", [batch(1)], squared_error)
+    ours.skip_step("critic")
+    assert ours.attempts == {"policy": 0, "critic": 2}
+    assert ours.train_step("policy", [batch(1)], squared_error).learning_rate == 1.0
+    assert ours.train_step("critic", [batch(1)], squared_error).learning_rate == 0.5
 
 
 def test_a_loss_that_is_not_finite_names_its_micro_batch_and_undoes_the_step() -> None:
@@ -168,7 +177,7 @@ def test_a_loss_that_is_not_finite_names_its_micro_batch_and_undoes_the_step() -
     report = ours.train_step("policy", [batch(1), batch(2), batch(3)], loss)
     assert report.fault == "the loss is inf in micro-batch 2 of 3"
     assert same_bits(weights(ours, "policy"), before)
-    assert all(p.grad is None for p in ours.models["policy"].parameters())
+    assert all(p.grad is None for p in ours.held["policy"].module.parameters())
     assert ours.train_step("policy", [batch(1)], squared_error).fault == ""
 
 
@@ -176,7 +185,7 @@ def test_one_rank_is_the_whole_world() -> None:
     ours, metrics = strategy(), Metrics()
     metrics.mean("m", [1.0, 2.0])
     assert (ours.rank, ours.world_size) == (0, 1)
-    assert ours.all_sum([1.5, 2.0]) == [1.5, 2.0]
+    assert ours.gather(("a", "b")) == ["a", "b"]
     assert ours.reduce(metrics) == {"m": 1.5}
 
 
@@ -189,7 +198,7 @@ def test_a_model_computing_in_bfloat16_is_the_one_transformers_loads_in_bfloat16
     model = tiny_model(4)
     model.save_pretrained(tmp_path)
     reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).to(model.device)
-    SingleProcess({"policy": LanguageActor(model)}, {"policy": CONFIG} if trained else {}, bf16=True)
+    TorchStrategy({"policy": LanguageActor(model)}, {"policy": CONFIG} if trained else {}, bf16=True)
     ids = torch.arange(250, device=model.device)[None]
     with torch.no_grad():
         ours, theirs = model(input_ids=ids).logits, reference.to(model.device).eval()(input_ids=ids).logits

@@ -1,0 +1,72 @@
+"""The configuration and command line of `lightrft merge-lora`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.lora_checks import adapters_for_models
+from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.places import missing_source
+
+ABOUT = """\
+Add a LoRA adapter to the model it was trained on, and write the sum as an ordinary Hugging Face folder.
+
+A run with --lora_rank leaves an adapter in final/: small, and of use only together with its model. The merged folder
+stands alone: transformers, vLLM, SGLang and lightrft load it as any other model, and it answers as the adapter did.
+Of each layer with an adapter, W + lora_alpha / lora_rank * B A is written, added up in float32; the other weights and
+the configuration are those of --pretrain. The tokenizer is the one beside the adapter, or else that of --pretrain.
+An adapter of a run with --load_in_4bit is added to the model's weights as they were before they were quantised.
+The folder appears whole or not at all.
+
+examples:
+  lightrft merge-lora --pretrain MODEL --adapter runs/lora/final --output runs/lora/merged
+  lightrft merge-lora --pretrain MODEL --adapter runs/lora/final --output merged --bf16
+  lightrft eval --pretrain runs/lora/merged --prompt_data heldout.jsonl --rule_reward number --engine_type vllm"""
+
+
+@dataclass(frozen=True)
+class MergeArgs:
+    """The merge"""
+
+    pretrain: str
+    """model the adapter was trained on: a folder, a name on the Hugging Face hub, or smollm2"""
+    adapter: str
+    """folder of the adapter: adapter_config.json and adapter_model.safetensors"""
+    output: str
+    """folder to write, which must be new or empty"""
+    bf16: bool = False
+    """write bfloat16, half the size; otherwise float32"""
+    trust_remote_code: bool = False
+    """let the model's repository run its own Python code"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeCommand:
+    """Everything `lightrft merge-lora` is told."""
+
+    merge: MergeArgs
+
+
+def parse_merge(argv: Sequence[str]) -> MergeArgs:
+    """The checked arguments. Raises SystemExit: code 0 after --help, 2 after printing what is wrong."""
+    with exit_on_config_error("lightrft merge-lora"):
+        args = parse(MergeCommand, argv, prog="lightrft merge-lora", about=ABOUT).merge
+        problems = [
+            *missing_source("pretrain", args.pretrain),
+            *adapters_for_models({"pretrain": args.pretrain}),
+            *_output_problems(args.output),
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return args
+
+
+def _output_problems(output: str) -> Iterator[str]:
+    folder = Path(output).expanduser()
+    if not output:
+        yield "--output names nothing: set it to a folder, such as runs/lora/merged"
+    elif folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        yield f"--output {output}: something is there already, and nothing is overwritten: set it to a new folder"

@@ -1,0 +1,26 @@
+"""How the run is spread over processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ParallelArgs:
+    """Several processes (lightrft launch, torchrun)"""
+
+    fsdp: bool = False
+    """hold weights, gradients and moments in shards, by PyTorch's FSDP2; default: every process holds all"""
+    fsdp_offload: bool = False
+    """with --fsdp: keep the shards in CPU memory and bring them to the device layer by layer"""
+    fsdp_reshard: bool = True
+    """with --fsdp: give a layer's weights back between forward and backward: less memory, more traffic"""
+    zero_stage: Literal[1, 2, 3] | None = None
+    """hold moments (1), gradients too (2), weights too (3) in shards, by DeepSpeed"""
+    adam_offload: bool = False
+    """with --zero_stage: keep the moments in CPU memory and step there"""
+    overlap_comm: bool = False
+    """with --zero_stage: exchange gradients while the backward pass goes on"""
+    ranks_timeout: float = 1800.0
+    """seconds a process waits for the others before it gives up"""

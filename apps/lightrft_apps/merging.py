@@ -1,0 +1,54 @@
+"""An adapter added to its model, as a folder that stands alone: what `lightrft merge-lora` does with its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from transformers.utils.logging import disable_progress_bar as hide_progress_bars
+
+from lightrft_apps import compose
+from lightrft_apps.config import ConfigError, ModelArgs
+from lightrft_apps.config.merge_command import MergeArgs
+from lightrft_strategy.checkpoints import write_folder
+from lightrft_strategy.lora import merged, read_adapter
+from lightrft_strategy.training.optimiser import set_precision
+
+
+def merge_adapter(args: MergeArgs) -> None:
+    """Write the merged model and its tokenizer. Raises ConfigError if a part is missing or does not fit the other."""
+    hide_progress_bars()
+    adapter, output = Path(args.adapter).expanduser(), Path(args.output).expanduser()
+    of = ModelArgs(args.pretrain, trust_remote_code=args.trust_remote_code)
+    with _naming_the_adapter():
+        read_adapter(adapter)
+    base = compose.load_model(of)
+    with _naming_the_adapter():
+        model = merged(base, adapter)
+    beside = (adapter / "tokenizer_config.json").is_file()
+    tokenizer = compose.load_tokenizer(replace(of, pretrain=str(adapter)) if beside else of)
+    if args.bf16:
+        set_precision(model, torch.bfloat16)
+
+    def fill(folder: Path) -> None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    write_folder(output, fill)
+    kind = "bfloat16" if args.bf16 else "float32"
+    said = f"{output}: {args.pretrain} with {args.adapter}, {kind}"
+    Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _naming_the_adapter() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(["the package peft is not installed: install lightrft-strategy[lora]"]) from error
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError([f"--adapter {error}"]) from error

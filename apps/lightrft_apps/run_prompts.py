@@ -1,0 +1,52 @@
+"""The prompts of a run, read and checked: those to learn from, those held out, and what to tell about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightrft_apps import compose
+from lightrft_apps.config import RLConfig
+from lightrft_core import Prompt
+from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
+
+
+@dataclass(frozen=True)
+class RunPrompts:
+    """stream: by step. loaded, held_out: as they were read; evaluation: the held-out ones, named as such."""
+
+    stream: PromptStream
+    loaded: LoadedPrompts
+    held_out: LoadedPrompts
+    evaluation: list[Prompt]
+
+    def warnings(self, rejected: Path) -> Iterator[str]:
+        """What a person should know; rejected: where the rows lie that could not be used."""
+        bad = self.loaded.rejected + self.held_out.rejected
+        if bad:
+            yield f"{len(bad)} rows could not be used and lie in {rejected}; the first: {bad[0]}"
+        yield from [*self.loaded.warnings, *self.held_out.warnings]
+        seen = overlap([prompt for source in self.loaded.sources for prompt in source], self.evaluation)
+        if seen:
+            yield f"{len(seen)} held-out prompts are also trained on; the first: {' = '.join(seen[0])}"
+
+
+def read_prompts(config: RLConfig, tokenizer: Any, rejected: Path | None) -> RunPrompts:
+    """Read all prompts; rows that cannot be used go to the file `rejected`, or nowhere. Raises PromptDataError."""
+    try:
+        loaded = load_prompts(compose.prompt_spec(config.data), tokenizer)
+        spec = compose.eval_spec(config)
+        held_out = load_prompts(spec, tokenizer) if spec is not None else LoadedPrompts([], [], [])
+    except PromptDataError as error:
+        if rejected is not None:
+            write_rejected(rejected, error.rejected)
+        raise
+    if rejected is not None:
+        write_rejected(rejected, loaded.rejected + held_out.rejected)
+    probs, size = compose.prompt_spec(config.data).probs, config.rollout.rollout_batch_size
+    stream = PromptStream(loaded.sources, probs, size, config.train.num_episodes, config.run.seed)
+    if config.train.max_steps is not None:
+        stream.num_steps = min(stream.num_steps, config.train.max_steps)
+    return RunPrompts(stream, loaded, held_out, compose.held_out(held_out.sources))

@@ -1,0 +1,119 @@
+"""The attention of packed rows as transformers calls it, and which models it serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from lightrft_strategy.packing.flex import flexible_attention
+from lightrft_strategy.packing.piecewise import piecewise_attention
+from lightrft_strategy.packing.row import FlatRow
+
+NAME = "lightrft_packed"
+"""What transformers calls this attention."""
+
+_UNKNOWN = ("softcap", "s_aux", "position_bias")
+"""What a model may ask of its attention that ours does not do."""
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    flat_row: FlatRow | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """The attention of one layer over a packed row, or transformers' own (sdpa) where no row is given.
+
+    query: [1, heads, tokens, dim]. key, value: [1, key heads, tokens, dim]. Returns ([1, tokens, heads, dim], None).
+    attention_mask: not read with a row. Raises ValueError if the model wants more of attention than scaling and a
+    sliding window.
+    """
+    if flat_row is None:
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+        )
+    wanted = [name for name in _UNKNOWN if others.get(name) is not None] + ["dropout"] * (dropout > 0)
+    if wanted:
+        raise ValueError(f"the attention of packed rows knows no {', '.join(wanted)}")
+    attention = piecewise_attention if query.device.type == "cpu" else flexible_attention
+    attended = attention(query, key, value, flat_row, scaling or query.shape[-1] ** -0.5, sliding_window)
+    return attended.transpose(1, 2), None
+
+
+def packed_hidden(model: Any, row: FlatRow, ids: Tensor) -> Tensor:
+    """[tokens, dim] the last hidden states of a model whose attention is ours; ids [1, tokens].
+
+    A mask of four dimensions is what transformers hands on as it is, so that none is built.
+    """
+    if model.config._attn_implementation != NAME:
+        raise ValueError("a packed row needs its own attention: call pack_attention(model) once before")
+    return model.base_model(  # type: ignore[no-any-return]
+        input_ids=ids,
+        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
+        position_ids=row.positions,
+        use_cache=False,
+        flat_row=row,
+    ).last_hidden_state[0]
+
+
+@torch.no_grad()
+def pack_attention(model: Any) -> None:
+    """Let a causal language model compute packed rows from now on; without a row it computes as with sdpa.
+
+    The choice stays with the model: gradient checkpointing computes again in the backward pass.
+    Raises ValueError, naming the model and leaving it as it was, if a packed row would give it other hidden states than
+    each sequence alone: linear attention, chunks, soft caps, sinks, a window that attention is not told of.
+    """
+    config, before = model.config.get_text_config(), model.config._attn_implementation
+    if before == NAME:
+        return
+    if before != "sdpa":
+        raise ValueError(
+            f"packing brings its own attention, and {type(model).__name__} is to have {before!r}: load it without "
+            "attn_implementation or turn packing off"
+        )
+    model.config._attn_implementation = NAME
+    try:
+        problem = _problem(model, config)
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        model.config._attn_implementation = before
+        raise ValueError(f"{type(model).__name__} cannot compute packed rows ({problem}): turn packing off")
+
+
+def _problem(model: Any, config: Any) -> str:
+    kinds = getattr(config, "layer_types", None)
+    odd = set(kinds or ()) - {"full_attention", "sliding_attention"}
+    if odd:
+        return f"layers of {', '.join(sorted(odd))}"
+    window = getattr(config, "sliding_window", None)
+    windows = {window if kind == "sliding_attention" else None for kind in kinds} if kinds else {window}
+    row = FlatRow([(2, [2, 1, 2]), (3, [1]), (1, [])], model.device)
+    ids = torch.arange(1, row.tokens + 1, device=model.device)[None]
+    packed = packed_hidden(model, row, ids)
+    if set(row.plans) != windows:
+        told, said = (", ".join(sorted(map(str, each))) for each in (row.plans, windows))
+        return f"attention is told of windows {told} and its configuration says {said}"
+    for places in ([0, 1, 2, 3], [0, 1, 4], [0, 1, 5, 6], [7, 8, 9, 10], [11]):
+        alone = model.base_model(input_ids=ids[:, places], use_cache=False).last_hidden_state[0]
+        tolerance = 1e-4 if alone.dtype in (torch.float32, torch.float64) else 3e-2
+        if not (packed[places] - alone).norm() <= tolerance * alone.norm():
+            return "its hidden states are not those of each sequence alone"
+    return ""
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

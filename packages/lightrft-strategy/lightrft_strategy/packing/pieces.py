@@ -1,0 +1,66 @@
+"""Which rectangles and triangles of the score matrix a flat row computes: those that are seen and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from itertools import pairwise
+from typing import NamedTuple
+
+from lightrft_strategy.packing.row import FlatRow
+
+
+class Shape(Enum):
+    """Which keys a piece's query number i sees: all, those up to i, or those from i on."""
+
+    FULL = "full"
+    CAUSAL = "causal"
+    BACKWARD = "backward"
+
+
+class Piece(NamedTuple):
+    """queries, keys: token ranges of the row; a triangle has as many queries as keys."""
+
+    queries: range
+    keys: range
+    shape: Shape
+
+
+def pieces(row: FlatRow, window: int | None) -> list[Piece]:
+    """Every visible pair of tokens, each in one piece; first the causal ones, in which each token is a query once.
+
+    window: how many tokens a query sees, itself included; None: all.
+    """
+    found = list[Piece]()
+    for root, leaves in row.trees:
+        found += _within(root, window)
+        for leaf in leaves:
+            found += _within(leaf, window)
+        if leaves and (window is None or len(root) + max(map(len, leaves)) <= window):
+            found.append(Piece(range(root.stop, leaves[-1].stop), root, Shape.FULL))
+        elif window is not None:
+            for leaf in leaves:
+                found += _across(leaf, root, len(root), window)
+    return sorted(found, key=lambda piece: piece.shape is not Shape.CAUSAL)
+
+
+def _within(span: range, window: int | None) -> Iterator[Piece]:
+    """What consecutive tokens see of themselves: blocks as long as the window see all of their own past."""
+    size = window or len(span)
+    blocks = [span[start : start + size] for start in range(0, len(span), size)]
+    yield from (Piece(block, block, Shape.CAUSAL) for block in blocks)
+    for before, block in pairwise(blocks):
+        yield from _across(block, before, size, size)
+
+
+def _across(queries: range, keys: range, gap: int, window: int) -> Iterator[Piece]:
+    """What tokens see of earlier ones through a window. gap: from the first key's position to the first query's."""
+    whole = min(max(window - gap, 0), len(queries))
+    if whole:
+        yield Piece(queries[:whole], keys, Shape.FULL)
+    some = queries[whole : max(whole, len(keys) + window - 1 - gap)]
+    if some:
+        seen = keys[gap + whole - window + 1 :]
+        yield Piece(some, seen[: len(some)], Shape.BACKWARD)
+        if len(seen) > len(some):
+            yield Piece(some, seen[len(some) :], Shape.FULL)

@@ -1,0 +1,84 @@
+"""A micro-batch as one row of tokens: trees whose root is a prompt and whose leaves are its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightrft_core import Batch
+
+
+class Tree(NamedTuple):
+    """Where tokens stand in the row. A token sees its own range up to itself; one in a leaf sees the root before it."""
+
+    root: range
+    leaves: tuple[range, ...]
+
+
+class FlatRow:
+    """Who stands where in a row of tokens; a layer's attention is planned once for each window, for all layers.
+
+    lengths: of each tree its root's, at least 1, and its leaves'. A leaf of length 0 is none; an only leaf is one with
+    its root, for which causality says it all.
+    positions: [1, tokens] counted from the start of a tree; every leaf begins where the root ends.
+    """
+
+    def __init__(self, lengths: Sequence[tuple[int, Sequence[int]]], device: torch.device | None = None) -> None:
+        trees, positions, start = list[Tree](), list[Tensor](), 0
+        for root_length, leaf_lengths in lengths:
+            root, leaves = range(start, start + root_length), list[range]()
+            positions.append(torch.arange(root_length))
+            for length in filter(None, leaf_lengths):
+                end = leaves[-1].stop if leaves else root.stop
+                leaves.append(range(end, end + length))
+                positions.append(torch.arange(root_length, root_length + length))
+            start = leaves[-1].stop if leaves else root.stop
+            trees.append(Tree(root, tuple(leaves)) if len(leaves) > 1 else Tree(range(root.start, start), ()))
+        self.trees = tuple(trees)
+        self.tokens = start
+        self.positions = torch.cat(positions)[None].to(device)
+        self.plans: dict[int | None, Any] = {}
+
+    def plan(self, window: int | None, make: Callable[[FlatRow, int | None], Any]) -> Any:
+        """make(self, window), made once."""
+        if window not in self.plans:
+            self.plans[window] = make(self, window)
+        return self.plans[window]
+
+
+def flatten(batch: Batch, *, sharing: bool = True) -> tuple[FlatRow, Tensor, Tensor]:
+    """(row, token ids [1, tokens], before): before [loss tokens] is where in the row the token before each one stands.
+
+    Of an answer nothing behind the token before its last loss token is in the row: no loss depends on it.
+    sharing: a prompt stands once for all its answers; without, every answer has a copy of its own.
+    """
+    rows, time = batch.response_ids.shape
+    owner = batch.prompt_index.tolist() if sharing else list(range(rows))
+    prompts, mask = batch.prompt_ids, batch.prompt_mask
+    if not sharing:
+        prompts, mask = prompts[batch.prompt_index], mask[batch.prompt_index]
+    clock = torch.arange(time, device=batch.response_ids.device)
+    computed = (batch.loss_mask * clock).amax(1).tolist()
+    prompt_lengths = mask.sum(1).tolist()
+    leaves: list[list[int]] = [[] for _ in prompt_lengths]
+    for answer, prompt in enumerate(owner):
+        leaves[prompt].append(answer)
+    parts, starts, lasts, end = list[Tensor](), [0] * rows, [0] * rows, 0
+    for prompt, length in enumerate(prompt_lengths):
+        parts.append(prompts[prompt, prompts.shape[1] - length :])
+        end += length
+        root_last = end - 1
+        for answer in leaves[prompt]:
+            parts.append(batch.response_ids[answer, : computed[answer]])
+            starts[answer], lasts[answer] = end, root_last
+            end += computed[answer]
+    start, last = (torch.tensor(numbers, device=clock.device)[:, None] for numbers in (starts, lasts))
+    before = torch.where(clock == 0, last, start + clock - 1)[batch.loss_mask]
+    lengths = [
+        (length, [computed[answer] for answer in answers])
+        for length, answers in zip(prompt_lengths, leaves, strict=True)
+    ]
+    return FlatRow(lengths, clock.device), torch.cat(parts)[None], before

@@ -1,0 +1,235 @@
+"""A model whose weights, gradients and moments the ranks hold in shards: torch's FSDP2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot, isfinite, nan
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor
+
+from lightrft_core import Ranks
+from lightrft_core.protocols import T
+from lightrft_strategy.devices import device
+from lightrft_strategy.training.full import local
+from lightrft_strategy.training.meta import materialise
+from lightrft_strategy.training.optimiser import (
+    OptimiserConfig,
+    adamw,
+    clipped_step,
+    first_not_finite,
+    set_precision,
+)
+from lightrft_strategy.training.ranks import first_fault
+
+
+@dataclass(frozen=True)
+class FullyShard:
+    """Holds models in equal shards on all ranks (Zhao et al. 2023, arXiv 2304.11277; ZeRO 3 of arXiv 1910.02054).
+
+    A decoder layer is whole only while it is computed. Weights on the meta device become NaN, to be filled.
+
+    reshard_after_forward: gather a layer again for its backward pass; False keeps it, which costs memory, not time.
+    cpu_offload: shards, their gradients and moments live in host memory, where AdamW steps.
+    """
+
+    reshard_after_forward: bool = True
+    cpu_offload: bool = False
+
+    def __call__(
+        self, module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks
+    ) -> Sharded:
+        if not dist.is_initialized():
+            raise ValueError("shards are held by the processes that torchrun starts: use it, be it for one process")
+        return Sharded(module, config, dtype, ranks, self)
+
+
+class Sharded:
+    """A module whose parameters are float32 (or float64) shards: the masters. Gathered, they are in `dtype`.
+
+    After each micro-batch gradients are added up over the ranks, and over micro-batches, in the masters' precision: the
+    loss is already its share of the step's loss. A weight that no rank used has a gradient of zero.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: OptimiserConfig | None,
+        dtype: torch.dtype | None,
+        ranks: Ranks,
+        options: FullyShard,
+    ) -> None:
+        self.module, self.config, self.dtype, self.ranks = module, config, dtype, ranks
+        if config is None:
+            module.requires_grad_(False)
+            if dtype is not None:
+                set_precision(module, dtype)
+        self.exchange = Exchange()
+        _shard(module, dtype if config else None, options, self.exchange)
+        materialise(module, torch.device("cpu") if options.cpu_offload else device())
+        module.register_forward_hook(lambda *_: None if torch.is_grad_enabled() else self._reshard())
+        self.weights = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+        self.masters = {name: nn.Parameter(local(weight)) for name, weight in self.weights.items()}
+        if config is not None:
+            self.adam = adamw(self.masters.values(), config)
+
+    @torch.no_grad()
+    def gathered(self, function: Callable[[], T]) -> T:
+        """What function() gives, without gradient, which may call any part of the module."""
+        result: T = self.module.call(function)  # type: ignore[operator]
+        self._reshard()
+        return result
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a micro-batch's gradient, of all ranks, to their shards of it."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, learning_rate: float) -> tuple[float, str]:
+        """One AdamW step of each rank's shards. Returns (norm of the whole gradient before clipping, why not)."""
+        assert self.config is not None
+        for name, master in self.masters.items():
+            gradient = self.weights[name].grad
+            master.grad = torch.zeros_like(master) if gradient is None else local(gradient)
+        gradients = {name: master.grad for name, master in self.masters.items() if master.grad is not None}
+        mine = float(torch.nn.utils.get_total_norm(list(gradients.values())))
+        norm, fault = hypot(*self.ranks.gather([mine])), ""
+        if not isfinite(norm):
+            fault = self._fault(gradients)
+        else:
+            clipped_step(self.adam, norm, self.config.max_norm, learning_rate)
+        self.clear()
+        return nan if fault else norm, fault
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        self.exchange.finite = None
+        for tensor in [*self.masters.values(), *self.weights.values()]:
+            tensor.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Masters and moments, sharded alike: see Held."""
+        tensors: dict[str, Tensor] = {f"master.{name}": weight.detach() for name, weight in self.weights.items()}
+        for name, master in self.masters.items():
+            for key, value in self.adam.state[master].items():
+                tensors[f"adam.{key}.{name}"] = _like(self.weights[name], value) if value.ndim else value
+        return tensors
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        for name, tensor in self.state().items():
+            local(tensor).copy_(local(state[name]))
+
+    def _fault(self, gradients: Mapping[str, Tensor]) -> str:
+        """Why the norm is not finite: the first rank whose own gradient was not, and the first weight it reached."""
+        names = list(gradients)
+        bad = [i for i, gradient in enumerate(gradients.values()) if not gradient.isfinite().all()]
+        found = self.ranks.gather(bad[:1])
+        fault = first_not_finite({names[i]: torch.tensor(nan) for i in sorted(found)[:1]})
+        mine = self.exchange.finite is not None and not bool(self.exchange.finite)
+        return first_fault(self.ranks.gather([fault if mine else ""])) or fault
+
+    def _reshard(self) -> None:
+        for part in self.module.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()
+
+
+class Exchange:
+    """How gradients are added up and dealt out over the ranks (an FSDP2 ReduceScatter), watching this rank's own.
+
+    finite: whether all that this rank has put in was finite; None: nothing yet.
+    """
+
+    def __init__(self) -> None:
+        self.finite: Tensor | None = None
+
+    def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Room for one exchange."""
+        return torch.empty(*size, dtype=dtype, device=device)
+
+    def __call__(
+        self,
+        output_tensor: Tensor,
+        input_tensor: Tensor,
+        group: dist.ProcessGroup,
+        op: Any,
+        async_op: bool = False,
+    ) -> Any:
+        extremes = torch.stack(input_tensor.aminmax()).isfinite().all()
+        self.finite = extremes if self.finite is None else self.finite & extremes
+        return dist.reduce_scatter_tensor(output_tensor, input_tensor, op=op, group=group, async_op=async_op)
+
+
+def layers(module: nn.Module) -> list[nn.Module]:
+    """The repeated layers of the Hugging Face models inside a module, which a Transformers model says not to split.
+
+    Raises ValueError if there are none, naming the models.
+    """
+    unsplit: set[str] = set()
+    for part in module.modules():
+        unsplit |= set(getattr(part, "_no_split_modules", None) or ())
+    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
+    found = [layer for part in lists for layer in part if type(layer).__name__ in unsplit]
+    if not found:
+        names = sorted({type(part).__name__ for part in module.modules() if hasattr(part, "_no_split_modules")})
+        raise ValueError(
+            f"{', '.join(names) or type(module).__name__} has no list of layers to shard one by one (classes named "
+            f"in _no_split_modules: {', '.join(sorted(unsplit)) or 'none'}): hold this model whole (ddp)"
+        )
+    return found
+
+
+def _shard(module: nn.Module, dtype: torch.dtype | None, options: FullyShard, exchange: Exchange) -> None:
+    """Shard each layer, and what is outside of them with the module as a whole."""
+    mesh = init_device_mesh(device().type, (dist.get_world_size(),))
+    precision = MixedPrecisionPolicy(dtype, torch.float32 if dtype else None, cast_forward_inputs=False)
+    offload = CPUOffloadPolicy(pin_memory=device().type != "cpu") if options.cpu_offload else OffloadPolicy()
+    parts = layers(module)
+    for layer in parts:
+        fully_shard(
+            layer,
+            mesh=mesh,
+            reshard_after_forward=options.reshard_after_forward,
+            mp_policy=precision,
+            offload_policy=offload,
+        )
+    fully_shard(module, mesh=mesh, mp_policy=precision, offload_policy=offload)
+    module.call = _call  # type: ignore[assignment]
+    register_fsdp_forward_method(module, "call")
+    for part in [*parts, module]:
+        assert isinstance(part, FSDPModule)
+        part.set_gradient_divide_factor(1.0)
+        part.set_force_sum_reduction_for_comms(True)
+        part.set_reduce_scatter_unused_params(True)
+        part.set_custom_reduce_scatter(exchange)  # type: ignore[arg-type]
+
+
+def _call(function: Callable[[], T]) -> T:
+    return function()
+
+
+def _like(weight: Tensor, part: Tensor) -> Tensor:
+    """A DTensor sharded as a weight is, of which this is the rank's part."""
+    assert isinstance(weight, DTensor)
+    return DTensor.from_local(
+        part.detach(),
+        weight.device_mesh,
+        weight.placements,
+        run_check=False,
+        shape=weight.shape,
+        stride=weight.stride(),
+    )

@@ -1,0 +1,98 @@
+"""AdamW as every strategy uses it, its learning rate over the run, and the precision of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import cos, pi
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """learning_rate: the peak. total_steps: optimiser steps of the whole run, for warm-up and decay.
+
+    schedule: what follows the warm-up: "constant", or "linear" or "cosine" to zero.
+    max_norm: bound on the global L2 norm of the gradient; 0 leaves it alone.
+    """
+
+    learning_rate: float
+    total_steps: int
+    schedule: str = "constant"
+    warmup_ratio: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    max_norm: float = 1.0
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of an optimiser step, 1 being the first."""
+        warmup = round(self.warmup_ratio * self.total_steps)
+        if step <= warmup:
+            return self.learning_rate * step / warmup
+        progress = min(1.0, (step - 1 - warmup) / max(1, self.total_steps - warmup))
+        decay = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + cos(pi * progress)) / 2}
+        return self.learning_rate * decay[self.schedule]
+
+
+def set_precision(model: nn.Module, dtype: torch.dtype) -> None:
+    """Convert a model's weights. Buffers stay: rotary frequencies in bfloat16 would misplace far positions.
+
+    So do weights that are quantised: their whole numbers are codes.
+    """
+    for parameter in filter(torch.is_floating_point, model.parameters()):
+        parameter.data = parameter.data.to(dtype)
+
+
+def adamw(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2) that already remembers, namely nothing.
+
+    Vectors (norms, biases) do not decay.
+    """
+    parameters = list(parameters)
+    optimiser = unborn_adamw(parameters, config)
+    remember_nothing(optimiser, parameters)
+    return optimiser
+
+
+def unborn_adamw(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
+    """AdamW without moments, for a library that will put other tensors in the place of these parameters."""
+    parameters = list(parameters)
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=config.betas,
+        eps=config.eps,
+        fused=True,
+    )
+
+
+def remember_nothing(optimiser: torch.optim.AdamW, parameters: Iterable[Tensor]) -> None:
+    """Give AdamW the state it has before its first step: moments of zero for these parameters."""
+    for parameter in parameters:
+        optimiser.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+        }
+
+
+def clipped_step(adam: torch.optim.AdamW, norm: float, max_norm: float, learning_rate: float) -> None:
+    """One step by the gradients on the optimiser's parameters, of this global norm, which max_norm bounds unless 0."""
+    for group in adam.param_groups:
+        group["lr"] = learning_rate
+        if 0 < max_norm < norm:
+            for parameter in group["params"]:
+                parameter.grad.mul_(max_norm / norm)
+    adam.step()
+
+
+def first_not_finite(gradients: Mapping[str, Tensor]) -> str:
+    """What to say of gradients whose norm is not finite."""
+    bad = next((name for name, grad in gradients.items() if not grad.isfinite().all()), "their sum of squares")
+    return f"the gradient of {bad} is not finite"

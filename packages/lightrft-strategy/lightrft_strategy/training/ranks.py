@@ -1,0 +1,105 @@
+"""The processes of a run as torchrun starts them, and what they tell one another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+
+from lightrft_core import Metrics, OneRank, Ranks
+from lightrft_core.protocols import T
+from lightrft_strategy.devices import device
+
+_NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class TorchRanks:
+    """Core's Ranks over the default process group of torch.distributed; what is gathered travels through host memory.
+
+    Everything is done in the order of the ranks, so that all of them end up with the same bits.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """The items of all ranks, rank after rank. They are pickled, so tensors among them belong on the CPU."""
+        parts: list[list[T]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(parts, list(items))
+        return [item for part in parts for item in part]
+
+    def reduce(self, metrics: Metrics) -> dict[str, float]:
+        """The metrics of all ranks as one."""
+        together = Metrics()
+        for part in self.gather([metrics]):
+            together.merge(part)
+        return together.result()
+
+
+@contextmanager
+def open_ranks(timeout: timedelta) -> Iterator[Ranks]:
+    """The ranks that torchrun started, this process being one of them; or this process alone if it was started plainly.
+
+    timeout: how long a rank waits for the others before it gives up. Where there is an accelerator, each rank of a
+    machine takes the one of its local rank. Raises ValueError if the environment or the machine does not fit.
+    """
+    if "RANK" not in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
+        yield OneRank()
+        return
+    missing = [name for name in _NEEDED if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ.get('WORLD_SIZE', 'not set')}, but {', '.join(missing)} is not set: start the "
+            "run with torchrun, which sets all of them"
+        )
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    backends = _backends(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(
+        backends, store=launch_store(timeout, keeps=rank == 0), rank=rank, world_size=world_size, timeout=timeout
+    )
+    try:
+        yield TorchRanks()
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+def launch_store(timeout: timedelta, *, keeps: bool = False) -> Store:
+    """A connection to what the launcher's processes have in common, apart for each time it has started them.
+
+    A launcher that starts them again may hand the same store on, with the addresses of processes that are gone.
+    keeps: whether this process is to hold the store, should the launcher not.
+    """
+    of_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        address, port, is_master=keeps and not of_launcher, timeout=timeout, wait_for_workers=False, multi_tenant=True
+    )
+    return PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def first_fault(faults: Sequence[str]) -> str:
+    """The first of the ranks' faults, with its rank if there are several ranks; "" if no rank has one."""
+    found = next(((rank, fault) for rank, fault in enumerate(faults) if fault), None)
+    if found is None:
+        return ""
+    return f"rank {found[0]}: {found[1]}" if len(faults) > 1 else found[1]
+
+
+def _backends(local_rank: int) -> str:
+    """What carries tensors of the CPU and of the accelerator, which this process takes."""
+    where = device()
+    if where.type == "cpu":
+        return "gloo"
+    if local_rank >= torch.accelerator.device_count():
+        raise ValueError(
+            f"this process is number {local_rank} on its machine, which shows {torch.accelerator.device_count()} "
+            "accelerators: start at most as many processes a machine (torchrun --nproc_per_node)"
+        )
+    torch.accelerator.set_device_index(local_rank)
+    return f"cpu:gloo,{where.type}:{dist.get_default_backend_for_device(where)}"

@@ -1,0 +1,286 @@
+"""A model in the hands of DeepSpeed's ZeRO: optimiser, gradients and weights in shards over the ranks.
+
+Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models". DeepSpeed keeps master
+weights in float32 and nothing else, so a model in float64 cannot be held this way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from math import nan
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.nn.functional import pad
+
+from lightrft_core import Batch, Ranks
+from lightrft_core.protocols import T
+from lightrft_strategy.devices import device
+from lightrft_strategy.training.full import full
+from lightrft_strategy.training.held import Held
+from lightrft_strategy.training.optimiser import OptimiserConfig, remember_nothing, unborn_adamw
+from lightrft_strategy.training.whole import Whole
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Zero:
+    """A Hold. stage: what ranks hold in shards: 1 the optimiser, 2 the gradients too, 3 the weights too.
+
+    adam_offload: masters, moments and the AdamW step live on the CPU.
+    overlap_comm: reduce gradients, and at stage 3 gather weights, while others are computed; not at stage 1.
+    contiguous_gradients: copy gradients into one buffer as they come, which keeps memory in one piece.
+    persistence_threshold: at stage 3, tensors of up to so many elements stay whole on every rank beside their shards.
+
+    A frozen model is in shards at stage 3 and whole below. Raises ValueError for what DeepSpeed cannot do.
+    """
+
+    stage: int = 2
+    adam_offload: bool = False
+    overlap_comm: bool = False
+    contiguous_gradients: bool = True
+    persistence_threshold: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.stage not in (1, 2, 3):
+            raise ValueError(f"ZeRO has the stages 1, 2 and 3, not {self.stage}")
+        if self.overlap_comm and self.stage == 1:
+            raise ValueError("ZeRO stage 1 reduces gradients once a step and cannot overlap it: take stage 2 or 3")
+
+    def __call__(
+        self, module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks
+    ) -> Held:
+        """Hold a module in float32, computing in it (dtype None) or in bfloat16."""
+        if dtype not in (None, torch.float32, torch.bfloat16):
+            raise ValueError(f"ZeRO computes in float32 or bfloat16 here, not in {dtype}")
+        other = {str(parameter.dtype) for parameter in module.parameters()} - {"torch.float32"}
+        if other:
+            raise ValueError(f"DeepSpeed's master weights are in float32; this model is in {', '.join(sorted(other))}")
+        if any(parameter.is_meta for parameter in module.parameters()):
+            raise ValueError(
+                "DeepSpeed shards weights that exist; this model is on the meta device: load it with its weights"
+            )
+        if config is None and self.stage < 3:
+            return Whole(module, None, dtype, ranks)
+        return Sharded(self, module, config, dtype == torch.bfloat16, ranks)
+
+    def settings(self, config: OptimiserConfig | None, bf16: bool) -> dict[str, Any]:
+        """DeepSpeed's configuration: it counts no micro-batches, prints nothing and writes nothing."""
+        zero: dict[str, Any] = {
+            "stage": self.stage,
+            "overlap_comm": self.overlap_comm,
+            "contiguous_gradients": self.contiguous_gradients,
+            "stage3_param_persistence_threshold": self.persistence_threshold,
+        }
+        if self.adam_offload and config is not None:
+            zero["offload_optimizer"] = {"device": "cpu", "pin_memory": device().type != "cpu"}
+        return {
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "managed_gradient_accumulation": False,
+            "gradient_clipping": config.max_norm if config is not None else 0.0,
+            "zero_optimization": zero,
+            "zero_force_ds_cpu_optimizer": False,
+            "bf16": {"enabled": bf16},
+            "data_types": {"grad_accum_dtype": "fp32"},
+            "communication_data_type": "fp32",
+            "steps_per_print": None,
+        }
+
+
+class Sharded:
+    """A model as Zero holds it: see Held.
+
+    DeepSpeed averages gradients over the ranks, so each loss is multiplied by their number first; it adds gradients of
+    micro-batches up in float32 until `step`, which clips them by their global norm.
+    """
+
+    def __init__(self, zero: Zero, module: nn.Module, config: OptimiserConfig | None, bf16: bool, ranks: Ranks) -> None:
+        self.zero, self.ranks, self.deepspeed = zero, ranks, _deepspeed(ranks)
+        self.dtype = torch.bfloat16 if bf16 else None
+        if config is None:
+            module.requires_grad_(False)
+        self.trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self.adam = unborn_adamw(self.trained.values(), config) if config is not None else None
+        exact = {name: parameter.detach() for name, parameter in self.trained.items() if bf16}
+        engine = self.deepspeed.initialize(
+            model=_Face(module), optimizer=self.adam, config=zero.settings(config, bf16)
+        )[0]
+        self.engine, self.module = engine, module
+        module._parameters = engine.module._parameters
+        module.forward = self._forward
+        if self.adam is not None:
+            self._remember_nothing(self.adam)
+            for name in list(exact):
+                self._set_master(self.trained[name], exact.pop(name))
+
+    def _forward(self, batch: Batch) -> Any:
+        output, kind = self.engine(batch), self.engine.module.kind
+        return output if kind is None else kind(*output)
+
+    @torch.no_grad()
+    def gathered(self, function: Callable[[], T]) -> T:
+        """What function() gives, without gradient; it may call any part of the module."""
+        results: list[T] = []
+        self.engine.module(lambda: results.append(function()))
+        return results[0]
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a micro-batch's gradient to the shards (stage 1: to this rank's own)."""
+        self.engine.backward(loss * self.ranks.world_size)
+
+    def step(self, learning_rate: float) -> tuple[float, str]:
+        """One AdamW step by the gradients added up over all ranks. Returns (norm before clipping, why not)."""
+        assert self.adam is not None
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate
+        self.engine.step()
+        if not self.engine.was_step_applied():
+            return nan, "the gradient's norm is not finite"
+        return float(self.engine.get_global_grad_norm()), ""
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        optimiser = self.engine.optimizer
+        optimiser.zero_grad()
+        for gradients in ("averaged_gradients", "all_grad_tensors"):
+            vars(optimiser).get(gradients, {}).clear()
+        if self.zero.adam_offload:
+            optimiser.reset_cpu_buffers()
+            optimiser.micro_step_id = 0 if self.zero.stage == 3 else -1
+
+    @torch.no_grad()
+    def state(self) -> dict[str, Tensor]:
+        """Copies of masters and moments on the CPU, cut along their first dimension where there are several ranks.
+
+        See Held. DeepSpeed's own shards run through the flattened tensors, so each tensor is put together once on the
+        way, one at a time.
+        """
+        get = self.deepspeed.utils
+        mesh = init_device_mesh("cpu", (self.ranks.world_size,)) if self.ranks.world_size > 1 else None
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.trained.items():
+            tensors[f"master.{name}"] = _cut(get.safe_get_full_fp32_param(parameter), mesh)
+            tensors[f"adam.step.{name}"] = self._steps().cpu()
+            for key in _MOMENTS:
+                tensors[f"adam.{key}.{name}"] = _cut(get.safe_get_full_optimizer_state(parameter, key), mesh)
+        return tensors
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave, of which one tensor at a time is put together.
+
+        Raises ValueError if AdamW did not count the same steps for all parameters.
+        """
+        steps = {float(state[f"adam.step.{name}"]) for name in self.trained}
+        if len(steps) > 1:
+            raise ValueError(f"AdamW counted {sorted(steps)} steps for different weights; DeepSpeed counts one for all")
+        assert self.adam is not None
+        for shard in self.shards:
+            self.adam.state[shard]["step"].fill_(*steps)
+        for name, parameter in self.trained.items():
+            master = full(state[f"master.{name}"])
+            self._set_master(parameter, master)
+            for key in _MOMENTS:
+                self._set_moment(parameter, key, full(state[f"adam.{key}.{name}"]))
+            if self.zero.stage == 3:
+                with self.deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                    parameter.copy_(master)
+        if self.zero.stage < 3:
+            self.engine.optimizer.update_lp_params()
+
+    def _remember_nothing(self, adam: torch.optim.AdamW) -> None:
+        optimiser = self.engine.optimizer
+        if self.zero.stage == 3:
+            self.shards = list(optimiser.fp32_partitioned_groups_flat)
+        else:
+            self.shards = [shard for group in adam.param_groups for shard in group["params"]]
+        remember_nothing(adam, self.shards)
+        if self.zero.stage < 3:
+            optimiser._lazy_init_hp_params_optimizer_state()
+
+    def _steps(self) -> Tensor:
+        assert self.adam is not None
+        steps: Tensor = self.adam.state[self.shards[0]]["step"].clone()
+        return steps
+
+    def _set_master(self, parameter: nn.Parameter, value: Tensor) -> None:
+        utils = self.deepspeed.utils
+        if self.zero.stage == 3:
+            utils.safe_set_local_fp32_param(parameter, self._shard(parameter, value))
+        else:
+            utils.safe_set_full_fp32_param(parameter, value)
+
+    def _set_moment(self, parameter: nn.Parameter, key: str, value: Tensor) -> None:
+        utils = self.deepspeed.utils
+        if self.zero.stage == 3:
+            utils.safe_set_local_optimizer_state(parameter, self._shard(parameter, value), key)
+        else:
+            utils.safe_set_full_optimizer_state(parameter, value, key)
+
+    def _shard(self, parameter: Any, value: Tensor) -> Tensor:
+        """This rank's part of a tensor, with zeros where the tensor ends before the part does."""
+        size = parameter.ds_tensor.numel()
+        padded = pad(value.flatten(), (0, size * self.ranks.world_size - value.numel()))
+        return padded[size * self.ranks.rank :][:size]
+
+
+class _Face(nn.Module):
+    """What DeepSpeed sees of a module: its parts, and a forward function whose output is a tuple of fields.
+
+    DeepSpeed's hooks find tensors in tuples, not in dataclasses; they gather weights before the backward pass of the
+    tensors found. Weights that a module takes from its parts without calling them, such as a language-model head, are
+    found by DeepSpeed as they are taken, and belong to the innermost module that is being called: to this one, since
+    it calls nothing but the module's forward function.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._modules, self._parameters, self._buffers = module._modules, module._parameters, module._buffers
+        self.function = module.forward
+        self.kind: type | None = None
+
+    def forward(self, work: Batch | Callable[[], None]) -> Any:
+        if not isinstance(work, Batch):
+            return work()
+        output = self.function(work)
+        if isinstance(output, Tensor):
+            return output
+        self.kind = type(output)
+        return tuple(getattr(output, field.name) for field in fields(output))
+
+
+def _cut(tensor: Tensor, mesh: DeviceMesh | None) -> Tensor:
+    """A copy on the CPU: of this rank's part, as a DTensor, if there is a mesh of ranks; else of the whole."""
+    if mesh is None:
+        return tensor.cpu().clone()
+    part = distribute_tensor(tensor.cpu(), mesh, [Shard(0)], src_data_rank=None).to_local().clone()
+    return DTensor.from_local(part, mesh, [Shard(0)], run_check=False, shape=tensor.shape, stride=tensor.stride())
+
+
+def _deepspeed(ranks: Ranks) -> Any:
+    """DeepSpeed, ready to be used by these ranks. Raises ImportError that says how to install it."""
+    try:
+        import deepspeed
+    except ImportError as error:
+        raise ImportError("ZeRO needs DeepSpeed: install lightrft-strategy[deepspeed]") from error
+    if device().type == "cpu":
+        deepspeed.ops.__compatible_ops__ = {}  # or it compiles a shared-memory all-reduce that ZeRO never calls
+        place = 0
+    else:
+        place = torch.accelerator.current_device_index()
+    os.environ.setdefault("LOCAL_RANK", str(place))
+    if not dist.is_initialized() and ranks.world_size == 1:
+        backend = dist.get_default_backend_for_device(device())
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    if not dist.is_initialized() or dist.get_world_size() != ranks.world_size:
+        raise ValueError(f"a model for {ranks.world_size} ranks needs as many processes of torch.distributed")
+    return deepspeed

@@ -1,0 +1,136 @@
+"""What several processes do together, and what the flags about them may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from lightrft_apps import launch
+from lightrft_apps.config import ParallelArgs, RLConfig, check
+from lightrft_apps.parallel import by_the_first, hold_of
+from lightrft_core import OneRank
+from lightrft_strategy.training import Whole
+from lightrft_strategy.training.fsdp2 import FullyShard
+from lightrft_strategy.training.zero import Zero
+
+
+class Rank(OneRank):
+    """One of two ranks in threads."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, met: Barrier, brought: list[list[Any]]) -> None:
+        self.rank, self.met, self.brought = rank, met, brought
+
+    def gather(self, items: Any) -> list[Any]:
+        self.brought[self.rank] = list(items)
+        self.met.wait()
+        together = [*self.brought[0], *self.brought[1]]
+        self.met.wait()
+        return together
+
+
+def on_two(action: Callable[[int], Any]) -> list[Any]:
+    """What by_the_first gave or raised on each rank."""
+    met, brought = Barrier(2, timeout=10), [[], []]
+
+    def run(rank: int) -> Any:
+        return by_the_first(Rank(rank, met, brought), lambda: action(rank))
+
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = [threads.submit(run, rank) for rank in (0, 1)]
+    return [outcome.exception() or outcome.result() for outcome in outcomes]
+
+
+def test_what_the_first_does_all_have_and_nobody_else_does_it() -> None:
+    did: list[int] = []
+    assert on_two(lambda rank: did.append(rank) or "done") == ["done", "done"]
+    assert did == [0]
+
+
+def test_where_the_first_fails_the_others_end_without_a_word() -> None:
+    def fail(rank: int) -> None:
+        raise ValueError("no room")
+
+    first, second = on_two(fail)
+    assert isinstance(first, ValueError)
+    assert isinstance(second, SystemExit) and second.code == 1
+
+
+def test_one_process_alone_just_does_it() -> None:
+    assert by_the_first(OneRank(), lambda: 5) == 5
+
+
+BASE = {
+    "pretrain": "smollm2",
+    "prompt_data": "reasoning_gym:chain_sum",
+    "rule_reward": "number",
+    "output_dir": "runs/x",
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"fsdp": True, "zero_stage": 2}, "--fsdp and --zero_stage 2 are two ways of holding a model"),
+        ({"fsdp_offload": True}, "--fsdp_offload has no effect: set --fsdp"),
+        ({"fsdp_reshard": False}, "--no-fsdp_reshard has no effect: set --fsdp"),
+        ({"adam_offload": True}, "--adam_offload has no effect: set --zero_stage"),
+        ({"overlap_comm": True, "fsdp": True}, "--overlap_comm has no effect: set --zero_stage"),
+        ({"ranks_timeout": 5.0}, "--ranks_timeout has no effect: start several processes by lightrft launch"),
+        ({"ranks_timeout": 0.0}, "--ranks_timeout"),
+    ],
+)
+def test_flags_that_do_not_fit_are_told_before_anything_loads(flags: dict[str, Any], complaint: str) -> None:
+    assert any(complaint in problem for problem in check(RLConfig.create(**BASE, **flags)))
+
+
+def test_an_engine_inside_one_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RLConfig.create(**BASE, engine_type="vllm")
+    assert not any("--engine_server" in problem for problem in check(config))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert any("inside one of 2 processes" in problem for problem in check(config))
+    served = RLConfig.create(**BASE, engine_type="vllm", engine_server=True)
+    assert not any("inside one of 2 processes" in problem for problem in check(served))
+
+
+def test_deepspeed_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightrft_apps.config.parallel_checks.find_spec", lambda name: None)
+    problems = check(RLConfig.create(**BASE, zero_stage=2))
+    assert "--zero_stage 2: the package deepspeed is not installed: uv sync --extra deepspeed" in problems
+
+
+@pytest.mark.parametrize(
+    ("flags", "hold"),
+    [
+        ({}, Whole),
+        ({"fsdp": True}, FullyShard()),
+        ({"fsdp": True, "fsdp_offload": True}, FullyShard(cpu_offload=True)),
+        ({"fsdp": True, "fsdp_reshard": False}, FullyShard(reshard_after_forward=False)),
+        ({"zero_stage": 1}, Zero(stage=1)),
+        ({"zero_stage": 3, "adam_offload": True}, Zero(stage=3, adam_offload=True)),
+        ({"zero_stage": 2, "overlap_comm": True}, Zero(stage=2, overlap_comm=True)),
+    ],
+)
+def test_the_flags_say_how_models_are_held(flags: dict[str, Any], hold: object) -> None:
+    assert hold_of(ParallelArgs(**flags)) == hold
+
+
+def test_launch_wants_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        launch.main(["--nproc_per_node", "2"])
+    assert "say which command to run" in capsys.readouterr().err
+
+
+def test_launch_gives_the_command_to_torchrun_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr("torch.distributed.run.main", given.append)
+    launch.main(["--nproc_per_node", "2", "--max_restarts=3", "rl", "--config", "run.yaml", "--fsdp"])
+    (words,) = given
+    assert words[words.index("--nproc-per-node") + 1] == "2"
+    assert words[words.index("--max-restarts") + 1] == "3"
+    assert words[words.index("-m") :] == ["-m", "lightrft_apps", "rl", "--config", "run.yaml", "--fsdp"]

@@ -1,0 +1,196 @@
+"""`lightrft plan`: what it says of a run, what it advises, and that following the advice does what was said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightrft_apps.config.plan_command import PlanCommand, parse_plan
+from lightrft_apps.config.rl import RLConfig
+from lightrft_apps.config.schema import fields_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PHASES = ["sample", "estimate", "optimise", "publish"]
+DEVICE = {"gpu_mem": 80, "tflops": 100, "bandwidth": 1000}
+SMALL = {
+    "rollout_batch_size": 8,
+    "n_samples_per_prompt": 4,
+    "prompt_max_len": 512,
+    "generate_max_len": 1024,
+    "max_tokens_per_micro_batch": 8192,
+}
+
+
+@pytest.fixture
+def plan(lightrft: Callable[..., Any], tiny_folder: Path) -> Callable[..., dict[str, Any]]:
+    """plan(flag=value, ...) -> the numbers of a plan of the tiny model, by --json."""
+
+    def run(*words: str, **flags: Any) -> dict[str, Any]:
+        flags = {"pretrain": str(tiny_folder)} | SMALL | DEVICE | flags
+        ended = lightrft("plan", "--json", *words, **flags)
+        assert ended.code in (0, 1), ended.err
+        numbers: dict[str, Any] = json.loads(ended.out)
+        assert ended.code == (0 if numbers["fits"] else 1)
+        return numbers
+
+    return run
+
+
+def need(numbers: dict[str, Any]) -> float:
+    """GiB at the worst moment of the worst phase."""
+    return max(phase["total_bytes"] for phase in numbers["phases"].values()) / 2**30
+
+
+def test_every_flag_of_a_run_is_taken_and_those_of_machines_beside_them() -> None:
+    known = fields_of(PlanCommand)
+    assert set(fields_of(RLConfig)) < set(known)
+    assert set(known) - set(fields_of(RLConfig)) == {
+        "gpus",
+        "gpu_mem",
+        "device",
+        "tflops",
+        "bandwidth",
+        "prompt_len",
+        "response_len",
+        "json",
+    }
+
+
+def test_help_teaches_by_two_examples(lightrft: Callable[..., Any]) -> None:
+    shown = lightrft("plan", "--help").out
+    assert shown.count("\n  lightrft plan --") == 2
+    for words in (line.split()[2:] for line in shown.splitlines() if line.startswith("  lightrft plan --")):
+        assert all(word[2:] in {*fields_of(PlanCommand), "config"} for word in words if word.startswith("--"))
+
+
+def test_a_plan_tells_every_phase_and_its_parts_add_up(plan: Callable[..., dict[str, Any]]) -> None:
+    numbers = plan()
+    assert list(numbers["phases"]) == PHASES
+    for phase in numbers["phases"].values():
+        assert phase["total_bytes"] == sum(phase["parts_bytes"].values())
+        assert phase["fits"]
+    assert numbers["advice"] == []
+    assert numbers["phases"]["sample"]["seconds"] > 0 < numbers["phases"]["optimise"]["seconds"]
+
+
+def test_no_weight_is_read(plan: Callable[..., dict[str, Any]], tiny_folder: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(tiny_folder / "config.json", bare)
+    assert plan(pretrain=str(bare)) == plan()
+
+
+def test_what_just_fits_fits_and_a_little_less_does_not(plan: Callable[..., dict[str, Any]]) -> None:
+    most = need(plan(gpu_mem=80))
+    assert plan(gpu_mem=most * 1.001)["fits"]
+    assert not plan(gpu_mem=most * 0.999)["fits"]
+
+
+def flags_in(words: list[str]) -> dict[str, str]:
+    """--a --b 2 as a flag of true and one of 2."""
+    pairs = zip(words, [*words[1:], "--"], strict=True)
+    return {word[2:]: "true" if after.startswith("--") else after for word, after in pairs if word.startswith("--")}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"gpus": 4, "bf16": True, "gpu_mem": 1.53},
+        {"gpus": 2, "algorithm": "ppo", "zero_stage": 1, "gpu_mem": 2},
+        {"engine_type": "vllm", "engine_mem_util": 0.95, "gpu_mem": 16},
+    ],
+)
+def test_following_an_advice_does_what_it_says(plan: Callable[..., dict[str, Any]], flags: dict[str, Any]) -> None:
+    before = plan(**flags)
+    assert before["advice"]
+    for advice in before["advice"]:
+        after = plan(**flags | flags_in(advice["flags"].split()))
+        assert max(phase["lacks_bytes"] for phase in after["phases"].values()) == advice["lacks"], advice
+        for phase, saved in advice["saves"].items():
+            assert before["phases"][phase]["total_bytes"] - after["phases"][phase]["total_bytes"] == saved
+
+
+def test_the_models_an_algorithm_needs_are_counted(plan: Callable[..., dict[str, Any]]) -> None:
+    def parts(**flags: Any) -> set[str]:
+        return {name.split()[0] for name in plan(**flags)["phases"]["sample"]["parts_bytes"]}
+
+    assert parts(init_kl_coef=0) & {"policy", "reference", "critic"} == {"policy"}
+    assert parts(init_kl_coef=0.1) >= {"policy", "reference"}
+    assert parts(algorithm="ppo") >= {"policy", "critic"}
+    assert "reference" not in parts(init_kl_coef=0.1, lora_rank=2), "the reference is the policy without its adapter"
+    assert "whole" in parts(fsdp=True), "engines sample from a whole copy"
+
+
+def test_an_adapter_leaves_little_to_remember(plan: Callable[..., dict[str, Any]]) -> None:
+    whole, adapter = plan(init_kl_coef=0), plan(init_kl_coef=0, lora_rank=2)
+    moments = "policy moments (AdamW)"
+    assert adapter["model"]["trained"] < whole["model"]["trained"] / 5
+    assert adapter["phases"]["sample"]["parts_bytes"][moments] == 8 * adapter["model"]["trained"]
+
+
+def test_expected_lengths_stand_in_for_the_longest(plan: Callable[..., dict[str, Any]]) -> None:
+    long, short = plan(), plan(prompt_len=64, response_len=128)
+    assert short["workload"]["response_len"] == 128
+    assert short["phases"]["sample"]["seconds"] < long["phases"]["sample"]["seconds"]
+    assert plan(prompt_len=512, response_len=1024) == long
+
+
+def test_without_rates_no_times_are_told(lightrft: Callable[..., Any], tiny_folder: Path) -> None:
+    flags = {"pretrain": str(tiny_folder), "gpu_mem": 80, **SMALL}
+    shown = lightrft("plan", **flags)
+    assert "times    are not told" in shown.out
+    assert "seconds" not in shown.out
+    assert "seconds" in lightrft("plan", device="H100", **flags).out
+
+
+def test_people_get_a_table_and_a_verdict_for_each_phase(lightrft: Callable[..., Any], tiny_folder: Path) -> None:
+    ended = lightrft("plan", pretrain=str(tiny_folder), **SMALL, gpu_mem=0.01)
+    assert ended.code == 1
+    for phase in PHASES:
+        assert f"{phase}: does not fit by " in ended.out
+    assert "activations" in ended.out
+
+
+def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_folder: Path) -> None:
+    ended = lightrft("plan", "--json", pretrain=str(tiny_folder), gpus=2, **SMALL)
+    numbers = json.loads(ended.out)
+    assert numbers["rates"]["source"] == "measured here and now"
+    assert numbers["phases"]["sample"]["parts_bytes"]["the program itself"] > 2**20
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"gpus": 0}, "--gpus 0"),
+        ({"gpu_mem": -1}, "--gpu_mem -1"),
+        ({"device": "910B"}, "--device 910B"),
+        ({"tflops": 100}, "--bandwidth"),
+        ({"bandwidth": 100}, "--tflops"),
+        ({"response_len": 4096}, "--response_len 4096"),
+        ({"prompt_len": 0}, "--prompt_len 0"),
+        ({"fsdp": True, "zero_stage": 2}, "--fsdp and --zero_stage 2"),
+        ({"adam_offload": True}, "--adam_offload has no effect"),
+        ({"engine_type": "vllm", "engine_tp_size": 2}, "--engine_tp_size 2"),
+        ({"load_in_4bit": True}, "--load_in_4bit"),
+        ({"lora_rank": 2, "target_modules": "nothing"}, "--target_modules nothing"),
+        ({"pretrain": "./no/such/folder"}, "--pretrain ./no/such/folder"),
+        ({"train_batch_size": 33}, "--train_batch_size 33"),
+    ],
+)
+def test_what_cannot_be_planned_ends_with_2_and_names_the_flag(
+    lightrft: Callable[..., Any], tiny_folder: Path, flags: dict[str, Any], named: str
+) -> None:
+    ended = lightrft("plan", **{"pretrain": str(tiny_folder)} | SMALL | flags)
+    assert ended.code == 2
+    assert named in ended.err
+    assert ended.err.startswith("lightrft plan: ")
+
+
+def test_a_model_is_all_that_has_to_be_named(tiny_folder: Path) -> None:
+    assert parse_plan(["--pretrain", str(tiny_folder)]).machine.gpus == 1

@@ -1,0 +1,112 @@
+"""Runs of several real processes: the same run as one process, whatever holds the model; a lost rank is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.timeout(300)
+
+CLOSE = {"rel": 2e-3, "abs": 2e-4}
+"""Float32 through six steps of AdamW, whose first ones divide by tiny moments."""
+
+HOLDINGS = {
+    "whole": [],
+    "fsdp": ["--fsdp"],
+    "zero 2": ["--zero_stage=2"],
+    "zero 3": ["--zero_stage=3"],
+}
+
+
+@contextmanager
+def launched(words: list[str], *launcher: str, processes: int = 2) -> Iterator[subprocess.Popen[str]]:
+    """The installed command in so many processes; ended with the block."""
+    command = [sys.executable, "-m", "lightrft_apps", "launch", f"--nproc_per_node={processes}", *launcher, *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            for child in [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []:
+                child.kill()
+            process.kill()
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if not k.startswith(("time/", "memory/"))} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def alone(task: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    subprocess.run([sys.executable, "-m", "lightrft_apps", *task.words(folder)], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", HOLDINGS)
+def test_two_processes_do_the_run_of_one(task: Any, alone: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    with launched(task.words(folder, *HOLDINGS[name])) as process:
+        output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    mine, theirs = metrics(folder), metrics(alone)
+    assert len(mine) == len(theirs)
+    for one, other in zip(mine, theirs, strict=True):
+        assert one.keys() == other.keys()
+        assert one == pytest.approx(other, **CLOSE)
+    weights, expected = (load_file(path / "final" / "model.safetensors") for path in (folder, alone))
+    assert weights.keys() == expected.keys()
+    for key, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[key], rtol=1e-2, atol=2e-3)
+    assert output.count("step    6") == 1, "the first process alone talks"
+
+
+def first_children(process: subprocess.Popen[str], folder: Path, step: int) -> list[psutil.Process]:
+    """The ranks of a launched run, by rank, once it has finished a step."""
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.jsonl").exists() or len(metrics(folder)) <= step:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    children = [child for child in psutil.Process(process.pid).children() if "RANK" in child.environ()]
+    return sorted(children, key=lambda child: int(child.environ()["RANK"]))
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(task: Any, tmp_path: Path, victim: int) -> None:
+    folder = tmp_path / "run"
+    with launched(task.words(folder, "--max_steps=200", "--num_episodes=200")) as process:
+        ranks = first_children(process, folder, 2)
+        ranks[victim].send_signal(signal.SIGKILL)
+        started = time.monotonic()
+        output, _ = process.communicate(timeout=60)
+        assert time.monotonic() - started < 60
+        assert process.returncode != 0
+        assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+    assert f"rank {victim} (process {ranks[victim].pid}" in output
+    assert " of step " in output.split("last seen in: ")[1]
+
+
+def test_a_launcher_that_may_begin_again_goes_on_by_itself(task: Any, alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with launched(task.words(folder), "--max_restarts=1") as process:
+        first_children(process, folder, 3)[1].send_signal(signal.SIGKILL)
+        output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    for one, other in zip(metrics(folder), metrics(alone), strict=True):
+        assert one == pytest.approx(other, **CLOSE)

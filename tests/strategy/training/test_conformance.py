@@ -1,0 +1,104 @@
+"""The same run, whatever the holding and the number of ranks: recorded rollouts, compared with one process."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy
+import pytest
+
+from .recorded import Case, Outcome, train
+
+WORLDS = (1, 2, 4)
+
+
+@pytest.fixture(scope="session")
+def alone(processes):
+    """alone(case) -> the outcome in one process without a group."""
+
+    @cache
+    def outcome(case: Case) -> Outcome:
+        return processes(1).run(train, case)[0]
+
+    return outcome
+
+
+def difference(one: Outcome, other: Outcome) -> float:
+    """The largest relative difference of any weight matrix."""
+    assert one.weights.keys() == other.weights.keys()
+    pairs = [(one.weights[name], other.weights[name]) for name in one.weights]
+    return max(float(numpy.linalg.norm(a - b) / (numpy.linalg.norm(b) + 1e-12)) for a, b in pairs)
+
+
+def assert_same_run(outcomes: list[Outcome], reference: Outcome, tolerance: float) -> None:
+    """Loss curve, gradient norms, metrics and final weights."""
+    for outcome in outcomes:
+        numpy.testing.assert_allclose(outcome.losses, reference.losses, rtol=tolerance, atol=tolerance)
+        numpy.testing.assert_allclose(outcome.norms, reference.norms, rtol=tolerance)
+        for mine, theirs in zip(outcome.metrics, reference.metrics, strict=True):
+            assert mine == pytest.approx(theirs, rel=max(tolerance, 1e-6), abs=1e-9)
+        assert difference(outcome, reference) <= tolerance
+        for name, weight in outcomes[0].weights.items():
+            assert numpy.array_equal(outcome.weights[name], weight), "all ranks hold the same bits"
+
+
+@pytest.mark.parametrize("hold", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("world", WORLDS)
+def test_twenty_steps_in_float64_are_those_of_one_process(processes, alone, world: int, hold: str) -> None:
+    reference = alone(Case())
+    assert numpy.isfinite(reference.losses).sum() >= 18, "the recorded rollouts teach something"
+    assert max(reference.norms) > 1, "clipping takes part"
+    assert_same_run(processes(world).run(train, Case(hold)), reference, 1e-9)
+
+
+@pytest.mark.parametrize("hold", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("micro_batch", [1, 16])
+def test_any_micro_batch_size_makes_the_same_run(processes, alone, hold: str, micro_batch: int) -> None:
+    outcomes = processes(2).run(train, Case(hold, micro_batch=micro_batch, optimiser_steps=8))
+    assert_same_run(outcomes, alone(Case(optimiser_steps=8)), 1e-9)
+
+
+@pytest.mark.parametrize("hold", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("world", [2, 4])
+def test_in_float32_the_losses_are_those_of_one_process(processes, alone, world: int, hold: str) -> None:
+    reference = alone(Case(dtype="float32"))
+    for outcome in processes(world).run(train, Case(hold, "float32")):
+        numpy.testing.assert_allclose(outcome.losses, reference.losses, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("hold", ["fsdp2 kept", "fsdp2 offloaded"])
+def test_options_of_sharding_change_no_bit(processes, hold: str) -> None:
+    plain = processes(2).run(train, Case("fsdp2", optimiser_steps=6))[0]
+    for outcome in processes(2).run(train, Case(hold, optimiser_steps=6)):
+        assert outcome.losses == plain.losses
+        assert all(numpy.array_equal(outcome.weights[name], plain.weights[name]) for name in plain.weights)
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "tolerance"),
+    [("Qwen3", "float64", 1e-9), ("Gemma", "float32", 1e-4), ("DeepseekV3", "float32", 1e-4)],
+)
+@pytest.mark.parametrize("hold", ["ddp", "fsdp2"])
+def test_other_families_make_the_same_run(processes, alone, hold, family, dtype, tolerance) -> None:
+    """Gemma's norms and DeepSeek's experts are not computed in float64."""
+    reference = alone(Case(dtype=dtype, family=family, optimiser_steps=5))
+    outcomes = processes(2).run(train, Case(hold, dtype, family=family, optimiser_steps=5))
+    assert_same_run(outcomes, reference, tolerance)
+
+
+@pytest.mark.parametrize("hold", ["ddp", "fsdp2"])
+def test_policy_critic_and_reference_learn_together(processes, alone, hold: str) -> None:
+    reference = alone(Case(dtype="float32", algorithm="ppo", optimiser_steps=8))
+    for outcome in processes(2).run(train, Case(hold, "float32", algorithm="ppo", optimiser_steps=8)):
+        numpy.testing.assert_allclose(outcome.losses, reference.losses, rtol=1e-4, atol=1e-4)
+        assert difference(outcome, reference) < 1e-3
+
+
+@pytest.mark.parametrize("hold", ["ddp", "fsdp2"])
+def test_bfloat16_is_near_bfloat16_of_one_process(processes, alone, hold: str) -> None:
+    case = Case(dtype="float32", bf16=True, optimiser_steps=8)
+    exact, reference = alone(Case(dtype="float32", optimiser_steps=8)), alone(case)
+    rounding = difference(reference, exact)
+    for outcome in processes(2).run(train, Case(hold, "float32", bf16=True, optimiser_steps=8)):
+        numpy.testing.assert_allclose(outcome.losses, reference.losses, atol=0.05)
+        assert difference(outcome, exact) < 2 * rounding

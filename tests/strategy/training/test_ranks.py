@@ -1,0 +1,109 @@
+"""Ranks as torchrun starts them: what they tell one another, in which order, and what they say when started wrongly."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from lightrft_core import Metrics, OneRank
+from lightrft_strategy.training import TorchRanks, open_ranks
+from lightrft_strategy.training.ranks import first_fault
+from lightrft_strategy.training.whole import add_up
+
+TIMEOUT = timedelta(seconds=60)
+PROGRAM = """
+from datetime import timedelta
+from lightrft_strategy.training import open_ranks
+with open_ranks(timedelta(seconds=60)) as ranks:
+    print(type(ranks).__name__, ranks.rank, ranks.world_size, ranks.gather([ranks.rank]))
+"""
+
+
+def exchange() -> tuple[list[Any], dict[str, float]]:
+    ranks, metrics = TorchRanks(), Metrics()
+    metrics.mean("m", [float(ranks.rank)] * (ranks.rank + 1))
+    metrics.max("x", [float(-ranks.rank)])
+    if ranks.rank == 1:
+        metrics.mean("of one", [3.0])
+    items = [f"{ranks.rank}.{i}" for i in range(ranks.rank)]
+    tensors = ranks.gather([torch.full((2,), ranks.rank)])
+    return ranks.gather(items) + [tensor.tolist() for tensor in tensors], ranks.reduce(metrics)
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_items_come_rank_after_rank_and_metrics_are_merged_as_if_of_one(processes, world: int) -> None:
+    expected = [f"{rank}.{i}" for rank in range(world) for i in range(rank)] + [[rank] * 2 for rank in range(world)]
+    together = Metrics()
+    for rank in range(world):
+        together.mean("m", [float(rank)] * (rank + 1))
+    for items, metrics in processes(world).run(exchange):
+        assert items == expected
+        assert metrics == together.result() | {"x": 0.0} | ({"of one": 3.0} if world > 1 else {})
+
+
+def summed(bucket_bytes: int) -> list[list[float]]:
+    """Tensors of several precisions and shapes, each with the number of its rank in it, added up in buckets."""
+    rank = dist.get_rank()
+    shapes = [((3,), torch.float32), ((2, 2), torch.float32), ((1,), torch.float64), ((0,), torch.float64)]
+    tensors = [torch.full(shape, 10.0**i + rank, dtype=dtype) for i, (shape, dtype) in enumerate(shapes)]
+    add_up(tensors, bucket_bytes)
+    return [tensor.flatten().tolist() for tensor in tensors]
+
+
+@pytest.mark.parametrize("bucket_bytes", [1, 20, 2**20])
+def test_gradients_are_added_up_whatever_the_bucket(processes, bucket_bytes: int) -> None:
+    assert processes(2).run(summed, bucket_bytes) == [[[3.0] * 3, [21.0] * 4, [201.0], []]] * 2
+
+
+def test_a_fault_is_the_first_ranks_and_names_it_only_among_several() -> None:
+    assert first_fault(["", "late", "later"]) == "rank 1: late"
+    assert first_fault(["alone"]) == "alone"
+    assert first_fault(["", ""]) == ""
+
+
+@pytest.mark.parametrize("world", [{}, {"WORLD_SIZE": "1"}])
+def test_a_plain_start_is_one_rank(monkeypatch, world: dict[str, str]) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in world.items():
+        monkeypatch.setenv(name, value)
+    with open_ranks(TIMEOUT) as ranks:
+        assert isinstance(ranks, OneRank)
+        assert not dist.is_initialized()
+
+
+def test_half_an_environment_is_an_error_that_says_what_is_missing(monkeypatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    expected = r"WORLD_SIZE is 2, but RANK, LOCAL_RANK, MASTER_PORT is not set: start the run with torchrun"
+    with pytest.raises(ValueError, match=expected), open_ranks(TIMEOUT):
+        pass
+
+
+def test_torchruns_environment_makes_a_group_that_ends_by_itself() -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    try:
+        for rank in ("0", "1"):
+            environment = os.environ | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_PORT": port}
+            environment |= {"MASTER_ADDR": "localhost", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-c", PROGRAM]
+            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        lines = [process.communicate(timeout=300)[0].strip() for process in started]
+        assert lines == ["TorchRanks 0 2 [0, 1]", "TorchRanks 1 2 [0, 1]"]
+        assert [process.returncode for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()
