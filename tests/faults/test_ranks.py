@@ -59,7 +59,9 @@ def alone(task: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", HOLDINGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "fsdp" else pytest.mark.proof) for name in HOLDINGS]
+)
 def test_two_processes_do_the_run_of_one(task: Any, alone: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "run"
     with launched(task.words(folder, *HOLDINGS[name])) as process:
@@ -87,7 +89,7 @@ def first_children(process: subprocess.Popen[str], folder: Path, step: int) -> l
     return sorted(children, key=lambda child: int(child.environ()["RANK"]))
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.proof), 1])
 def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(task: Any, tmp_path: Path, victim: int) -> None:
     folder = tmp_path / "run"
     with launched(task.words(folder, "--max_steps=200", "--num_episodes=200")) as process:
@@ -102,6 +104,7 @@ def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(task: Any, tmp_pa
     assert " of step " in output.split("last seen in: ")[1]
 
 
+@pytest.mark.proof
 def test_a_launcher_that_may_begin_again_goes_on_by_itself(task: Any, alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with launched(task.words(folder), "--max_restarts=1") as process:
