@@ -31,7 +31,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PATH = re.compile(r"`((?:packages|apps|docs|tests|examples|benchmarks|\.ci)/[\w./-]+)`")
 
 OF_THE_PARSER = {"config", "print_config", "help"}
-OF_UV_AND_PIP = {"all-packages", "wheel", "out-dir", "no-deps", "find-links", "extra", "no-sync"}
+OF_UV_AND_PIP = {"all-packages", "group", "wheel", "out-dir", "no-deps", "find-links", "extra", "no-sync"}
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))

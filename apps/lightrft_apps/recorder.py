@@ -14,7 +14,7 @@ from lightrft_apps.progress import Progress
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Group, OneRank, Ranks
-from lightrft_strategy.checkpoints import checkpoints, write_checkpoint
+from lightrft_strategy.checkpoints import write_checkpoint
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
 
@@ -85,18 +85,9 @@ class RunRecorder:
 
     def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
         """An atomic checkpoint; only the newest ones and the best are kept."""
-        limits: dict[str, Any] = {"keep": self.keep, "max_bytes": self.max_bytes, "best": self._best(step)}
+        limits: dict[str, Any] = {"keep": self.keep, "max_bytes": self.max_bytes, "best": self.run.best(step)}
         with self.phase("checkpoint", step):
             write_checkpoint(self.run.checkpoints, step, save, **limits, ranks=self.ranks)
-
-    def _best(self, step: int) -> int | None:
-        """Of this checkpoint and those there are, the step of the highest held-out accuracy, the latest of equals."""
-        if self.ranks.rank:
-            return None
-        candidates = {step, *checkpoints(self.run.checkpoints)}
-        lines = map(json.loads, self.run.metrics.read_text(encoding="utf-8").splitlines())
-        known = [(line["eval/accuracy"], line["step"]) for line in lines if "eval/accuracy" in line]
-        return max((pair for pair in known if pair[1] in candidates), default=(0.0, None))[1]
 
     def _trajectories(self, kind: str, step: int, groups: Sequence[Group]) -> None:
         if self.save_trajectories and not self.ranks.rank:

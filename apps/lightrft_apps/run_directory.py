@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lightrft_apps.config.files import RECORD
-from lightrft_strategy.checkpoints import newest_whole
+from lightrft_strategy.checkpoints import checkpoints, newest_whole
 
 _TORN = ".config.yaml.*"
 """What a kill leaves of a config.yaml that was about to be written."""
@@ -69,6 +69,15 @@ class RunDirectory:
         """Let another process use the directory."""
         if self.lock is not None:
             self.lock.close()
+
+    def best(self, *others: int) -> int | None:
+        """Of the checkpoints, and other steps, the one of the highest held-out accuracy, the latest of equals."""
+        if not self.metrics.exists():
+            return None
+        candidates = {*checkpoints(self.checkpoints), *others}
+        lines = map(json.loads, filter(_whole, self.metrics.read_bytes().splitlines(True)))
+        known = [(line["eval/accuracy"], line["step"]) for line in lines if "eval/accuracy" in line]
+        return max((pair for pair in known if pair[1] in candidates), default=(0.0, None))[1]
 
     def rewind(self) -> tuple[Path | None, list[str]]:
         """Forget what happened after the newest whole checkpoint and return it; without one, forget everything.
@@ -136,7 +145,11 @@ def _lock(path: Path) -> IO[str]:
 
 def _step(line: bytes) -> float:
     """The step of a metrics line; infinite for a line a kill has torn."""
+    return int(json.loads(line)["step"]) if _whole(line) else float("inf")
+
+
+def _whole(line: bytes) -> bool:
     try:
-        return int(json.loads(line)["step"]) if line.endswith(b"\n") else float("inf")
+        return line.endswith(b"\n") and "step" in json.loads(line)
     except ValueError:
-        return float("inf")
+        return False

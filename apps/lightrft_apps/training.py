@@ -20,7 +20,7 @@ from lightrft_apps.run_directory import RunDirectory, open_run
 from lightrft_apps.run_prompts import read_prompts
 from lightrft_apps.summary import read_summary, show_summary, write_summary
 from lightrft_core import BatchSizes, Schedule, Trainer, TrainState
-from lightrft_strategy.checkpoints import write_folder
+from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.generation import ignored_wishes
@@ -66,7 +66,13 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
     tokenizer = compose.load_tokenizer(config.model)
     prompts = read_prompts(config, tokenizer, run.rejected if together.first else None)
 
-    checkpoint, damaged = by_the_first(ranks, run.rewind)
+    max_bytes = config.run.max_ckpt_mem and config.run.max_ckpt_mem * 1e9
+
+    def rewind() -> tuple[Path | None, list[str]]:
+        prune_checkpoints(run.checkpoints, keep=config.run.max_ckpt_num, max_bytes=max_bytes, best=run.best())
+        return run.rewind()
+
+    checkpoint, damaged = by_the_first(ranks, rewind)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
     answers = config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt
     steps = prompts.stream.num_steps
@@ -127,7 +133,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                 placement=Placement(sleeper, progress.say),
                 roofline=Roofline.of(policy),
                 keep=config.run.max_ckpt_num,
-                max_bytes=config.run.max_ckpt_mem and config.run.max_ckpt_mem * 1e9,
+                max_bytes=max_bytes,
                 save_trajectories=config.run.save_trajectories,
                 ranks=ranks,
                 doing=together.doing,
