@@ -113,3 +113,15 @@ def test_a_launcher_that_may_begin_again_goes_on_by_itself(task: Any, alone: Pat
     assert process.returncode == 0, output
     for one, other in zip(metrics(folder), metrics(alone), strict=True):
         assert one == pytest.approx(other, **CLOSE)
+
+
+@pytest.mark.proof
+def test_a_run_begun_in_shards_goes_on_in_one_process(task: Any, alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with launched(task.words(folder, "--fsdp")) as process:
+        first_children(process, folder, 3)[0].send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert not (folder / "summary.json").exists()
+    subprocess.run([sys.executable, "-m", "lightrft_apps", *task.words(folder)], check=True)
+    for one, other in zip(metrics(folder), metrics(alone), strict=True):
+        assert one == pytest.approx(other, **CLOSE)

@@ -73,6 +73,7 @@ def test_the_run_that_all_are_compared_with_learns_and_clips(whole: Arrays) -> N
     ],
     ids=str,
 )
+@pytest.mark.proof
 def test_where_things_lie_and_when_they_travel_changes_nothing(processes: Any, whole: Arrays, zero: Zero) -> None:
     assert_same_run(processes(2).run(curve, zero, 2, 5), whole)
 
@@ -81,7 +82,7 @@ def test_scoring_between_steps_changes_nothing(processes: Any, whole: Arrays) ->
     assert_same_run(processes(2).run(curve, in_shards(3), 2, 5, False, True), whole)
 
 
-@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("offload", [False, pytest.param(True, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("stage", STAGES)
 def test_bfloat16_computes_with_masters_in_float32(processes: Any, stage: int, offload: bool) -> None:
     outcome = processes(2).run(curve, in_shards(stage, adam_offload=offload), 2, 10, True)[0]
@@ -102,7 +103,7 @@ def test_masters_begin_with_all_their_bits_in_bfloat16_too(processes: Any) -> No
         assert all(numpy.array_equal(outcome[name], reference[name]) for name in reference)
 
 
-@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("offload", [False, pytest.param(True, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_bad_loss_or_gradient_of_one_rank_changes_nothing_anywhere(processes: Any, stage: int, offload: bool) -> None:
     for notes in processes(2).run(skipping, in_shards(stage, adam_offload=offload)):
