@@ -8,9 +8,9 @@ from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import out_of_bounds
 from lightrft_apps.config.engine_checks import engine_problems
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.lora_checks import lora_problems
+from lightrft_apps.config.lora_checks import lora_problems, model_problems
 from lightrft_apps.config.parallel_checks import parallel_problems
-from lightrft_apps.config.places import missing_source, unusable_folder
+from lightrft_apps.config.places import unusable_folder
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
 from lightrft_apps.config.rl import RLConfig
@@ -35,22 +35,11 @@ def check(config: RLConfig) -> list[str]:
         *parallel_problems(config),
         *_batches(config),
         *_evaluation(config),
-        *_missing_models(config),
+        *model_problems(config),
         *lora_problems(config),
         *prompt_problems(config.data, config.evaluation.eval_dataset),
         *unusable_folder(config.run.output_dir),
     ]
-
-
-def _missing_models(config: RLConfig) -> Iterator[str]:
-    models = {
-        "pretrain": config.model.pretrain,
-        "critic_pretrain": config.critic.critic_pretrain,
-        "teacher_pretrain": config.divergence.teacher_pretrain,
-    }
-    for flag, source in models.items():
-        if source is not None:
-            yield from missing_source(flag, source)
 
 
 def _batches(config: RLConfig) -> Iterator[str]:

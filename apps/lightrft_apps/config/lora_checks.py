@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lightrft_apps.config.effects import without_effect
+from lightrft_apps.config.places import missing_source
 from lightrft_apps.config.rl import RLConfig
 
 OF_AN_ADAPTER = "adapter_config.json"
@@ -31,11 +32,18 @@ def lora_problems(config: RLConfig) -> Iterator[str]:
     for flag, value in (("target_modules", args.target_modules), ("freeze_prefix", args.freeze_prefix)):
         if value is not None and not all(names_in(value)):
             yield f"--{flag} {value}: there is an empty name in it: separate names by single commas"
+
+
+def model_problems(config: RLConfig) -> Iterator[str]:
+    """What to change about the flags that name models."""
     models = {
         "pretrain": config.model.pretrain,
         "critic_pretrain": config.critic.critic_pretrain,
         "teacher_pretrain": config.divergence.teacher_pretrain,
     }
+    for flag, source in models.items():
+        if source is not None:
+            yield from missing_source(flag, source)
     yield from adapters_for_models(models)
 
 

@@ -11,19 +11,10 @@ from lightrft_apps.config.rl import RLConfig
 
 
 def parallel_problems(config: RLConfig) -> Iterator[str]:
-    """What to change about the flags that say how models lie on the processes of a run."""
+    """What to change about the flags that spread a run over the processes there are."""
     args, ranks = config.parallel, int(os.environ.get("WORLD_SIZE", "1"))
-    yield from without_effect(
-        config,
-        [
-            (("fsdp_offload", "fsdp_reshard"), args.fsdp, "set --fsdp"),
-            (("adam_offload", "overlap_comm"), args.zero_stage is not None, "set --zero_stage"),
-            (("overlap_comm",), args.zero_stage != 1, "stage 1 has nothing to overlap: set --zero_stage 2 or 3"),
-            (("ranks_timeout",), ranks > 1, "start several processes by lightrft launch"),
-        ],
-    )
-    if args.fsdp and args.zero_stage is not None:
-        yield f"--fsdp and --zero_stage {args.zero_stage} are two ways of holding a model: leave one of them out"
+    yield from holding_problems(config)
+    yield from without_effect(config, [(("ranks_timeout",), ranks > 1, "start several processes by lightrft launch")])
     if args.fsdp and "RANK" not in os.environ:
         yield "--fsdp: shards are held by processes that a launcher starts: lightrft launch --nproc_per_node 1 rl ..."
     if args.zero_stage is not None and find_spec("deepspeed") is None:
@@ -34,3 +25,18 @@ def parallel_problems(config: RLConfig) -> Iterator[str]:
             f"--engine_type {engine.engine_type}: an engine inside one of {ranks} processes would take part in their "
             "collectives: set --engine_server"
         )
+
+
+def holding_problems(config: RLConfig) -> Iterator[str]:
+    """What to change about the flags that say how models lie on processes, wherever those are."""
+    args = config.parallel
+    yield from without_effect(
+        config,
+        [
+            (("fsdp_offload", "fsdp_reshard"), args.fsdp, "set --fsdp"),
+            (("adam_offload", "overlap_comm"), args.zero_stage is not None, "set --zero_stage"),
+            (("overlap_comm",), args.zero_stage != 1, "stage 1 has nothing to overlap: set --zero_stage 2 or 3"),
+        ],
+    )
+    if args.fsdp and args.zero_stage is not None:
+        yield f"--fsdp and --zero_stage {args.zero_stage} are two ways of holding a model: leave one of them out"

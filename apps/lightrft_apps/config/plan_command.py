@@ -8,12 +8,11 @@ from importlib.util import find_spec
 
 from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import ABOVE_ZERO, BOUNDS, ONE_OR_MORE, out_of_bounds
-from lightrft_apps.config.effects import without_effect
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
-from lightrft_apps.config.lora_checks import adapters_for_models
+from lightrft_apps.config.lora_checks import model_problems
+from lightrft_apps.config.parallel_checks import holding_problems
 from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.places import missing_source
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.sections import DataArgs, RunArgs
 
@@ -95,7 +94,7 @@ def parse_plan(argv: Sequence[str]) -> PlanCommand:
 
 def require_plannable(command: PlanCommand) -> None:
     """Raise ConfigError with everything that would make the plan one of another run than the flags ask for."""
-    problems = [*out_of_bounds(to_flat(command), BOUNDS | OF_MACHINES), *_models(command)]
+    problems = [*out_of_bounds(to_flat(command), BOUNDS | OF_MACHINES), *model_problems(command)]
     if not problems:
         problems = [*algorithm_problems(command), *_holding(command), *_lengths(command), *_devices(command)]
     if problems:
@@ -113,29 +112,9 @@ OF_MACHINES = {
 """What the numbers of this command may be."""
 
 
-def _models(command: PlanCommand) -> Iterator[str]:
-    models = {
-        "pretrain": command.model.pretrain,
-        "critic_pretrain": command.critic.critic_pretrain,
-        "teacher_pretrain": command.divergence.teacher_pretrain,
-    }
-    for flag, source in models.items():
-        if source is not None:
-            yield from missing_source(flag, source)
-    yield from adapters_for_models(models)
-
-
 def _holding(command: PlanCommand) -> Iterator[str]:
-    args, lora = command.parallel, command.lora
-    yield from without_effect(
-        command,
-        [
-            (("fsdp_offload", "fsdp_reshard"), args.fsdp, "set --fsdp"),
-            (("adam_offload", "overlap_comm"), args.zero_stage is not None, "set --zero_stage"),
-        ],
-    )
-    if args.fsdp and args.zero_stage is not None:
-        yield f"--fsdp and --zero_stage {args.zero_stage} are two ways of holding a model: leave one of them out"
+    lora = command.lora
+    yield from holding_problems(command)
     if lora.load_in_4bit and not lora.lora_rank:
         yield "--load_in_4bit: weights in 4 bits cannot be trained, an adapter on them can: set --lora_rank, such as 16"
     if lora.lora_rank and find_spec("peft") is None:

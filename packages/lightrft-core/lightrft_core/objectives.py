@@ -56,8 +56,9 @@ def gmpo(tokens: Tokens, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """
     free = tokens.log_ratio
     held = free.clamp(-bounds.low, bounds.high)
-    kept = torch.where(tokens.advantages >= 0, torch.minimum(free, held), torch.maximum(free, held))
-    return bounded_exp(tokens.sequence_mean(kept)) * tokens.advantages, kept != free
+    clipped = torch.where(tokens.advantages >= 0, held < free, held > free)
+    kept = torch.where(clipped, held, free)
+    return bounded_exp(tokens.sequence_mean(kept)) * tokens.advantages, clipped
 
 
 def cpgd(tokens: Tokens, bounds: Bounds) -> tuple[Tensor, Tensor]:
@@ -67,7 +68,8 @@ def cpgd(tokens: Tokens, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """
     free = tokens.log_ratio * tokens.advantages
     held = tokens.log_ratio.clamp(log(1 - bounds.low), log(1 + bounds.high)) * tokens.advantages
-    return torch.minimum(free, held), held < free
+    clipped = held < free
+    return torch.where(clipped, held, free), clipped
 
 
 def cispo(tokens: Tokens, bounds: Bounds) -> tuple[Tensor, Tensor]:
@@ -115,14 +117,17 @@ def value_clip_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: f
     """
     held = old_values + (values - old_values).clamp(-clip, clip)
     free_error, held_error = (values - returns).square(), (held - returns).square()
-    return torch.maximum(free_error, held_error) / 2, held_error > free_error
+    clipped = held_error > free_error
+    return torch.where(clipped, held_error, free_error) / 2, clipped
 
 
 def _clip(ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
     free = ratio * advantages
     held = ratio.clamp(1 - bounds.low, 1 + bounds.high) * advantages
-    objective, clipped = torch.minimum(free, held), held < free
+    clipped = held < free
+    objective = torch.where(clipped, held, free)
     if bounds.dual is not None:
         floor = torch.where(advantages < 0, bounds.dual * advantages, -torch.inf)
-        objective, clipped = torch.maximum(objective, floor), clipped | (floor > objective)
+        beyond = floor > objective
+        objective, clipped = torch.where(beyond, floor, objective), clipped | beyond
     return objective, clipped

@@ -144,8 +144,11 @@ def test_weights_that_a_module_reads_without_calling_them_learn_in_shards(proces
     assert_same_run(processes(2).run(critic, in_shards(3)), critic(Whole))
 
 
-def test_a_process_without_a_group_makes_its_own(whole: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_group_makes_its_own_and_other_models_keep_torchs_linear_function(
+    whole: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
+    plain = nn.functional.linear
     assert not dist.is_initialized()
     try:
         alone = curve(in_shards(3), 4, 2)
@@ -153,6 +156,7 @@ def test_a_process_without_a_group_makes_its_own(whole: Arrays, monkeypatch: pyt
     finally:
         dist.destroy_process_group()
     assert_same_run([alone], whole)
+    assert nn.functional.linear is plain
 
 
 def test_a_frozen_model_below_stage_three_is_simply_whole() -> None:

@@ -7,7 +7,8 @@ weights in float32 and nothing else, so a model in float64 cannot be held this w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import nan
 from typing import Any
@@ -110,9 +111,11 @@ class Sharded:
         self.trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         self.adam = unborn_adamw(self.trained.values(), config) if config is not None else None
         exact = {name: parameter.detach() for name, parameter in self.trained.items() if bf16}
+        plain = nn.functional.linear
         engine = self.deepspeed.initialize(
             model=_Face(module), optimizer=self.adam, config=zero.settings(config, bf16)
         )[0]
+        self.linear, nn.functional.linear = nn.functional.linear, plain
         self.engine, self.module = engine, module
         module._parameters = engine.module._parameters
         module.forward = self._forward
@@ -122,19 +125,34 @@ class Sharded:
                 self._set_master(self.trained[name], exact.pop(name))
 
     def _forward(self, batch: Batch) -> Any:
-        output, kind = self.engine(batch), self.engine.module.kind
+        with self._computing():
+            output, kind = self.engine(batch), self.engine.module.kind
         return output if kind is None else kind(*output)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Within, linear layers keep no gathered weight for their backward pass, as stage 3 wants it.
+
+        DeepSpeed puts its own function in the place of torch's for every model of the process, and for good.
+        """
+        plain, nn.functional.linear = nn.functional.linear, self.linear
+        try:
+            yield
+        finally:
+            nn.functional.linear = plain
 
     @torch.no_grad()
     def gathered(self, function: Callable[[], T]) -> T:
         """What function() gives, without gradient; it may call any part of the module."""
         results: list[T] = []
-        self.engine.module(lambda: results.append(function()))
+        with self._computing():
+            self.engine.module(lambda: results.append(function()))
         return results[0]
 
     def backward(self, loss: Tensor) -> None:
         """Add a micro-batch's gradient to the shards (stage 1: to this rank's own)."""
-        self.engine.backward(loss * self.ranks.world_size)
+        with self._computing():
+            self.engine.backward(loss * self.ranks.world_size)
 
     def step(self, learning_rate: float) -> tuple[float, str]:
         """One AdamW step by the gradients added up over all ranks. Returns (norm before clipping, why not)."""
