@@ -10,9 +10,10 @@ each side counts for its reward curve alone. What is finished is kept in --out, 
 measured again.
 
 sides:
-  trl            weights, gradients and moments in bfloat16, which was faster here than float32
+  trl            weights, gradients and moments in bfloat16: TRL's fastest here, though at this learning rate most
+                 updates round to nothing
   trl-mixed      float32 weights, autocast to bfloat16: what LightRFT's --bf16 computes in
-  lightrft       bfloat16 compute over float32 weights; answers drawn by the embedded engine
+  lightrft       bfloat16 compute over float32 weights, micro-batches packed; answers drawn by the embedded engine
   lightrft-all   the same, made to learn from answers of groups without signal too, as TRL does, though they add nothing
   lightrft-vllm  the same as lightrft, answers drawn by vLLM within the process
 """

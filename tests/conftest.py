@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+"""As the command does, before torch is there: threads that spin while they wait are slow beside other processes."""
+
+if sys.dont_write_bytecode:
+    # Where Python is told to leave no __pycache__ behind, every process of the tests would compile torch, Transformers
+    # and vLLM anew, which takes it longer than all it does: they share what is compiled beside pytest's own cache.
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("repeatable")
@@ -24,6 +37,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def known_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs take the machine's memory bandwidth as known: measuring it takes longer than most of them do."""
+    monkeypatch.setattr("lightrft_strategy.roofline.memory_bandwidth", lambda: 1e10)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -61,11 +62,14 @@ def _text(node: ast.expr) -> str:
     return ""
 
 
+WRITERS = ("mean", "weighted_mean", "max", "effective_share")
+
+
 def _written(tree: ast.AST) -> Iterator[ast.expr]:
     """What stands where a metric would be given: metrics.mean(HERE, ...), {HERE: ...}, numbers[HERE] = ..."""
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Attribute(attr="mean" | "max" | "effective_share"), args=[first, *_]):
+            case ast.Call(func=ast.Attribute(attr=kind), args=[first, *_]) if kind in WRITERS:
                 yield first
             case ast.Dict(keys=keys):
                 yield from (key for key in keys if key is not None)
@@ -145,12 +149,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[...,
     # Heads of 64, as vLLM's attention on the CPU needs them, and weights at which float32 is exact enough.
     wide = {"hidden_size": 256, "num_attention_heads": 4, "initializer_range": 0.05}
     tiny_model(vocab_size=len(vocabulary), eos_token_id=0, **wide).save_pretrained(folder / "model")
+    shutil.copytree(folder / "model", folder / "experts")
+    tiny_model(family="Mixtral", num_local_experts=2, vocab_size=14, eos_token_id=0).save_pretrained(folder / "experts")
     rows = [json.dumps({"input": f"{i}+1=", "label": str(i + 1)}) + "\n" for i in range(1, 9)]
     (folder / "rows.jsonl").write_text("".join(rows))
 
-    def run(name: str, **flags: Any) -> set[str]:
+    def run(name: str, model: str = "model", **flags: Any) -> set[str]:
         recipe = {
-            "pretrain": folder / "model",
+            "pretrain": folder / model,
             "prompt_data": folder / "rows.jsonl",
             "eval_dataset": folder / "rows.jsonl",
             "output_dir": folder / name,
@@ -186,8 +192,9 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
     by_function = tiny_run("function", reward_fn=f"{function}:score", init_kl_coef=0.1, train_batch_size=16)
 
     by_critic = tiny_run("critic", reward_fn=f"{function}:score", algorithm="ppo", teacher_kl_coef=0.1)
+    in_half = tiny_run("half", "experts", rule_reward="number", algorithm="ppo", fp16=True, aux_loss_coef=0.1)
 
-    seen = by_rules | by_function | by_critic
+    seen = by_rules | by_function | by_critic | in_half
     if VLLM:
         seen |= tiny_run("vllm", reward_fn=f"{function}:score", engine_type="vllm", enforce_eager=True)
     assert undocumented(seen) == set()
@@ -204,11 +211,13 @@ def known_flags() -> set[str]:
     from lightrft_apps.config import RLConfig
     from lightrft_apps.config.compare_command import CompareCommand
     from lightrft_apps.config.eval_command import EvalCommand
+    from lightrft_apps.config.export_command import ExportCommand
+    from lightrft_apps.config.import_command import ImportCommand
     from lightrft_apps.config.merge_command import MergeCommand
     from lightrft_apps.config.plan_command import PlanCommand
     from lightrft_apps.config.schema import ALIASES, fields_of
 
-    commands = (RLConfig, EvalCommand, CompareCommand, MergeCommand, PlanCommand)
+    commands = (RLConfig, EvalCommand, CompareCommand, ExportCommand, ImportCommand, MergeCommand, PlanCommand)
     fields = {name: field for command in commands for name, field in fields_of(command).items()}
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
     scripts = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from lightrft_apps.config import ConfigError, RLConfig
 from lightrft_apps.config.lora_checks import names_in
 from lightrft_apps.config.sections.lora import ALL_LINEAR
+from lightrft_apps.precision import compute_dtype
 from lightrft_strategy.four_bit import quantise
 from lightrft_strategy.freezing import freeze
 from lightrft_strategy.lora import add_adapter
@@ -25,7 +24,7 @@ def adapt(model: Any, config: RLConfig) -> None:
     if not args.lora_rank:
         return
     if args.load_in_4bit:
-        quantise(model, torch.bfloat16 if config.model.bf16 else torch.float32)
+        quantise(model, compute_dtype(config.model))
     targets = () if args.target_modules == ALL_LINEAR else names_in(args.target_modules)
     with _naming("target_modules"):
         add_adapter(model, rank=args.lora_rank, alpha=args.lora_alpha, target_modules=targets, seed=config.run.seed)

@@ -49,6 +49,7 @@ def build_algorithm(config: RLConfig) -> Algorithm:
         "drift_coef": args.drift_coef,
         "drift_bound": args.drift_bound,
         "entropy_coef": args.entropy_coef,
+        "aux_loss_coef": config.train.aux_loss_coef,
         "high_entropy_share": args.high_entropy_token_ratio,
         "gamma": args.gamma,
         "lambd": args.lambd,

@@ -20,6 +20,7 @@ from lightrft_apps.audit_report import Scores, advice_for, as_json, causes_in, s
 from lightrft_apps.config import ConfigError, SamplingArgs, TrainArgs
 from lightrft_apps.config.audit_command import BUILT_IN, PASS, AuditCommand
 from lightrft_apps.engines import AnyEngine, EngineNeeds, open_engine
+from lightrft_apps.precision import dtype_name
 from lightrft_apps.progress import Progress
 from lightrft_core import Group, Prompt, Rollout, TrainingSequence, collate, micro_batches
 from lightrft_strategy.data import load_prompts
@@ -44,7 +45,7 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
     tokenizer = compose.load_tokenizer(command.model)
     prompts = _prompts(command, tokenizer)
     actor = LanguageActor(compose.load_model(command.model), command.answers.temperature)
-    trainer = TorchStrategy({"policy": actor}, {}, bf16=command.model.bf16)
+    trainer = TorchStrategy({"policy": actor}, {}, bf16=command.model.bf16, fp16=command.model.fp16)
     sampling = replace(compose.law_of(command.answers), n=command.answers.n_samples_per_prompt)
     needs = EngineNeeds(
         compose.longest_sequence([prompts], sampling.max_new_tokens),
@@ -104,7 +105,9 @@ def _compare(
         raise ConfigError([f"no prompt got an answer; the first: {groups[0].error}"])
     scores = score(trainer, answered, shared_prompts=not command.model.gradient_checkpointing)
     numbers = scores.numbers()
-    dtype = "bfloat16" if command.model.bf16 or command.engine.fp8_rollout else "float32"
+    dtype = dtype_name(command.model)
+    if command.engine.fp8_rollout and dtype == "float32":
+        dtype = "bfloat16"
     refused = sum(bool(group.error) for group in groups)
     verdict, reason = verdict_of(
         numbers, dtype, refused=f"{refused} of {len(groups)}" if refused else "", failure=failure

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from lightrft_apps.adaptation import adapt, freeze_named
@@ -24,6 +24,7 @@ from lightrft_apps.config import (
     stop_texts,
 )
 from lightrft_apps.parallel import hold_of
+from lightrft_apps.precision import compute_dtype
 from lightrft_core import Algorithm, FirstToken, Prompt, Ranks, SamplingParams
 from lightrft_rewards import parse_spec
 from lightrft_rewards.judge import Judge
@@ -34,8 +35,10 @@ from lightrft_strategy.language import LanguageActor, LanguageCritic, load_langu
 from lightrft_strategy.lora import AdapterOff, sharing
 from lightrft_strategy.smollm2 import NAME, smollm2
 from lightrft_strategy.training import TorchStrategy
+from lightrft_strategy.training.compiling import compile_layers
 from lightrft_strategy.training.optimiser import OptimiserConfig, set_precision
 from lightrft_strategy.training.replica import Replica
+from lightrft_strategy.ulysses import sequence_group
 
 
 def model_folder(pretrain: str) -> str:
@@ -129,13 +132,18 @@ def build_strategy(
     temperature, wanted = config.rollout.temperature, algorithm.models(off_policy=False)
     adapt(model, config)
     freeze_named(model, config)
-    packing = config.train.packing_samples
+    together = sequence_group(ranks, timedelta(seconds=config.parallel.ranks_timeout))
+    rows: dict[str, Any] = {
+        "packing": config.train.packing_samples,
+        "sharing": shares_prompts(config),
+        "sequence_group": together,
+    }
 
-    def actor(model: Any) -> LanguageActor:
+    def actor(model: Any, *, balance: bool = False) -> LanguageActor:
         with _packable(config.model.pretrain):
-            return LanguageActor(model, temperature, packing=packing)
+            return LanguageActor(model, temperature, balance=balance, **rows)
 
-    models: dict[str, nn.Module] = {"policy": actor(model)}
+    models: dict[str, nn.Module] = {"policy": actor(model, balance=config.train.aux_loss_coef > 0)}
     if "reference" in wanted and config.lora.lora_rank:
         models["reference"] = AdapterOff(models["policy"])
     elif "reference" in wanted:
@@ -150,11 +158,27 @@ def build_strategy(
     if "critic" in wanted:
         critic = _load_beside(config, "critic_pretrain", config.critic.critic_pretrain)
         adapt(critic, config)
-        models["critic"] = LanguageCritic(critic, packing=packing)
+        with _packable(config.critic.critic_pretrain or config.model.pretrain):
+            models["critic"] = LanguageCritic(critic, **rows)
         optimisers["critic"] = _optimiser(train, config.critic.critic_learning_rate, batches * steps_per_batch)
+    for module in models.values():
+        if config.train.compile and not isinstance(module, AdapterOff):
+            compile_layers(module)
     return TorchStrategy(
-        models, optimisers, bf16=config.model.bf16, hold=sharing(hold_of(config.parallel)), ranks=ranks
+        models,
+        optimisers,
+        bf16=config.model.bf16,
+        fp16=config.model.fp16,
+        averages={"policy": train.ema_beta} if train.enable_ema else {},
+        hold=sharing(hold_of(config.parallel)),
+        ranks=ranks,
+        timed=config.parallel.zero_stage != 3,
     )
+
+
+def shares_prompts(config: RLConfig) -> bool:
+    """Whether a prompt is computed once for all its answers: padded rows then hand keys on, which is not compiled."""
+    return config.train.packing_samples or not (config.model.gradient_checkpointing or config.train.compile)
 
 
 @contextmanager
@@ -172,8 +196,7 @@ def build_replica(config: RLConfig, strategy: TorchStrategy) -> Replica | None:
     model = load_model(config.model)
     adapt(model, config)
     actor = LanguageActor(model.to(device()))
-    if config.model.bf16:
-        set_precision(actor, torch.bfloat16)
+    set_precision(actor, compute_dtype(config.model))
     return Replica(actor, strategy.held["policy"])
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from lightrft_apps.compose import model_folder
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs, engine_urls
+from lightrft_apps.precision import dtype_name
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.backend import Backend
 from lightrft_strategy.engines.config import EngineConfig
@@ -65,7 +66,7 @@ def open_engine(
     vocabulary = model.get_input_embeddings().weight.shape[0]
     config = EngineConfig(
         model=model_folder(of.pretrain),
-        dtype="bfloat16" if of.bf16 else "float32",
+        dtype=dtype_name(of),
         max_model_len=max(min(needs.longest, positions or needs.longest), len(probe) + 1),
         seed=needs.seed,
         tp_size=args.engine_tp_size,

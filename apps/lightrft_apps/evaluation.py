@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps import compose
 from lightrft_apps.config.eval_command import EvalCommand
 from lightrft_apps.engines import EngineNeeds, open_engine
+from lightrft_apps.precision import compute_dtype
 from lightrft_apps.progress import Progress
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Evaluation, evaluate
@@ -57,8 +57,7 @@ def _answer_and_judge(command: EvalCommand, tokenizer: Any, loaded: LoadedPrompt
         for warning in loaded.warnings:
             progress.warn(warning)
         model = compose.load_model(command.model).to(device())
-        if command.model.bf16:
-            set_precision(model, torch.bfloat16)
+        set_precision(model, compute_dtype(command.model))
         needs = EngineNeeds(
             compose.longest_sequence([prompts], sampling.max_new_tokens),
             (sampling,),

@@ -14,6 +14,8 @@ COMMANDS = {
     "audit-logprobs": "whether sampling engine and trainer agree, before you train",
     "plan": "memory and time of a run before it starts, and which flag to change",
     "merge-lora": "a trained adapter and its model as one plain model",
+    "export": "a run's checkpoint, of any strategy, as a Hugging Face folder",
+    "import": "another trainer's checkpoint (DCP, DeepSpeed ZeRO) as a Hugging Face folder",
     "algorithms": "the algorithms there are, and which flag overrides which of their pieces",
     "compare": "several algorithms on one task, several seeds each, side by side",
 }

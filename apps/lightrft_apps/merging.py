@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 from lightrft_apps import compose
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.merge_command import MergeArgs
+from lightrft_apps.hugging_face import write_model
 from lightrft_strategy.checkpoints import write_folder
 from lightrft_strategy.lora import merged, read_adapter
 from lightrft_strategy.training.optimiser import set_precision
@@ -33,12 +35,7 @@ def merge_adapter(args: MergeArgs) -> None:
     tokenizer = compose.load_tokenizer(replace(of, pretrain=str(adapter)) if beside else of)
     if args.bf16:
         set_precision(model, torch.bfloat16)
-
-    def fill(folder: Path) -> None:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-    write_folder(output, fill)
+    write_folder(output, partial(write_model, model, tokenizer))
     kind = "bfloat16" if args.bf16 else "float32"
     said = f"{output}: {args.pretrain} with {args.adapter}, {kind}"
     Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)

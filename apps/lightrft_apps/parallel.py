@@ -49,7 +49,7 @@ def several(args: ParallelArgs) -> Iterator[Together]:
 
     Raises RankLost in place of what a collective says when another process has ended in it.
     """
-    with open_ranks(timedelta(seconds=args.ranks_timeout)) as ranks:
+    with open_ranks(timedelta(seconds=args.ranks_timeout), args.sp_size) as ranks:
         if ranks.world_size == 1:
             yield Together(ranks, None)
             return

@@ -113,7 +113,7 @@ def _ladders(command: PlanCommand) -> list[Callable[[PlanCommand], Iterator[Chan
 
 
 def _precision(command: PlanCommand) -> Iterator[Change]:
-    if not command.model.bf16:
+    if not (command.model.bf16 or command.model.fp16):
         yield {"bf16": True}
 
 

@@ -13,6 +13,7 @@ from lightrft_apps.compose import model_folder
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.plan_command import PlanCommand
 from lightrft_apps.plan_advice import Advice, advise
+from lightrft_apps.precision import compute_dtype
 from lightrft_strategy.devices import device
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.placement import memory_in_use
@@ -63,7 +64,7 @@ class Plan:
 
 def plan_run(command: PlanCommand) -> Plan:
     """The plan of a run. Raises ConfigError, naming the flag, if a model's configuration cannot be read or counted."""
-    dtype = torch.bfloat16 if command.model.bf16 else torch.float32
+    dtype = compute_dtype(command.model)
     machine = machine_of(command, dtype)
     subjects = Subjects()
     runtime = memory_in_use() if machine.on_host else RUNTIME
@@ -117,7 +118,7 @@ class Subjects:
 
 
 def _build(command: PlanCommand, flag: str, args: ModelArgs, role: str) -> Subject:
-    dtype = torch.bfloat16 if args.bf16 else torch.float32
+    dtype = compute_dtype(args)
     try:
         model = empty_model(model_folder(args.pretrain), trust_remote_code=args.trust_remote_code)
     except (OSError, ValueError) as error:
@@ -182,18 +183,25 @@ def _workload(command: PlanCommand) -> Workload:
         most_sequences=train.micro_train_batch_size,
         shared=not command.model.gradient_checkpointing,
         budget_len=rollout.generate_max_len,
+        slices=command.parallel.sp_size,
     )
 
 
 def _holding(command: PlanCommand, *, lazy: bool) -> Holding:
-    args, ranks = command.parallel, command.machine.gpus
+    args, ranks, average = command.parallel, command.machine.gpus, command.train.enable_ema
     if args.fsdp:
-        return Holding("fsdp", ranks, offload=args.fsdp_offload, reshard=args.fsdp_reshard, lazy=lazy)
+        return Holding("fsdp", ranks, offload=args.fsdp_offload, reshard=args.fsdp_reshard, lazy=lazy, average=average)
     if args.zero_stage is not None:
         return Holding(
-            "zero", ranks, stage=args.zero_stage, offload=args.adam_offload, overlap=args.overlap_comm, lazy=lazy
+            "zero",
+            ranks,
+            stage=args.zero_stage,
+            offload=args.adam_offload,
+            overlap=args.overlap_comm,
+            lazy=lazy,
+            average=average,
         )
-    return Holding("whole", ranks, lazy=lazy)
+    return Holding("whole", ranks, lazy=lazy, average=average)
 
 
 def _engine(command: PlanCommand) -> Engine:
@@ -206,5 +214,5 @@ def _engine(command: PlanCommand) -> Engine:
         mem_util=args.engine_mem_util,
         tp=args.engine_tp_size,
         sleeps=args.enable_engine_sleep,
-        weight_bytes=1 if args.fp8_rollout else 2 if command.model.bf16 else 4,
+        weight_bytes=1 if args.fp8_rollout else compute_dtype(command.model).itemsize,
     )

@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightrft_apps.phases import Phases
+from lightrft_apps.profiling import Profiler
 from lightrft_apps.progress import Progress
-from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_directory import HUGGING_FACE, RunDirectory
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Group, OneRank, Ranks
 from lightrft_strategy.checkpoints import write_checkpoint
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
+from lightrft_strategy.together import on_first
 
 
 class RunRecorder:
     """The core's Recorder over a run directory.
 
     keep, max_bytes: checkpoints to keep, at most. placement: moves what a phase needs onto the devices.
-    roofline: of the policy's decoding.
+    roofline: of the policy's decoding. profiler: watches some of the steps.
+    measured: more numbers for the metrics line, since the last call.
+    export: writes the policy into a folder for others to load, with each checkpoint; None: nothing does.
     ranks: the first of them writes. doing: told each phase.
     """
 
@@ -37,12 +41,16 @@ class RunRecorder:
         keep: int,
         max_bytes: float | None = None,
         save_trajectories: bool,
+        profiler: Profiler | None = None,
+        measured: Callable[[], Mapping[str, float]] = dict,
+        export: Callable[[Path], None] | None = None,
         ranks: Ranks | None = None,
         doing: Callable[[str], None] = lambda what: None,
     ) -> None:
         self.ranks, self.doing = ranks or OneRank(), doing
         self.run, self.progress, self.placement, self.roofline = run, progress, placement, roofline
         self.keep, self.max_bytes, self.save_trajectories = keep, max_bytes, save_trajectories
+        self.profiler, self.measured, self.export = profiler, measured, export
         self.phases = Phases()
 
     @contextmanager
@@ -50,7 +58,8 @@ class RunRecorder:
         """Place, time and show one phase of a step."""
         self.progress.phase(name, step)
         self.doing(f"{name} of step {step}")
-        with self.phases.measure(name), self.placement.phase(name):
+        watched = self.profiler.phase(name, step) if self.profiler is not None else nullcontext()
+        with watched, self.phases.measure(name), self.placement.phase(name):
             yield
 
     def evaluated(self, step: int, groups: Sequence[Group]) -> None:
@@ -59,7 +68,9 @@ class RunRecorder:
 
     def record(self, step: int, metrics: Mapping[str, float], groups: Sequence[Group]) -> None:
         """The step's trajectories, then its metrics line, flushed to disk: the line says the step is done."""
-        times = self.phases.take() | self.placement.take()
+        if self.profiler is not None:
+            self.profiler.finish(step)
+        times = self.phases.take() | self.placement.take() | dict(self.measured())
         if self.ranks.rank:
             return
         if groups:
@@ -86,8 +97,15 @@ class RunRecorder:
     def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
         """An atomic checkpoint; only the newest ones and the best are kept."""
         limits: dict[str, Any] = {"keep": self.keep, "max_bytes": self.max_bytes, "best": self.run.best(step)}
+        export = self.export
+
+        def fill(folder: Path) -> None:
+            save(folder)
+            if export is not None:
+                on_first(self.ranks, lambda: export(folder / HUGGING_FACE))
+
         with self.phase("checkpoint", step):
-            write_checkpoint(self.run.checkpoints, step, save, **limits, ranks=self.ranks)
+            write_checkpoint(self.run.checkpoints, step, fill, **limits, ranks=self.ranks)
 
     def _trajectories(self, kind: str, step: int, groups: Sequence[Group]) -> None:
         if self.save_trajectories and not self.ranks.rank:

@@ -12,6 +12,9 @@ from typing import IO, Any
 from lightrft_apps.config.files import RECORD
 from lightrft_strategy.checkpoints import checkpoints, newest_whole
 
+HUGGING_FACE = "huggingface"
+"""The folder in a checkpoint that holds the policy for others to load."""
+
 _TORN = ".config.yaml.*"
 """What a kill leaves of a config.yaml that was about to be written."""
 
@@ -56,8 +59,16 @@ class RunDirectory:
         return self.path / "final"
 
     @property
+    def final_ema(self) -> Path:
+        return self.path / "final_ema"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile"
 
     def untouched(self) -> bool:
         """Whether nothing has been judged here yet, and nothing lies here that a run did not write."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,29 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps import compose
 from lightrft_apps.algorithm import build_algorithm
+from lightrft_apps.averaging import export_average
 from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.environment import environment
+from lightrft_apps.hugging_face import write_model
 from lightrft_apps.parallel import Together, by_the_first, several
+from lightrft_apps.profiling import build_profiler
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory, open_run
 from lightrft_apps.run_prompts import read_prompts
 from lightrft_apps.summary import read_summary, show_summary, write_summary
-from lightrft_core import BatchSizes, Schedule, Trainer, TrainState
+from lightrft_core import BatchSizes, Engine, Paces, Schedule, Trainer, TrainState
 from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.generation import ignored_wishes
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
+from lightrft_strategy.training.compiling import SampledUncompiled
+from lightrft_strategy.training.cost import cost_of
 from lightrft_strategy.training.replica import Replicated
+from lightrft_strategy.training.resting import resting
 
 
 def train(config: RLConfig) -> dict[str, Any]:
@@ -74,6 +81,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
 
     checkpoint, damaged = by_the_first(ranks, rewind)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
+    state.paces = (state.paces or Paces()) if config.parallel.balance_speeds else None
     answers = config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt
     steps = prompts.stream.num_steps
     progress = Progress(
@@ -85,13 +93,14 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         for warning in [*damaged, *prompts.warnings(run.rejected)]:
             progress.warn(warning)
 
+        profiler = build_profiler(config.run, run.profile, ranks, progress.say, done=state.step, num_steps=steps)
         model = compose.load_model(config.model)
         for name, value in ignored_wishes(model).items():
             progress.warn(
                 f"the model's generation_config.json asks for {name}={value}; the flags decide, so it is not used"
             )
         steps_per_batch = -(-answers // (config.train.train_batch_size or answers)) * config.train.max_epochs
-        algorithm = build_algorithm(config)
+        algorithm, cost = build_algorithm(config), cost_of(model)
         strategy = compose.build_strategy(
             config, algorithm, model, ranks, steps_per_batch=steps_per_batch, batches=steps
         )
@@ -100,6 +109,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         sampling, eval_sampling = compose.train_sampling(config), compose.eval_sampling(config)
         replica = compose.build_replica(config, strategy)
         policy = model if replica is None else replica.model
+        export = partial(write_model, policy, tokenizer)
         engine = stack.enter_context(
             open_engine(
                 config.engine,
@@ -121,20 +131,27 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             )
         )
         sleeper = engine if isinstance(engine, ServedEngine) and config.engine.enable_engine_sleep else None
+        sampled: Engine = engine if replica is None else Replicated(engine, replica)
+        if config.train.compile and replica is None:
+            sampled = SampledUncompiled(sampled, policy)
+        rests = resting(strategy) if config.parallel.placement == "colocate" else []
         trainer = Trainer(
             algorithm=algorithm,
             strategy=strategy,
-            engine=engine if replica is None else Replicated(engine, replica),
+            engine=sampled,
             reward=compose.build_vote(config.reward) if config.shaping.ttrl else judge,
             prompts=prompts.stream,
             recorder=RunRecorder(
                 run,
                 progress,
-                placement=Placement(sleeper, progress.say),
+                placement=Placement(sleeper, progress.say, rests),
                 roofline=Roofline.of(policy),
                 keep=config.run.max_ckpt_num,
                 max_bytes=max_bytes,
                 save_trajectories=config.run.save_trajectories,
+                export=export if config.run.save_hf_ckpt else None,
+                profiler=profiler,
+                measured=strategy.imbalance,
                 ranks=ranks,
                 doing=together.doing,
             ),
@@ -145,8 +162,9 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                 config.train.max_tokens_per_micro_batch,
                 config.rollout.generate_max_len,
                 config.train.max_epochs,
-                shared_prompts=config.train.packing_samples or not config.model.gradient_checkpointing,
+                shared_prompts=compose.shares_prompts(config),
                 packing=config.train.packing_samples,
+                cost=cost,
             ),
             schedule=Schedule(
                 freezing_actor_steps=config.critic.freezing_actor_steps,
@@ -160,10 +178,8 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             state=state,
         )
         trainer.run()
-
-        def export(folder: Path) -> None:
-            policy.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+        if config.train.enable_ema:
+            export_average(strategy, replica, run.final_ema, export)
 
         def finish() -> None:
             write_folder(run.final, export)

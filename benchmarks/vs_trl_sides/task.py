@@ -64,6 +64,7 @@ def recipe(shape: Shape, reward: str, seed: int, steps: int, output_dir: str) ->
         "num_episodes": 100,
         "micro_train_batch_size": shape.answers,
         "max_tokens_per_micro_batch": shape.lightrft_tokens,
+        "packing_samples": True,
         "seed": seed,
         "output_dir": output_dir,
         "progress": False,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-"""As the command does, before torch is there: threads that spin while they wait are slow beside other processes."""
 
 REWARD = """
 def score(prompts, responses, labels):
@@ -37,7 +33,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[.
 
 
 @pytest.fixture
-def flags(tiny_folder: Path, tmp_path: Path) -> dict[str, Any]:
+def flags(tiny_folder: Path, tmp_path: Path, known_bandwidth: None) -> dict[str, Any]:
     """Flags of a run of 2 steps, 4 prompts x 2 samples each, into tmp_path/run."""
     prompts, reward = tmp_path / "prompts.jsonl", tmp_path / "reward.py"
     prompts.write_text("".join(json.dumps({"input": f"{i}+{i}=", "label": str(2 * i)}) + "\n" for i in range(8)))

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 
+from lightrft_apps import comparison
 from lightrft_apps.quickstart import DEFAULTS
+
+from ..forked import a_pipe, start
 
 Command = Callable[..., Any]
 
@@ -45,6 +53,40 @@ class Compared:
         return [json.loads(line) for line in lines]
 
 
+class Forked:
+    """Does as subprocess.Popen would with a run's command, in a process that need not import anything first.
+
+    That the command is right is seen where a run fails, below: there it is started as ever.
+    """
+
+    def __init__(self, command: list[str], **_: Any) -> None:
+        self.output, theirs = a_pipe(duplex=False)
+        self.process = start(lightrft_in_a_fork, command[command.index("lightrft_apps") + 1 :], theirs)
+        theirs.close()
+        self.stdout = os.fdopen(os.dup(self.output.fileno()), encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
+        self.process.join()
+        self.returncode = self.process.exitcode
+
+
+def lightrft_in_a_fork(words: list[str], output: Connection) -> None:
+    import torch
+
+    from lightrft_apps.main import main
+
+    for stream in (1, 2):
+        os.dup2(output.fileno(), stream)
+    output.close()
+    torch.set_num_threads(1)
+    sys.argv = ["lightrft", *words]
+    main()
+
+
 @pytest.fixture(scope="module")
 def compared(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
     place = tmp_path_factory.mktemp("comparison")
@@ -70,7 +112,9 @@ def compared(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     words = [f"--{name}={value}" for name, value in flags.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        out, err = run(["--algorithms=grpo,dapo", "--seeds=1,2", *words])
+        with pytest.MonkeyPatch.context() as forking:
+            forking.setattr(comparison.runs, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": Forked}))
+            out, err = run(["--algorithms=grpo,dapo", "--seeds=1,2", *words])
         page, picture = (folder / "compare.md").read_text(), (folder / "compare.svg").read_text()
         yield Compared(folder, words, out, err, json.loads((folder / "compare.json").read_text()), page, picture)
 

@@ -52,8 +52,8 @@ def opened(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., Any]) -> C
     monkeypatch.setattr(engines, "_in_process", lambda *made_with: Opened("in process", *made_with))
     monkeypatch.setattr(engines, "_server", lambda *made_with: Opened("server", *made_with))
 
-    def run(*, bf16: bool = False, **flags: Any) -> Any:
-        args, model = EngineArgs(**{"engine_type": "vllm"} | flags), ModelArgs(pretrain="folder", bf16=bf16)
+    def run(*, bf16: bool = False, fp16: bool = False, **flags: Any) -> Any:
+        args, model = EngineArgs(**{"engine_type": "vllm"} | flags), ModelArgs("folder", bf16=bf16, fp16=fp16)
         silent = {"progress": lambda finished: None, "say": lambda message: None}
         with open_engine(args, model, tiny_model(), Words(), NEEDS, **silent) as engine:
             assert isinstance(engine, ServedEngine)
@@ -70,6 +70,7 @@ def test_one_engine_on_one_device_lives_in_this_process(opened: Callable[..., An
     assert (config.max_num_seqs, config.mem_util, config.enforce_eager) == (9, 0.25, True)
     assert backend.closed
     assert opened(bf16=True).config.dtype == "bfloat16"
+    assert opened(fp16=True).config.dtype == "float16"
     assert opened(engine_type="sglang").kind == "sglang"
 
 

@@ -83,6 +83,12 @@ BASE = {
         ({"overlap_comm": True, "fsdp": True}, "--overlap_comm has no effect: set --zero_stage"),
         ({"ranks_timeout": 5.0}, "--ranks_timeout has no effect: start several processes by lightrft launch"),
         ({"ranks_timeout": 0.0}, "--ranks_timeout"),
+        ({"sp_size": 0}, "--sp_size 0: set it to 1 or more"),
+        ({"sp_size": 2}, "--sp_size 2: only packed rows are cut into slices: add --packing_samples"),
+        (
+            {"sp_size": 2, "packing_samples": True},
+            "--sp_size 2: 1 process cannot be cut into groups of 2: lightrft launch",
+        ),
     ],
 )
 def test_flags_that_do_not_fit_are_told_before_anything_loads(flags: dict[str, Any], complaint: str) -> None:
@@ -96,6 +102,13 @@ def test_an_engine_inside_one_of_several_processes_is_refused(monkeypatch: pytes
     assert any("inside one of 2 processes" in problem for problem in check(config))
     served = RLConfig.create(**BASE, engine_type="vllm", engine_server=True)
     assert not any("inside one of 2 processes" in problem for problem in check(served))
+
+
+def test_processes_that_no_group_is_left_over_of_may_share_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RLConfig.create(**BASE, sp_size=2, packing_samples=True)
+    for world_size, problem in ((2, False), (3, True), (6, False)):
+        monkeypatch.setenv("WORLD_SIZE", str(world_size))
+        assert any("--sp_size" in each for each in check(config)) == problem
 
 
 def test_deepspeed_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,7 @@ def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_
         ({"lora_rank": 2, "target_modules": "nothing"}, "--target_modules nothing"),
         ({"pretrain": "./no/such/folder"}, "--pretrain ./no/such/folder"),
         ({"train_batch_size": 33}, "--train_batch_size 33"),
+        ({"sp_size": 2, "packing_samples": True, "gpus": 3}, "--sp_size 2: --gpus 3"),
     ],
 )
 def test_what_cannot_be_planned_ends_with_2_and_names_the_flag(

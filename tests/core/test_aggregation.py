@@ -1,10 +1,11 @@
 """Each aggregation is its paper's formula, and how a step is cut up - micro-batches, order, ranks - never shows.
 
-Run as a script, this file is one rank of its own test: test_aggregation.py RANK WORLD_SIZE FOLDER.
+Run as a script, this file is the ranks of its own test: test_aggregation.py FOLDER.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import subprocess
@@ -174,13 +175,14 @@ def test_the_modes_differ_where_lengths_differ() -> None:
     assert len(losses) == len(Aggregation)
 
 
+WORLDS = (2, 3)
 RANK_CASES = {"uneven shares": (3, 2, 4, 1, 2), "fewer groups than ranks": (3,)}
 
 
 def one_rank(rank: int, world_size: int, folder: str) -> None:
     """Every case and mode on this rank's share of all groups; rank 0 writes the summed losses and gradients."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet_{world_size}", rank=rank, world_size=world_size)
 
     results = {}
     for name, sizes in RANK_CASES.items():
@@ -193,22 +195,23 @@ def one_rank(rank: int, world_size: int, folder: str) -> None:
                 dist.all_reduce(tensor)
             results[f"{name}/{mode}"] = (total.item(), gradients)
     if rank == 0:
-        torch.save(results, Path(folder, "results.pt"))
+        torch.save(results, Path(folder, f"results_{world_size}.pt"))
+    dist.barrier()
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_any_number_of_ranks_computes_the_gradient_of_one_process(world_size: int, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def on_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what all ranks wrote: those of every number of ranks, forked from one process for all."""
+    folder = tmp_path_factory.mktemp("ranks")
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__]
-    arguments = [[str(rank), str(world_size), str(tmp_path)] for rank in range(world_size)]
-    ranks = [subprocess.Popen([*command, *given], env=environment) for given in arguments]
-    try:
-        assert [rank.wait(timeout=120) for rank in ranks] == [0] * world_size
-    finally:
-        for rank in ranks:
-            rank.kill()
-    results = torch.load(tmp_path / "results.pt")
+    subprocess.run([sys.executable, __file__, str(folder)], env=environment, timeout=120, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("world_size", WORLDS)
+def test_any_number_of_ranks_computes_the_gradient_of_one_process(world_size: int, on_ranks: Path) -> None:
+    results = torch.load(on_ranks / f"results_{world_size}.pt")
     assert len(results) == len(RANK_CASES) * len(Aggregation)
     for name, sizes in RANK_CASES.items():
         for mode in Aggregation:
@@ -218,5 +221,17 @@ def test_any_number_of_ranks_computes_the_gradient_of_one_process(world_size: in
             assert_same(results[f"{name}/{mode}"], expected, 1e-6)
 
 
+def all_ranks(folder: str) -> None:
+    """Ends with code 0 if every rank of every world did. None outlives this process."""
+    context = multiprocessing.get_context("fork")
+    given = [(rank, world_size, folder) for world_size in WORLDS for rank in range(world_size)]
+    ranks = [context.Process(target=one_rank, args=each, daemon=True) for each in given]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+    sys.exit(any(rank.exitcode != 0 for rank in ranks))
+
+
 if __name__ == "__main__":
-    one_rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    all_ranks(sys.argv[1])

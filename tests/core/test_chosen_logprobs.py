@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -144,3 +147,28 @@ def test_the_most_likely_token_may_stand_in_any_part_of_the_vocabulary(vocab: in
     torch.testing.assert_close(entropy, torch.zeros(5))
     logprobs, _ = chosen_logprobs(hidden, head, places.roll(1), chunk_elements=40)
     torch.testing.assert_close(logprobs, torch.full((5,), -300.0))
+
+
+RESIDENT = """
+from pathlib import Path
+import torch
+from lightrft_core import chosen_logprobs
+
+def resident(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+hidden, ids = torch.randn(1024, 64), torch.zeros(1024, dtype=torch.long)
+head = torch.randn(64 * 1024, 64)
+chosen_logprobs(hidden[:8], head[:4096], ids[:8])
+before = resident("VmRSS")
+chosen_logprobs(hidden, head, ids)
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_scoring_many_tiles_takes_no_more_memory_than_a_few_of_them():
+    script = subprocess.run([sys.executable, "-c", RESIDENT], capture_output=True, text=True, timeout=120, check=True)
+    tile, tiles = 4 * 2**20, 64
+    assert int(script.stdout) < tiles * tile / 4

@@ -16,7 +16,7 @@ from .world import EVAL, N, World
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 HELD_OUT = [Prompt(f"held-out{i}", (), "", (40 + i, 50)) for i in range(4)]
-Run = Callable[[int, Algorithm, BatchSizes], list[Trainer]]
+Run = Callable[..., list[Trainer]]
 
 
 @dataclass
@@ -46,10 +46,11 @@ def odd_beginning(group: Group, sample: int) -> float | None:
 
 @pytest.fixture
 def run(build_group, tmp_path) -> Run:
-    """run(world_size, algorithm, sizes) -> the trainer of every rank after two steps."""
+    """run(world_size, algorithm, sizes, per_learner=1) -> the trainer of every rank after two steps."""
 
-    def run(world_size: int, algorithm: Algorithm, sizes: BatchSizes) -> list[Trainer]:
+    def run(world_size: int, algorithm: Algorithm, sizes: BatchSizes, per_learner: int = 1) -> list[Trainer]:
         def work(ranks: ThreadRank) -> Trainer:
+            ranks.learner, ranks.learners = ranks.rank // per_learner, world_size // per_learner
             world = WideWorld(build_group, tmp_path / f"{ranks.rank} of {world_size}", odd_beginning)
             sampling, schedule = SamplingParams(n=N, max_new_tokens=16), Schedule(eval_steps=1)
             evaluated = {"eval_prompts": HELD_OUT, "eval_sampling": EVAL}
@@ -85,6 +86,22 @@ def test_any_number_of_ranks_records_the_numbers_of_one_and_learns_its_weights(r
         assert torch.equal(learnt[0], begun) == (model == "critic" and not ALGORITHMS[name].estimator.critic)
         for table in learnt[1:]:
             torch.testing.assert_close(table, learnt[0], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo"])
+def test_ranks_of_one_learner_sample_apart_and_learn_the_same(run, name: str) -> None:
+    sizes = BatchSizes(12, 3, 200, 16, max_epochs=2)
+    (alone,), ranks = run(1, ALGORITHMS[name], sizes), run(4, ALGORITHMS[name], sizes, 2)
+    drawn = [uid for trainer in ranks for uid in trainer.engine.drawn]
+    assert sorted(drawn) == sorted(alone.engine.drawn)
+    for trainer in ranks:
+        assert trainer.recorder.records == ranks[0].recorder.records, "ranks agree to the last bit"
+        torch.testing.assert_close(
+            trainer.strategy.models["policy"].table, alone.strategy.models["policy"].table, rtol=1e-6, atol=1e-8
+        )
+    for step, numbers in alone.recorder.records.items():
+        assert ranks[0].recorder.records[step] == pytest.approx(numbers, rel=1e-6, abs=1e-9)
+    assert alone.strategy.batches > ranks[0].strategy.batches == ranks[1].strategy.batches
 
 
 def test_a_prompt_is_answered_by_one_rank_only(run) -> None:

@@ -25,6 +25,7 @@ class ThreadRank:
 
     def __init__(self, rank: int, met: Barrier, brought: list[bytes]) -> None:
         self.rank, self.world_size = rank, met.parties
+        self.learner, self.learners = rank, met.parties
         self.met, self.brought = met, brought
 
     def gather(self, items: Sequence[T]) -> list[T]:
@@ -81,11 +82,12 @@ class Table(nn.Module):
 
 
 class Tables:
-    """A strategy of tables: plain gradient descent by what all ranks' gradients add up to."""
+    """A strategy of tables: plain gradient descent by what all ranks' gradients add up to, once for each learner."""
 
     def __init__(self, ranks: ThreadRank, learning_rate: float = 1.0) -> None:
         self.ranks, self.learning_rate = ranks, learning_rate
         self.rank, self.world_size = ranks.rank, ranks.world_size
+        self.learner, self.learners = ranks.learner, ranks.learners
         self.gather, self.reduce = ranks.gather, ranks.reduce
         self.models = {"policy": Table(1), "reference": Table(2), "teacher": Table(4), "critic": Table(3, critic=True)}
         self.batches: list[int] = []
@@ -105,7 +107,7 @@ class Tables:
             value.backward()
             total += value.item()
             metrics.merge(numbers)
-        parts: list[tuple[float, Tensor]] = self.gather([(total, weights.grad)])
+        parts: list[tuple[float, Tensor]] = self.gather([(total, weights.grad)])[:: self.world_size // self.learners]
         gradient = torch.stack([part for _, part in parts]).sum(0)
         with torch.no_grad():
             weights -= self.learning_rate * gradient

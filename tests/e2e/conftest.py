@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,9 +10,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-"""As the command does, before torch is there: threads that spin while they wait are slow beside other processes."""
 
 Run = Callable[..., dict[str, Any]]
 Line = dict[str, Any]
@@ -77,7 +73,7 @@ def sevens(reward: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
-def run(tiny_folder: Path, tmp_path: Path) -> Run:
+def run(tiny_folder: Path, tmp_path: Path, known_bandwidth: None) -> Run:
     """run(name="run", **flags) -> the summary of a run in tmp_path/name."""
     from lightrft_apps import RLConfig, train
 

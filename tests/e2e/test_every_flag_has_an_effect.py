@@ -41,6 +41,7 @@ SERVER = {**VLLM, "engine_server": True}
 EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "pretrain": ({}, "<other>"),
     "bf16": ({}, True),
+    "fp16": ({}, True),
     "attn_implementation": ({}, "eager"),
     "gradient_checkpointing": ({}, True),
     "lora_rank": ({}, 4),
@@ -98,6 +99,8 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "l2": ({}, 0.1),
     "max_norm": ({}, 2.0),
     "max_skipped_steps": ({}, 1),
+    "enable_ema": ({}, True),
+    "ema_beta": ({"enable_ema": True}, 0.5),
     "algorithm": ({}, "gspo"),
     "advantage_estimator": ({}, "rloo"),
     "policy_loss_type": ({}, "cispo"),
@@ -160,6 +163,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "save_steps": ({}, 1),
     "max_ckpt_num": ({}, 5),
     "max_ckpt_mem": ({}, 5.0),
+    "save_hf_ckpt": ({}, True),
     "save_trajectories": ({}, False),
 }
 """Flag -> the flags it needs beside it, and a value other than it has there. <names> are places of the test's own."""
@@ -169,10 +173,16 @@ ELSEWHERE = {
     "output_dir": "every test finds its run there",
     "engine_tp_size": "needs two accelerators; tests/apps/test_engines.py shows where it goes",
     "fp8_rollout": "needs an accelerator with FP8; tests/apps/test_engines.py shows where it goes",
+    "aux_loss_coef": "needs a mixture of experts; tests/apps/test_precision_runs.py shows what it does",
     "lora_dropout": "stays 0",
     "load_in_4bit": "needs an accelerator; tests/apps/test_config_lora_checks.py shows when it is refused",
     **dict.fromkeys(SHARDING, "needs a launcher; tests/apps/test_parallel.py shows what it builds"),
+    "sp_size": "needs several processes; tests/strategy/training/test_sequence_parallel.py, tests/faults/test_ranks.py",
     "ranks_timeout": "is for several processes",
+    "balance_speeds": "is for several processes; tests/apps/test_speed_flags.py and tests/core/test_pace.py",
+    "compile": "computes the same; tests/apps/test_speed_flags.py shows what is compiled",
+    "placement": "needs an accelerator; tests/strategy/training/test_resting.py shows what it moves",
+    "profile_steps": "computes the same; tests/apps/test_profiling.py shows what it writes",
     "trust_remote_code": "goes to transformers as it is, which would need a repository with code to show it",
 }
 """Flags whose effect cannot be seen in what a run is made of, and why."""
@@ -220,9 +230,11 @@ def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
     strategy, engine, recorder, prompts = (trainer[name] for name in ("strategy", "engine", "recorder", "prompts"))
     return {name: trainer[name] for name in plain} | {
         "optimisers": strategy.optimisers,
+        "averages": {name: average.beta for name, average in strategy.averages.items()},
         "models": {name: described(held.module) for name, held in strategy.held.items()},
         "engine": [backend.made_with for backend in backends(engine)] or (engine.seed, engine.max_sequences),
         "recorder": (recorder.keep, recorder.max_bytes, recorder.save_trajectories, recorder.placement.engine is None),
+        "exported": recorder.export is not None,
         "prompts": [prompts.batch(step + 1) for step in range(prompts.num_steps)],
         "reward": type(trainer["reward"]).__name__,
         "judge": trainer["eval_reward"].made_with,
@@ -294,6 +306,7 @@ def build(places: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> B
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
             patch.setattr(training, "Trainer", stop)
             patch.setattr(compose, "Judge", Recorded)
+            patch.setattr("lightrft_strategy.roofline.memory_bandwidth", lambda: 1e10)
             patch.setattr(engines, "_server", partial(Backend, "server"))
             patch.setattr(engines, "_in_process", partial(Backend, "in process"))
             train(RLConfig.create(**flat, output_dir=str(tmp_path_factory.mktemp("run") / "run")))
@@ -332,6 +345,7 @@ def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeyp
         rule_reward="number",
         **{**CRITIC, **FIRE, **TIS, **DYNAMIC, **TEACHER, "teacher_pretrain": places["<other>"], "kl_target": 1.0},
         **LORA,
+        enable_ema=True,
         generate_max_len=2,
         rollout_batch_size=2,
         n_samples_per_prompt=2,

@@ -13,6 +13,8 @@ Run = Callable[..., dict[str, Any]]
 Lines = Callable[..., list[dict[str, Any]]]
 RowsFile = Callable[..., str]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.mark.parametrize(
     "flags",

@@ -52,6 +52,7 @@ def test_it_learns_and_every_hand_over_has_its_receipt(train: Any) -> None:
     assert all({"memory/optimise_before_gib", "memory/engine_freed_gib"} <= line.keys() for line in lines)
 
 
+@pytest.mark.proof
 def test_an_engine_killed_in_the_middle_of_a_run_is_started_again_and_nothing_is_lost(
     train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

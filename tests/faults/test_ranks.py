@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from lightrft_strategy.training.heartbeat import BEAT_SECONDS
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,6 +30,8 @@ HOLDINGS = {
     "fsdp": ["--fsdp"],
     "zero 2": ["--zero_stage=2"],
     "zero 3": ["--zero_stage=3"],
+    "slices of rows": ["--sp_size=2", "--packing_samples"],
+    "slices of rows in shards": ["--sp_size=2", "--packing_samples", "--fsdp"],
 }
 
 
@@ -52,10 +56,10 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def alone(task: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(task: Any, launch: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    subprocess.run([sys.executable, "-m", "lightrft_apps", *task.words(folder)], check=True)
+    assert launch(task.words(folder)) == 0
     return folder
 
 
@@ -94,6 +98,7 @@ def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(task: Any, tmp_pa
     folder = tmp_path / "run"
     with launched(task.words(folder, "--max_steps=200", "--num_episodes=200")) as process:
         ranks = first_children(process, folder, 2)
+        time.sleep(1.5 * BEAT_SECONDS)
         ranks[victim].send_signal(signal.SIGKILL)
         started = time.monotonic()
         output, _ = process.communicate(timeout=60)

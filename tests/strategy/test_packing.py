@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,17 +54,6 @@ def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("float", "float32"):
         monkeypatch.setattr(torch, name, torch.float64)
     monkeypatch.setattr(Tensor, "float", Tensor.double)
-
-
-@contextmanager
-def running(processes: list[subprocess.Popen[str]]) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes none of which outlives the block."""
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def examples(groups: list[tuple[int, list[int]]], *, masked: bool = False, seed: int = 0) -> list[Example]:
@@ -327,26 +310,3 @@ def test_what_stands_in_the_padding_changes_no_bit(tiny_model) -> None:
         dirty.response_ids[row, len(answer) :] = 123
     dirty.prompt_ids[~dirty.prompt_mask] = 77
     assert torch.equal(actor(batch).logprobs, actor(dirty).logprobs)
-
-
-@pytest.mark.parametrize("kind", ["fsdp2", pytest.param("zero3", marks=pytest.mark.proof)])
-def test_two_ranks_with_sharded_weights_have_the_gradient_of_each_sequence_alone(kind: str, tmp_path: Path) -> None:
-    if kind == "zero3":
-        pytest.importorskip("deepspeed")
-    script = Path(__file__).with_name("packing_ranks.py")
-    places = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    with running(
-        [
-            subprocess.Popen(
-                [sys.executable, str(script), kind, str(tmp_path / "store")],
-                env={**os.environ, **places, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-    ) as ranks:
-        for rank in ranks:
-            output, _ = rank.communicate(timeout=240)
-            assert "equal" in output.splitlines()[-5:], output

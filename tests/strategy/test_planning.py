@@ -226,6 +226,17 @@ def test_a_strategy_keeps_the_bytes_that_were_planned_to_the_last(tiny_model, bf
     assert ("policy masters (float32)" in parts.device) == bf16
 
 
+def test_an_average_of_the_weights_is_planned_for_and_for_the_policy_alone(tiny_model) -> None:
+    model, parts, without = tiny_model(), Parts(), Parts()
+    for holding, kept in ((Holding(average=True), parts), (Holding(), without)):
+        keep(planned(model, torch.bfloat16), holding, learns=True, name="policy", parts=kept)
+        keep(planned(model, torch.bfloat16), holding, learns=True, name="other", parts=kept)
+    models = {name: LanguageActor(copy.deepcopy(model)) for name in ("policy", "other")}
+    strategy = TorchStrategy(models, {"policy": ADAM, "other": ADAM}, bf16=True, averages={"policy": 0.9})
+    average = sum(shard.nbytes for shard in strategy.averages["policy"].shards)
+    assert parts.total - without.total == average == parts.device["policy average (float32)"]
+
+
 def test_what_is_frozen_has_no_masters_and_no_moments(tiny_model) -> None:
     model = tiny_model()
     model.model.layers[0].requires_grad_(False)
@@ -411,3 +422,14 @@ def test_micro_batches_are_those_the_trainer_cuts(work: Workload) -> None:
     if not work.shared:
         assert work.micro_batches(1) == len(cut)
         assert largest == usual.tokens
+
+
+def test_ranks_that_share_rows_hold_a_slice_of_the_micro_batches_of_fewer_learners() -> None:
+    sliced = replace(WORK, slices=2, response_len=41)
+    whole = replace(sliced, slices=1)
+    assert sliced.micro_batches(8) == whole.micro_batches(4)
+    assert sliced.micro_batch(8).tokens == -(-whole.micro_batch(4).tokens // 2)
+    assert sliced.largest(8).tokens == -(-whole.largest(4).tokens // 2)
+    assert sliced.attended(8) == whole.attended(4) / 2
+    assert sliced.computed(8) == pytest.approx(whole.computed(4) / 2, rel=0.01)
+    assert sliced.answers(8) == whole.answers(8), "all sample"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,8 @@ import pytest
 
 from lightrft_strategy.engines.backend import EngineDied, EngineTimeout
 from lightrft_strategy.engines.server_process import ServerProcess, free_port
+
+from ..forked import a_pipe, start
 
 SERVER = """
 import os, subprocess, sys
@@ -36,17 +39,6 @@ class Handler(BaseHTTPRequestHandler):
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 """A server with a worker process of its own; both are known by the mark on their command lines."""
-
-PARENT = """
-import sys, time
-from lightrft_strategy.engines.server_process import ServerProcess
-
-command, health_url, end = sys.argv[4:], sys.argv[1], sys.argv[2]
-ServerProcess(command, {"WHO": "parent"}, health_url, "server", 30.0).start()
-print("started", flush=True)
-if end == "hang":
-    time.sleep(300)
-"""
 
 Make = Callable[..., ServerProcess]
 
@@ -168,19 +160,30 @@ time.sleep(300)
     assert (tmp_path / "order").exists()
 
 
+def starts_and_never_stops(command: list[str], health_url: str, end: str, started: Connection) -> None:
+    """A process of ours. At its end an interpreter does what `atexit` was told, which a fork has to ask for."""
+    ServerProcess(command, {"WHO": "parent"}, health_url, "server", 30.0).start()
+    started.send("started")
+    if end == "hang":
+        time.sleep(300)
+    atexit._run_exitfuncs()
+
+
 @pytest.mark.parametrize("end", ["exit", "hang"])
 def test_nothing_outlives_us(end: str, port: int, mark: str) -> None:
     """exit: without a stop. hang: until we are killed by SIGKILL."""
+    started, theirs = a_pipe(duplex=False)
     server = [sys.executable, "-c", SERVER, str(port), mark]
-    words = [sys.executable, "-c", PARENT, f"http://127.0.0.1:{port}/health", end, "--", *server]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"started\n"
+    parent = start(starts_and_never_stops, server, f"http://127.0.0.1:{port}/health", end, theirs)
+    try:
+        assert started.poll(60) and started.recv() == "started"
         if end == "hang":
             assert marked(mark)
             parent.kill()
-        parent.wait()
-    assert none_left(mark)
+        parent.join(60)
+        assert none_left(mark)
+    finally:
+        parent.kill()
 
 
 def test_nothing_outlives_a_killed_guard(make: Make, mark: str) -> None:

@@ -5,6 +5,7 @@ from lightrft_apps.config.checks import check, require_valid
 from lightrft_apps.config.differences import differences
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.profile_checks import beyond, profiled_steps
 from lightrft_apps.config.reward_checks import rules_by_route
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.rl_command import parse_rl
@@ -47,6 +48,7 @@ __all__ = [
     "SamplingArgs",
     "ShapingArgs",
     "TrainArgs",
+    "beyond",
     "check",
     "describe_batches",
     "differences",
@@ -54,6 +56,7 @@ __all__ = [
     "exit_on_config_error",
     "parse",
     "parse_rl",
+    "profiled_steps",
     "require_valid",
     "rules_by_route",
     "stop_texts",

@@ -12,6 +12,7 @@ from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import missing_source, unusable_folder
+from lightrft_apps.config.precision_checks import precision_problems
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.sections import DataArgs, EngineArgs, ModelArgs, SamplingArgs
 
@@ -33,8 +34,9 @@ class Limits:
         return " and ".join(f"{name} < {limit}" for name, limit in named.items() if limit != "inf")
 
 
-PASS = {"float32": Limits(largest=1e-4), "bfloat16": Limits(mean=0.05, outside=0.005)}
-WARN = {"float32": Limits(largest=1e-2), "bfloat16": Limits(mean=0.2, outside=0.05)}
+HALF = (Limits(mean=0.05, outside=0.005), Limits(mean=0.2, outside=0.05))
+PASS = {"float32": Limits(largest=1e-4), "bfloat16": HALF[0], "float16": HALF[0]}
+WARN = {"float32": Limits(largest=1e-2), "bfloat16": HALF[1], "float16": HALF[1]}
 """By what the two compute in. An engine in eight bits is held to the limits of bfloat16."""
 
 ABOUT = f"""\
@@ -47,7 +49,7 @@ outside  share of tokens whose probability differs by more than a factor of 2
          PASS                               WARN                             FAIL
 float32  {PASS["float32"]!s:<34} {WARN["float32"]!s:<32} otherwise
 --bf16   {PASS["bfloat16"]!s:<34} {WARN["bfloat16"]!s:<32} otherwise
---fp8_rollout: as --bf16
+--fp16, --fp8_rollout: as --bf16
 
 PASS and WARN end with exit code 0, FAIL with 1. WARN: train with --enable_vllm_is_correction. FAIL: the likely causes
 are printed; do not train before the one that holds is gone.
@@ -115,6 +117,7 @@ def require_valid_audit(command: AuditCommand) -> None:
     problems = [
         *out_of_bounds(to_flat(command), BOUNDS),
         *engine_problems(command),
+        *precision_problems(command.model),
         *missing_source("pretrain", command.model.pretrain),
     ]
     if command.data.prompt_data != BUILT_IN:

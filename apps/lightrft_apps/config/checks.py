@@ -6,15 +6,19 @@ from collections.abc import Iterator
 
 from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import out_of_bounds
+from lightrft_apps.config.compile_checks import compile_problems
 from lightrft_apps.config.engine_checks import engine_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.lora_checks import lora_problems, model_problems
 from lightrft_apps.config.parallel_checks import parallel_problems
 from lightrft_apps.config.places import unusable_folder
+from lightrft_apps.config.precision_checks import precision_problems
+from lightrft_apps.config.profile_checks import profile_problems
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.shaping_checks import shaping_problems
+from lightrft_apps.config.weight_checks import weight_problems
 
 
 def require_valid(config: RLConfig) -> None:
@@ -33,12 +37,16 @@ def check(config: RLConfig) -> list[str]:
         *algorithm_problems(config),
         *engine_problems(config),
         *parallel_problems(config),
+        *compile_problems(config),
+        *precision_problems(config.model, config.parallel.zero_stage),
+        *weight_problems(config),
         *_batches(config),
         *_evaluation(config),
         *model_problems(config),
         *lora_problems(config),
         *prompt_problems(config.data, config.evaluation.eval_dataset),
         *unusable_folder(config.run.output_dir),
+        *profile_problems(config),
     ]
 
 

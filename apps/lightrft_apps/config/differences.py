@@ -12,6 +12,7 @@ FREE_ON_RESUME = frozenset(
         "save_steps",
         "max_ckpt_num",
         "max_ckpt_mem",
+        "save_hf_ckpt",
         "max_reward_error_share",
         "reward_workers",
         "engine_url",
@@ -24,7 +25,11 @@ FREE_ON_RESUME = frozenset(
         "zero_stage",
         "adam_offload",
         "overlap_comm",
+        "sp_size",
         "ranks_timeout",
+        "balance_speeds",
+        "placement",
+        "profile_steps",
     }
 )
 """May change when a run is resumed: none of them touches a number the run computes, but for rounding."""

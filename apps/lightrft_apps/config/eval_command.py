@@ -12,6 +12,7 @@ from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.lora_checks import adapters_for_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import missing_source
+from lightrft_apps.config.precision_checks import precision_problems
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
 from lightrft_apps.config.sections import DataArgs, EngineArgs, ModelArgs, RewardArgs, SamplingArgs
@@ -73,6 +74,7 @@ def require_valid_eval(command: EvalCommand) -> None:
         *reward_problems(command.reward),
         *out_of_bounds(to_flat(command), BOUNDS | {"temperature": ZERO_OR_MORE}),
         *engine_problems(command),
+        *precision_problems(command.model),
         *missing_source("pretrain", command.model.pretrain),
         *prompt_problems(command.data, None),
     ]

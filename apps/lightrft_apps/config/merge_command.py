@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.lora_checks import adapters_for_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.places import missing_source
+from lightrft_apps.config.places import missing_source, used_folder
 
 ABOUT = """\
 Add a LoRA adapter to the model it was trained on, and write the sum as an ordinary Hugging Face folder.
@@ -57,16 +56,8 @@ def parse_merge(argv: Sequence[str]) -> MergeArgs:
         problems = [
             *missing_source("pretrain", args.pretrain),
             *adapters_for_models({"pretrain": args.pretrain}),
-            *_output_problems(args.output),
+            *used_folder(args.output),
         ]
         if problems:
             raise ConfigError(problems)
         return args
-
-
-def _output_problems(output: str) -> Iterator[str]:
-    folder = Path(output).expanduser()
-    if not output:
-        yield "--output names nothing: set it to a folder, such as runs/lora/merged"
-    elif folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        yield f"--output {output}: something is there already, and nothing is overwritten: set it to a new folder"

@@ -8,13 +8,27 @@ from importlib.util import find_spec
 
 from lightrft_apps.config.effects import without_effect
 from lightrft_apps.config.rl import RLConfig
+from lightrft_apps.config.sections import ParallelArgs
 
 
 def parallel_problems(config: RLConfig) -> Iterator[str]:
     """What to change about the flags that spread a run over the processes there are."""
     args, ranks = config.parallel, int(os.environ.get("WORLD_SIZE", "1"))
     yield from holding_problems(config)
-    yield from without_effect(config, [(("ranks_timeout",), ranks > 1, "start several processes by lightrft launch")])
+    if args.sp_size > 0 and ranks % args.sp_size:
+        yield (
+            f"--sp_size {args.sp_size}: {ranks} process{'es' if ranks > 1 else ''} cannot be cut into groups of "
+            f"{args.sp_size}: lightrft launch --nproc_per_node a multiple of it, or lower --sp_size"
+        )
+    alone = ("ranks_timeout", "balance_speeds")
+    yield from without_effect(config, [(alone, ranks > 1, "start several processes by lightrft launch")])
+    if args.balance_speeds and args.zero_stage == 3:
+        yield (
+            "--balance_speeds with --zero_stage 3, where processes wait for each other within a layer, so that their "
+            "speeds cannot be measured: set --zero_stage 2 or --fsdp, or leave --balance_speeds out"
+        )
+    if args.placement == "colocate":
+        yield from _colocation_problems(args)
     if args.fsdp and "RANK" not in os.environ:
         yield "--fsdp: shards are held by processes that a launcher starts: lightrft launch --nproc_per_node 1 rl ..."
     if args.zero_stage is not None and find_spec("deepspeed") is None:
@@ -38,5 +52,18 @@ def holding_problems(config: RLConfig) -> Iterator[str]:
             (("overlap_comm",), args.zero_stage != 1, "stage 1 has nothing to overlap: set --zero_stage 2 or 3"),
         ],
     )
+    if args.sp_size > 1 and not config.train.packing_samples:
+        yield f"--sp_size {args.sp_size}: only packed rows are cut into slices: add --packing_samples"
     if args.fsdp and args.zero_stage is not None:
         yield f"--fsdp and --zero_stage {args.zero_stage} are two ways of holding a model: leave one of them out"
+
+
+def _colocation_problems(args: ParallelArgs) -> Iterator[str]:
+    from lightrft_strategy.devices import device
+
+    if device().type == "cpu":
+        yield "--placement colocate: this machine has no accelerator to take anything off: leave --placement out"
+    if args.zero_stage is not None:
+        yield f"--placement colocate with --zero_stage {args.zero_stage}: set --adam_offload instead, or --fsdp"
+    if args.fsdp_offload:
+        yield "--placement colocate with --fsdp_offload, which keeps all of it in CPU memory: leave one of them out"

@@ -35,6 +35,14 @@ def unusable_folder(output_dir: str) -> Iterator[str]:
             yield f"--output_dir {output_dir}: {place} is a file; set it to a folder, new or of a run to resume"
 
 
+def used_folder(output: str) -> Iterator[str]:
+    """What to change if a model cannot be written into a folder because something is there."""
+    if not output:
+        yield "--output names nothing: set it to a new folder, such as runs/exported"
+    elif _path(output).is_file() or (_path(output).is_dir() and any(_path(output).iterdir())):
+        yield f"--output {output}: something is there already, and nothing is overwritten: set it to a new folder"
+
+
 def _path(place: str) -> Path:
     return Path(place).expanduser()
 

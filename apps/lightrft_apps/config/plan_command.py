@@ -13,6 +13,7 @@ from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.lora_checks import model_problems
 from lightrft_apps.config.parallel_checks import holding_problems
 from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.precision_checks import precision_conflict
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.sections import DataArgs, RunArgs
 
@@ -95,6 +96,7 @@ def parse_plan(argv: Sequence[str]) -> PlanCommand:
 def require_plannable(command: PlanCommand) -> None:
     """Raise ConfigError with everything that would make the plan one of another run than the flags ask for."""
     problems = [*out_of_bounds(to_flat(command), BOUNDS | OF_MACHINES), *model_problems(command)]
+    problems += precision_conflict(command.model)
     if not problems:
         problems = [*algorithm_problems(command), *_holding(command), *_lengths(command), *_devices(command)]
     if problems:
@@ -113,8 +115,10 @@ OF_MACHINES = {
 
 
 def _holding(command: PlanCommand) -> Iterator[str]:
-    lora = command.lora
+    lora, gpus, sp_size = command.lora, command.machine.gpus, command.parallel.sp_size
     yield from holding_problems(command)
+    if gpus % sp_size:
+        yield f"--sp_size {sp_size}: --gpus {gpus} cannot be cut into groups of {sp_size}: set it to a multiple of it"
     if lora.load_in_4bit and not lora.lora_rank:
         yield "--load_in_4bit: weights in 4 bits cannot be trained, an adapter on them can: set --lora_rank, such as 16"
     if lora.lora_rank and find_spec("peft") is None:

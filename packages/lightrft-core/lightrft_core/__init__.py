@@ -35,6 +35,8 @@ from lightrft_core.objectives import (
     policy_gradient,
     ppo_clip,
 )
+from lightrft_core.pace import Pace, Paces
+from lightrft_core.partition import Cost
 from lightrft_core.plan import BatchSizes
 from lightrft_core.protocols import (
     CriticOutput,
@@ -76,6 +78,7 @@ __all__ = [
     "Correction",
     "CorrectionLevel",
     "CorrectionMode",
+    "Cost",
     "CriticOutput",
     "DynamicSampling",
     "Engine",
@@ -89,6 +92,8 @@ __all__ = [
     "Metrics",
     "Objective",
     "OneRank",
+    "Pace",
+    "Paces",
     "PolicyOutput",
     "Prompt",
     "PromptSource",

@@ -33,6 +33,7 @@ class Algorithm:
     adaptive_kl: steers kl_coef towards a divergence.
     teacher_kl_coef: weight of the reverse KL to a teacher, in the loss; at 0 there is no teacher.
     entropy_coef: weight of the entropy bonus.
+    aux_loss_coef: weight of the imbalance of the policy's routers, on the tokens that are computed for the loss.
     high_entropy_share: only this share of an optimiser step's tokens, the most uncertain ones, carries the objective.
     gamma, lambd: discount, and decay of GAE. value_clip: how far the critic's value may move from its old one.
     advantage_clip: bound on |A|; 0: none.
@@ -57,6 +58,7 @@ class Algorithm:
     adaptive_kl: AdaptiveKL | None = None
     teacher_kl_coef: float = 0.0
     entropy_coef: float = 0.0
+    aux_loss_coef: float = 0.0
     high_entropy_share: float = 1.0
     gamma: float = 1.0
     lambd: float = 0.95
@@ -114,7 +116,11 @@ class Algorithm:
         metrics.mean("policy/kl_old", k3(old, policy.logprobs))
         metrics.max("policy/ratio_max", bounded_exp(tokens.log_ratio))
         measure_gap(old, batch.rollout_logprobs, batch.sequence_ids, touched, metrics)
-        return (batch.weights * (terms - objective)).sum(), metrics
+        total = (batch.weights * (terms - objective)).sum()
+        if policy.aux_loss is not None:
+            total = total + self.aux_loss_coef * batch.share * policy.aux_loss
+            metrics.weighted_mean("policy/aux_loss", policy.aux_loss, batch.share)
+        return total, metrics
 
     def _further_terms(self, policy: PolicyOutput, old: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
         """[tokens] what the loss holds besides the objective."""

@@ -17,6 +17,7 @@ class TrainingSequence:
     prompt_ids, response_ids: the tokens as sampled; sequences side by side with equal prompt_ids share them.
     loss_mask: [response] which response tokens carry loss; the tensors below hold one number for each of those.
     weight: of each loss token in the step's loss (aggregation.token_weight).
+    share: of the tokens that are read in its optimiser step (read_tokens), those of this sequence.
     place: its number in the step's batch of rollouts.
     The optional columns [tokens] are what models said of the answer before it was learnt from.
     """
@@ -28,6 +29,7 @@ class TrainingSequence:
     advantages: Tensor
     rollout_logprobs: Tensor
     place: int = 0
+    share: float = 1.0
     old_logprobs: Tensor | None = None
     old_entropy: Tensor | None = None
     reference_logprobs: Tensor | None = None
@@ -46,6 +48,8 @@ class Batch:
     prompt_index: [batch] which row of prompt_ids a response continues; ascending.
     sequence_ids: [tokens] which row of response_ids a loss token belongs to. Loss tokens come row by row, unpadded.
     weights, advantages, rollout_logprobs: [tokens].
+    share: of the tokens that are read in the optimiser step, those of this micro-batch.
+    work: what computing it costs, in a partition's units.
     The optional columns are [tokens], or None where no model was asked: old_logprobs are then the policy's own (a first
     step on fresh samples). selected: which tokens carry the objective; None: all.
     """
@@ -59,12 +63,20 @@ class Batch:
     weights: Tensor
     advantages: Tensor
     rollout_logprobs: Tensor
+    share: float = 1.0
+    work: float = 0.0
     old_logprobs: Tensor | None = None
     reference_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
     old_values: Tensor | None = None
     returns: Tensor | None = None
     selected: Tensor | None = None
+
+
+def read_tokens(sequence: TrainingSequence) -> int:
+    """How many tokens a sequence's loss depends on: its prompt, and its answer up to before its last loss token."""
+    last = max((place for place, kept in enumerate(sequence.loss_mask) if kept), default=-1)
+    return len(sequence.prompt_ids) + last if last >= 0 else 0
 
 
 def micro_batches(
@@ -128,6 +140,7 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
         weights=torch.cat([torch.full_like(s.advantages, s.weight, dtype=torch.float32) for s in sequences]),
         advantages=torch.cat([s.advantages for s in sequences]).float(),
         rollout_logprobs=torch.cat([s.rollout_logprobs for s in sequences]).float(),
+        share=sum(s.share for s in sequences),
         old_logprobs=_column([s.old_logprobs for s in sequences]),
         reference_logprobs=_column([s.reference_logprobs for s in sequences]),
         teacher_logprobs=_column([s.teacher_logprobs for s in sequences]),
@@ -138,7 +151,9 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
 
 
 _NO_TOKENS = torch.zeros(0)
-_NOTHING = TrainingSequence((0,), [0], [False], 0.0, _NO_TOKENS, _NO_TOKENS, old_values=_NO_TOKENS, returns=_NO_TOKENS)
+_NOTHING = TrainingSequence(
+    (0,), [0], [False], 0.0, _NO_TOKENS, _NO_TOKENS, share=0.0, old_values=_NO_TOKENS, returns=_NO_TOKENS
+)
 
 
 def _column(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -13,6 +14,8 @@ from lightrft_core.algorithm import Algorithm
 from lightrft_core.batching import Batch, TrainingSequence, collate
 from lightrft_core.kl import KL_ESTIMATORS, KLPlacement
 from lightrft_core.metrics import Metrics
+from lightrft_core.pace import Paces
+from lightrft_core.partition import work
 from lightrft_core.plan import (
     BatchSizes,
     MicroBatch,
@@ -33,21 +36,26 @@ COLUMNS = {
 
 
 def make_experience(
-    groups: Sequence[Group], algorithm: Algorithm, strategy: Strategy, sizes: BatchSizes
+    groups: Sequence[Group],
+    algorithm: Algorithm,
+    strategy: Strategy,
+    sizes: BatchSizes,
+    paces: Paces | None = None,
 ) -> tuple[list[list[Batch]], Metrics]:
     """This rank's batches of each optimiser step over the groups of all ranks; sets every rollout's advantage.
 
     What models say of the answers is computed once, on the very micro-batches that are learnt from afterwards, so that
     the first step's ratios are exactly 1. All ranks have equally many batches in a step, none if no rank has anything
-    to learn from.
+    to learn from. paces: by which the learners' shares are dealt; None: all are taken to be equally fast.
     """
     pairs = training_sequences(groups, algorithm.chosen)
     sequences, metrics = [sequence for _, sequence in pairs], Metrics()
     if not algorithm.estimates_from_models:
         estimate_advantages(groups, sequences, algorithm, metrics)
     rollouts = sum(len(group.rollouts) for group in groups)
-    steps = optimiser_steps(sequences, rollouts, algorithm, sizes, strategy.world_size)
-    mine = [step[strategy.rank] for step in steps]
+    speeds = paces.speeds(strategy.learners) if paces is not None else None
+    steps = optimiser_steps(sequences, rollouts, algorithm, sizes, strategy.learners, speeds)
+    mine = [step[strategy.learner] for step in steps]
     for model in algorithm.models(off_policy=sizes.max_epochs * len(steps) > 1):
         _score(sequences, [*chain.from_iterable(mine)], model, strategy)
     if algorithm.estimates_from_models:
@@ -58,11 +66,15 @@ def make_experience(
             select_high_entropy_tokens(together, algorithm.high_entropy_share)
     for rollout, sequence in pairs:
         rollout.advantage = float(sequence.advantages.mean())
-    return [[collate(micro_batch) for micro_batch in step] for step in mine], metrics
+    return [[_batch(micro_batch, sizes) for micro_batch in step] for step in mine], metrics
+
+
+def _batch(micro_batch: MicroBatch, sizes: BatchSizes) -> Batch:
+    return replace(collate(micro_batch), work=work(micro_batch, sizes.cost, sizes.shared_prompts))
 
 
 def _score(sequences: Sequence[TrainingSequence], mine: Sequence[MicroBatch], model: str, strategy: Strategy) -> None:
-    """Fill a model's columns of all sequences; every rank asks it about its own."""
+    """Fill a model's columns of all sequences; every rank asks it about its own, which ranks of a learner share."""
     outputs = strategy.forward(model, [collate(micro_batch) for micro_batch in mine])
     scored: list[tuple[int, dict[str, Tensor]]] = []
     for micro_batch, output in zip(mine, outputs, strict=True):

@@ -26,7 +26,10 @@ def chosen_logprobs(
     chunk_elements: None: what suits the device.
     Returns (logprobs, entropy), both [tokens] float32; entropy in nats. Memory: chunk_elements logits at a time, a tile
     of some tokens and a part of the vocabulary, in the backward pass too, which computes them again; beside them only
-    the gradients, and of bfloat16 hidden states a sum in float32.
+    the gradients, and of bfloat16 or float16 hidden states a sum in float32.
+
+    In float16 the gradient of the logits does not overflow, however large the loss was scaled: a power of two is taken
+    out of it and put back into what becomes of it.
     """
     chunk = chunk_elements or (CPU_CHUNK_ELEMENTS if hidden.device.type == "cpu" else CHUNK_ELEMENTS)
     return _ChosenLogprobs.apply(hidden, head, token_ids, temperature, chunk)  # type: ignore[no-any-return, no-untyped-call]
@@ -48,6 +51,14 @@ def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits.div_(temperature)
 
 
+def _unit(dtype: torch.dtype, *gradients: Tensor | None) -> Tensor | None:
+    """Scalar, a power of two near the largest of these gradients where the dtype's range is narrow; None elsewhere."""
+    if dtype != torch.float16:
+        return None
+    largest = torch.stack([gradient.abs().amax() for gradient in gradients if gradient is not None]).amax()
+    return torch.where(largest > 0, largest.log2().floor().exp2(), 1.0)
+
+
 def _within(token_ids: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
     """Both [tokens, 1]: the tokens' columns in this part of the vocabulary, any for those outside; which are inside."""
     places = token_ids[:, None] - columns.start
@@ -64,20 +75,21 @@ class _ChosenLogprobs(torch.autograd.Function):
         logprobs, normaliser, entropy = (hidden.new_zeros(len(hidden), dtype=exact) for _ in range(3))
         parts, vocabulary = _tiles(hidden, head, chunk)
         for part in parts:
-            tops, sums, dots = [], [], []
-            for columns in vocabulary:
+            # One tensor each for all tiles: a small one that outlives its tile keeps the tile's memory from the next.
+            tops, sums, dots = normaliser.new_empty(3, len(vocabulary), part.stop - part.start)
+            for number, columns in enumerate(vocabulary):
                 logits = _logits(hidden[part], head[columns], temperature)
                 places, inside = _within(token_ids[part], columns)
                 logprobs[part] += torch.where(inside, logits.gather(-1, places), 0)[:, 0]
-                tops.append(logits.amax(-1))
-                p = logits.sub_(tops[-1][:, None]).exp()
-                sums.append(p.sum(-1))
-                dots.append(torch.einsum("tv,tv->t", p, logits))
-            top = torch.stack(tops).amax(0)
-            shift = torch.stack(tops) - top
+                tops[number] = logits.amax(-1)
+                p = logits.sub_(tops[number, :, None]).exp()
+                sums[number] = p.sum(-1)
+                dots[number] = torch.einsum("tv,tv->t", p, logits)
+            top = tops.amax(0)
+            shift = tops - top
             scale = shift.exp()
-            total = (scale * torch.stack(sums)).sum(0)
-            weighted = (scale * (torch.stack(dots) + shift * torch.stack(sums))).sum(0)
+            total = (scale * sums).sum(0)
+            weighted = (scale * (dots + shift * sums)).sum(0)
             logprobs[part] = (logprobs[part] - top) - total.log()
             normaliser[part] = top + total.log()
             entropy[part] = total.log() - weighted / total
@@ -93,6 +105,10 @@ class _ChosenLogprobs(torch.autograd.Function):
         hidden_learns, head_learns = ctx.needs_input_grad[:2]
         grad_hidden = torch.zeros_like(hidden, dtype=normaliser.dtype) if hidden_learns else None
         grad_head = torch.empty_like(head) if head_learns else None
+        unit = _unit(hidden.dtype, grad_logprobs, grad_entropy) if len(hidden) else None
+        if unit is not None:
+            grad_logprobs = grad_logprobs / unit
+            grad_entropy = None if grad_entropy is None else grad_entropy / unit
         parts, vocabulary = _tiles(hidden, head, ctx.chunk)
         # d logprob / d logits = onehot - p;  d entropy / d logits = -p (log p + H)
         for columns in vocabulary:
@@ -113,5 +129,7 @@ class _ChosenLogprobs(torch.autograd.Function):
                 if grad_head is not None:
                     total += grad.T @ hidden[part]
             if grad_head is not None:
-                grad_head[columns] = total
+                grad_head[columns] = total if unit is None else total.mul_(unit)
+        if grad_hidden is not None and unit is not None:
+            grad_hidden.mul_(unit)
         return None if grad_hidden is None else grad_hidden.to(hidden.dtype), grad_head, None, None, None

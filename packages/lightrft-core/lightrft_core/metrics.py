@@ -22,6 +22,11 @@ class Metrics:
         total, count = self.sums.get(name, (0.0, 0.0))
         self.sums[name] = (total + float(values.sum()), count + values.numel())
 
+    def weighted_mean(self, name: str, value: Tensor, weight: float) -> None:
+        """Let one value take part in the mean called `name` with this weight."""
+        total, count = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = (total + float(value.detach()) * weight, count + weight)
+
     def max(self, name: str, values: Tensor | Sequence[float]) -> None:
         """Let these values take part in the maximum called `name`."""
         values = torch.as_tensor(values, dtype=torch.float64).detach()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 import torch
 
 from lightrft_core.aggregation import StepTotals, token_weight
 from lightrft_core.algorithm import Algorithm
-from lightrft_core.batching import TrainingSequence, micro_batches
+from lightrft_core.batching import TrainingSequence, micro_batches, padded_tokens, read_tokens
 from lightrft_core.filters import RolloutFilter
-from lightrft_core.partition import partition
+from lightrft_core.partition import Cost, partition, work
 from lightrft_core.types import Group, Rollout
 
 MicroBatch = list[TrainingSequence]
@@ -27,6 +27,7 @@ class BatchSizes:
     max_epochs: passes over each batch of rollouts.
     shared_prompts: whether a prompt is computed once for all its answers of a micro-batch.
     packing: whether no padding is computed.
+    cost: what the model's passes cost, by which work is dealt evenly.
     """
 
     train_batch_size: int | None
@@ -36,6 +37,7 @@ class BatchSizes:
     max_epochs: int = 1
     shared_prompts: bool = True
     packing: bool = False
+    cost: Cost = field(default_factory=Cost)
 
 
 def training_sequences(groups: Sequence[Group], chosen: RolloutFilter) -> list[tuple[Rollout, TrainingSequence]]:
@@ -62,13 +64,20 @@ def _sequence(place: int, group: Group, rollout: Rollout) -> TrainingSequence:
 
 
 def optimiser_steps(
-    sequences: Sequence[TrainingSequence], rollouts: int, algorithm: Algorithm, sizes: BatchSizes, world_size: int = 1
+    sequences: Sequence[TrainingSequence],
+    rollouts: int,
+    algorithm: Algorithm,
+    sizes: BatchSizes,
+    world_size: int = 1,
+    speeds: Sequence[float] | None = None,
 ) -> list[list[list[MicroBatch]]]:
     """Of each optimiser step over a batch of so many rollouts, in order, the micro-batches of every rank.
 
     Every sequence counts in its step's denominator; one without signal is then left out of the forward pass if the
     algorithm would learn nothing from it. All ranks have equally many micro-batches in a step, so that none waits for
-    another in vain: one that has fewer gets empty ones. A whole step may end up with none.
+    another in vain: one that has fewer gets empty ones. A whole step may end up with none. Packed, a rank's
+    micro-batches cost about the same: ranks that hold shards together go through them side by side.
+    speeds: of the ranks, relative to each other; None: all are equal.
     """
     size = sizes.train_batch_size or max(1, rollouts)
     steps: list[list[list[MicroBatch]]] = []
@@ -79,11 +88,28 @@ def optimiser_steps(
             length = len(sequence.advantages)
             sequence.weight = token_weight(algorithm.aggregation, length, totals, sizes.max_new_tokens)
         learnt_from = [s for s in part if algorithm.learns_without_signal or s.advantages.any()]
-        dealt = partition(learnt_from, world_size, shared_prompts=sizes.shared_prompts)
+        read = max(1, sum(map(read_tokens, learnt_from)))
+        for sequence in learnt_from:
+            sequence.share = read_tokens(sequence) / read
+        dealt = partition(learnt_from, world_size, cost=sizes.cost, shared_prompts=sizes.shared_prompts, speeds=speeds)
         shares = [_micro_batches(share, sizes) for share in dealt]
         most = max(map(len, shares))
+        if sizes.packing and world_size > 1 and most > 1:
+            shares = [_evened(share, most, sizes) for share in shares]
         steps.append([share + [[]] * (most - len(share)) for share in shares])
     return steps
+
+
+def _evened(share: list[MicroBatch], count: int, sizes: BatchSizes) -> list[MicroBatch]:
+    """A rank's sequences in so many micro-batches of like cost, largest first, if these fit; else as they are."""
+    shared, cost = sizes.shared_prompts, sizes.cost
+    sequences = sorted((sequence for part in share for sequence in part), key=lambda sequence: sequence.place)
+    parts = [part for part in partition(sequences, count, cost=cost, shared_prompts=shared) if part]
+    for part in parts:
+        tokens = padded_tokens(part, shared=shared, packing=True)
+        if tokens > sizes.max_tokens_per_micro_batch or len(part) > sizes.micro_train_batch_size:
+            return share
+    return sorted(parts, key=lambda part: -work(part, cost, shared))
 
 
 def _micro_batches(sequences: Sequence[TrainingSequence], sizes: BatchSizes) -> list[MicroBatch]:

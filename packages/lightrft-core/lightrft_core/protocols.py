@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightrft_core.batching import Batch
 from lightrft_core.metrics import Metrics
+from lightrft_core.pace import Pace
 from lightrft_core.sampling import SamplingParams
 from lightrft_core.types import Group, Prompt, Verdict
 
@@ -57,10 +58,14 @@ class Reward(Protocol):
 
 @dataclass(frozen=True)
 class PolicyOutput:
-    """What a policy says of a batch's loss tokens. Both [tokens], float32."""
+    """What a policy says of a batch's loss tokens. logprobs, entropy: [tokens], float32.
+
+    aux_loss: scalar, what its routers' imbalance costs on the batch; None: it has none, or is not asked.
+    """
 
     logprobs: Tensor
     entropy: Tensor
+    aux_loss: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,13 +81,21 @@ Loss: TypeAlias = Callable[[Any, Batch], tuple[Tensor, Metrics]]
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimiser step. grad_norm: global L2 norm before clipping. fault: why it was skipped, "" if it was not."""
+    """One optimiser step. grad_norm: global L2 norm before clipping. fault: why it was skipped, "" if it was not.
+
+    loss_scale: what the loss was multiplied by to keep its gradient in range; None: nothing.
+    overflowed: skipped because that was too much: no fault of the run, the scale is lower from now on.
+    paces: what each learner computed, and how long; empty: not measured.
+    """
 
     loss: float
     grad_norm: float
     learning_rate: float
     metrics: Metrics
     fault: str = ""
+    loss_scale: float | None = None
+    overflowed: bool = False
+    paces: tuple[Pace, ...] = ()
 
     def summary(self, model: str) -> Metrics:
         """The step's metrics with its own: loss and gradient norm only if it was taken."""
@@ -90,17 +103,26 @@ class StepReport:
         summary.merge(self.metrics)
         summary.mean(f"{optimiser}/skipped_share", [bool(self.fault)])
         summary.max(f"{optimiser}/learning_rate", [self.learning_rate])
-        if not self.fault:
+        if self.loss_scale is not None:
+            summary.mean(f"{optimiser}/loss_scale", [self.loss_scale])
+            summary.mean(f"{optimiser}/overflow_share", [self.overflowed])
+        if not (self.fault or self.overflowed):
             summary.mean(f"{model}/loss", [self.loss])
             summary.mean(f"{optimiser}/grad_norm", [self.grad_norm])
         return summary
 
 
 class Ranks(Protocol):
-    """The processes that run the loop together, all of them the same program."""
+    """The processes that run the loop together, all of them the same program.
+
+    learner, learners: into how many shares a step's micro-batches are dealt, and which of them this rank computes;
+    ranks that compute every micro-batch together have the same.
+    """
 
     rank: int
     world_size: int
+    learner: int
+    learners: int
 
     def gather(self, items: Sequence[T]) -> list[T]:
         """The items of all ranks, rank after rank, on every rank."""
@@ -122,9 +144,10 @@ class Strategy(Ranks, Protocol):
         ...
 
     def train_step(self, model: str, batches: Sequence[Batch], loss: Loss) -> StepReport:
-        """One optimiser step over the micro-batches of all ranks; a loss or gradient that is not finite skips it.
+        """One optimiser step over the micro-batches of all learners; a loss or gradient that is not finite skips it.
 
-        The report's loss is that of all ranks, its metrics are of this rank's batches.
+        The report's loss is that of all learners; its metrics are of this rank's batches, or empty where another rank
+        of the same learner has them.
         """
         ...
 

@@ -17,8 +17,8 @@ def share(items: Sequence[T], ranks: Ranks) -> Sequence[T]:
 class OneRank:
     """A run of one process."""
 
-    rank = 0
-    world_size = 1
+    rank = learner = 0
+    world_size = learners = 1
 
     def gather(self, items: Sequence[T]) -> list[T]:
         """The items as they are."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightrft_core.algorithm import Algorithm
 from lightrft_core.evaluation import Estimate
+from lightrft_core.pace import Paces
 from lightrft_core.protocols import PromptSource
 from lightrft_core.shaping import RunningMoments
 from lightrft_core.types import Prompt
@@ -22,7 +23,7 @@ class TrainState:
     """step: finished rollout batches; optimiser_steps: attempted updates; evaluations: accuracy by step.
 
     spare_prompts: prompts drawn to replace others. kl_coef: the coefficient as steered so far; None: as it began.
-    moments: of every reward so far.
+    moments: of every reward so far. paces: of the learners, by which work is dealt to them; None: to all alike.
     """
 
     step: int = 0
@@ -33,6 +34,7 @@ class TrainState:
     moments: RunningMoments = field(default_factory=RunningMoments)
     vitals: Vitals = field(default_factory=Vitals)
     evaluations: dict[int, Estimate] = field(default_factory=dict[int, Estimate])
+    paces: Paces | None = None
 
     def count(self, faults: Iterable[str | None], limit: int) -> None:
         """Note how an optimiser step's updates went, as `update` returns it.
@@ -71,4 +73,6 @@ class TrainState:
             for step, e in stored.pop("evaluations").items()
         }
         vitals, moments = Vitals(**stored["vitals"]), RunningMoments(**stored["moments"])
-        return cls(**stored | {"vitals": vitals, "moments": moments, "evaluations": evaluations})
+        paces = Paces(**stored["paces"]) if stored["paces"] else None
+        parts = {"vitals": vitals, "moments": moments, "evaluations": evaluations, "paces": paces}
+        return cls(**stored | parts)

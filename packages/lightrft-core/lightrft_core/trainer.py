@@ -52,7 +52,7 @@ class Trainer:
             with self.recorder.phase("estimate", step):
                 algorithm = self.state.steered(self.algorithm)
                 algorithm.shaping.scale(groups, self.state.moments)
-                steps, metrics = make_experience(groups, algorithm, self.strategy, self.sizes)
+                steps, metrics = make_experience(groups, algorithm, self.strategy, self.sizes, self.state.paces)
             with self.recorder.phase("optimise", step):
                 for batches in steps * self.sizes.max_epochs:
                     self.optimise(batches, algorithm, step, metrics)
@@ -84,7 +84,7 @@ class Trainer:
         """One optimiser step of every model that learns."""
         self.state.optimiser_steps += 1
         losses = algorithm.losses(policy=step > self.schedule.freezing_actor_steps)
-        faults = {model: update(self.strategy, model, batches, loss, metrics) for model, loss in losses.items()}
+        faults = {key: update(self.strategy, key, batches, losses[key], metrics, self.state.paces) for key in losses}
         for model in filter(faults.get, faults):
             self.recorder.warn(step, f"{model}: optimiser step {self.state.optimiser_steps} skipped: {faults[model]}")
         self.state.count(faults.values(), self.schedule.max_skipped_steps)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lightrft_core.batching import Batch
 from lightrft_core.metrics import Metrics
+from lightrft_core.pace import Paces
 from lightrft_core.protocols import Loss, Strategy
 
 
@@ -24,8 +25,13 @@ class Schedule:
     eval_steps: int = 0
 
 
-def update(strategy: Strategy, model: str, batches: Sequence[Batch], loss: Loss, metrics: Metrics) -> str | None:
-    """One optimiser step of a model. Returns why it failed, "" if it did not, None if nothing was to be learnt."""
+def update(
+    strategy: Strategy, model: str, batches: Sequence[Batch], loss: Loss, metrics: Metrics, paces: Paces | None = None
+) -> str | None:
+    """One optimiser step of a model. Returns why it failed, "" if it did not.
+
+    None: it is neither, for nothing was to be learnt, or only the loss scale had to be lowered.
+    """
     if model == "policy":
         metrics.mean("optimiser/no_signal_share", [not batches])
     if not batches:
@@ -33,4 +39,6 @@ def update(strategy: Strategy, model: str, batches: Sequence[Batch], loss: Loss,
         return None
     report = strategy.train_step(model, batches, loss)
     metrics.merge(report.summary(model))
-    return report.fault
+    if paces is not None:
+        paces.note(report.paces)
+    return None if report.overflowed else report.fault

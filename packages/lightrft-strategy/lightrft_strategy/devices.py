@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
+@functools.cache
 def device() -> torch.device:
     """The current accelerator, or the CPU where there is none."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
@@ -24,6 +26,15 @@ def device() -> torch.device:
 def supports_fp8() -> bool:
     """Whether the accelerator multiplies matrices of 8-bit floating point."""
     return device().type == "cuda" and torch.cuda.get_device_capability() >= (8, 9)
+
+
+def computes_in(dtype: torch.dtype) -> bool:
+    """Whether the device multiplies matrices of this type."""
+    try:
+        part = torch.ones(2, 2, dtype=dtype, device=device())
+        return bool((part @ part).isfinite().all())
+    except (RuntimeError, TypeError):
+        return False
 
 
 def only(places: Sequence[int]) -> dict[str, str]:

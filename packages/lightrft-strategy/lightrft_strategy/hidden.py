@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,30 @@ from transformers.cache_utils import DynamicCache
 
 from lightrft_core import Batch
 from lightrft_strategy.packing import flatten, packed_hidden
+from lightrft_strategy.ulysses import SequenceGroup
+
+
+def score_tokens(
+    model: Any,
+    batch: Batch,
+    score: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    *,
+    packing: bool = False,
+    sharing: bool = True,
+    sequence_group: SequenceGroup | None = None,
+) -> tuple[Tensor, ...]:
+    """What score(hidden [n, dim] one position before n loss tokens, their ids [n]) -> [n] each says of all of them.
+
+    sequence_group: the ranks that compute the batch's packed row together and score a part of its loss tokens each.
+    """
+    tokens = batch.response_ids[batch.loss_mask]
+    if sequence_group is None:
+        return score(hidden_before_tokens(model, batch, packing=packing, sharing=sharing), tokens)
+    row, ids, before = flatten(batch, sharing=sharing, multiple=sequence_group.size)
+    hidden = packed_hidden(model, row, ids, sequence_group)
+    owned, places = sequence_group.owned(before, row.tokens)
+    scores = score(hidden.index_select(0, places), tokens[owned])
+    return sequence_group.together(scores, owned, len(tokens))
 
 
 def hidden_before_tokens(model: Any, batch: Batch, *, packing: bool = False, sharing: bool = True) -> Tensor:

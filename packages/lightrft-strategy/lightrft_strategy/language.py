@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
 from lightrft_core import Batch, CriticOutput, PolicyOutput, chosen_logprobs
-from lightrft_strategy.hidden import hidden_before_tokens
+from lightrft_strategy.hidden import score_tokens
 from lightrft_strategy.packing import pack_attention
+from lightrft_strategy.routing import Routers, load_balancing_loss, read_counts
+from lightrft_strategy.ulysses import SequenceGroup, require_sliceable
 
 
 class LanguageActor(nn.Module):
@@ -21,48 +23,94 @@ class LanguageActor(nn.Module):
     model: a *ForCausalLM; its logits must be its last hidden states times its head, nothing in between.
     temperature: the law log-probabilities are taken under is softmax(logits / temperature).
     packing, sharing: compute no padding, and a prompt once for all its answers (hidden_before_tokens).
-    Raises ValueError, naming the model, if its logits are something else or it cannot compute packed rows.
+    sequence_group: the ranks that compute each packed row together; None: each rank computes rows of its own.
+    balance: where gradients are taken, tell what the imbalance of its routers costs, too (load_balancing_loss).
+    Raises ValueError, naming the model, if its logits are something else or it cannot compute packed rows, or not so.
     """
 
-    def __init__(self, model: Any, temperature: float = 1.0, *, packing: bool = False, sharing: bool = True) -> None:
+    def __init__(
+        self,
+        model: Any,
+        temperature: float = 1.0,
+        *,
+        packing: bool = False,
+        sharing: bool = True,
+        sequence_group: SequenceGroup | None = None,
+        balance: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
-        self.packing, self.sharing = packing, sharing
+        self.packing, self.sharing, self.sequence_group = packing, sharing, sequence_group
         if not model.get_output_embeddings().weight.is_meta:
             check_head(model)
-        if packing:
-            pack_attention(model)
+        _prepare(model, packing, sequence_group)
+        self.routers = Routers(model) if balance else None
 
     def forward(self, batch: Batch) -> PolicyOutput:
         """Log-probability and entropy of the batch's loss tokens."""
-        hidden = hidden_before_tokens(self.model, batch, packing=self.packing, sharing=self.sharing)
-        tokens = batch.response_ids[batch.loss_mask]
-        head = self.model.get_output_embeddings().weight
-        return PolicyOutput(*chosen_logprobs(hidden, head, tokens, temperature=self.temperature))
+        if self.routers is None or not torch.is_grad_enabled():
+            return PolicyOutput(*self._score(batch))
+        with self.routers.noting() as layers:
+            logprobs, entropy = self._score(batch)
+        sharing = self.sharing and (self.packing or not self.model.is_gradient_checkpointing)
+        counts = read_counts(batch, packing=self.packing, sharing=sharing)
+        return PolicyOutput(logprobs, entropy, load_balancing_loss(layers, counts))
+
+    def _score(self, batch: Batch) -> tuple[Tensor, ...]:
+
+        def score(hidden: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+            head = self.model.get_output_embeddings().weight
+            return chosen_logprobs(hidden, head, tokens, temperature=self.temperature)
+
+        return score_tokens(self.model, batch, score, **_rows(self))
 
 
 class LanguageCritic(nn.Module):
     """A Hugging Face causal language model that maps a Batch to a CriticOutput: a value head in place of its own.
 
-    The head begins at zero, so that the first values are 0 whatever the model. packing, sharing: as for LanguageActor.
+    The head begins at zero, so that the first values are 0 whatever the model. packing, sharing, sequence_group: as for
+    LanguageActor.
     """
 
-    def __init__(self, model: Any, *, packing: bool = False, sharing: bool = True) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        packing: bool = False,
+        sharing: bool = True,
+        sequence_group: SequenceGroup | None = None,
+    ) -> None:
         super().__init__()
         self.model = model.base_model
-        self.packing, self.sharing = packing, sharing
-        if packing:
-            pack_attention(self.model)
+        self.packing, self.sharing, self.sequence_group = packing, sharing, sequence_group
+        _prepare(self.model, packing, sequence_group)
         self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
     def forward(self, batch: Batch) -> CriticOutput:
         """The value of the state before each loss token of the batch."""
-        hidden = hidden_before_tokens(self.model, batch, packing=self.packing, sharing=self.sharing)
-        head = self.value_head
-        return CriticOutput(linear(hidden.float(), head.weight.float(), head.bias.float())[:, 0])
+
+        def score(hidden: Tensor, tokens: Tensor) -> tuple[Tensor]:
+            head = self.value_head
+            return (linear(hidden.float(), head.weight.float(), head.bias.float())[:, 0],)
+
+        return CriticOutput(*score_tokens(self.model, batch, score, **_rows(self)))
+
+
+def _prepare(model: Any, packing: bool, sequence_group: SequenceGroup | None) -> None:
+    """Let a model compute rows in this way."""
+    if packing:
+        pack_attention(model)
+    if sequence_group is not None:
+        if not packing:
+            raise ValueError("only packed rows can be computed by several ranks together: turn packing on")
+        require_sliceable(model, sequence_group.size)
+
+
+def _rows(scorer: LanguageActor | LanguageCritic) -> dict[str, Any]:
+    return {"packing": scorer.packing, "sharing": scorer.sharing, "sequence_group": scorer.sequence_group}
 
 
 def load_language_model(

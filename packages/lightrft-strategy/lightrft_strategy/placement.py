@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -25,14 +25,29 @@ class Sleeper(Protocol):
         ...
 
 
+class Rests(Protocol):
+    """Something that is on the devices in some phases alone."""
+
+    phases: frozenset[str]
+
+    def place(self, phase: str) -> None:
+        """Come for a phase that is one of them, and leave for one that is not."""
+        ...
+
+
 class Placement:
     """Runs the phases of a step; at the first training phase of a step the engine, if there is one, goes to sleep.
 
-    say: told once what a sleeping engine could not give back.
+    say: told once what a sleeping engine could not give back. resting: what comes and goes with the phases.
     """
 
-    def __init__(self, engine: Sleeper | None = None, say: Callable[[str], None] = lambda message: None) -> None:
-        self.engine, self.say = engine, say
+    def __init__(
+        self,
+        engine: Sleeper | None = None,
+        say: Callable[[str], None] = lambda message: None,
+        resting: Sequence[Rests] = (),
+    ) -> None:
+        self.engine, self.say, self.resting = engine, say, resting
         self.numbers: dict[str, float] = {}
         self._awake, self._said = True, False
 
@@ -60,6 +75,10 @@ class Placement:
                 self.say(f"asleep, the engine gave back {freed:.1f} GiB: on the CPU engines keep weights and cache")
                 self._said = True
         self._awake = name not in TRAINING
+        for part in sorted(self.resting, key=lambda part: name in part.phases):
+            part.place(name)
+        if self.resting and device().type != "cpu":
+            torch.accelerator.memory.empty_cache()
 
 
 def memory_in_use() -> int:

@@ -53,6 +53,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., A
     return folder
 
 
+def engine_config(folder: Path, dtype: str) -> EngineConfig:
+    """vLLM over the folder's model."""
+    return EngineConfig(
+        str(folder), dtype, max_model_len=LONGEST, seed=0, max_num_seqs=32, enforce_eager=True, timeout=180
+    )
+
+
+@pytest.fixture(scope="package")
+def vllm_server(folder: Path) -> Iterator[Any]:
+    """A server of our own, the one of all tests here: starting it takes longer than they do."""
+    from lightrft_strategy.engines.vllm.server import VllmServer
+
+    server = VllmServer(engine_config(folder, "float32"), EOS, None)
+    yield server
+    server.close()
+
+
 @dataclass
 class Pair:
     """An engine, the model whose weights it samples with, and how far their log-probabilities may lie apart."""
@@ -63,33 +80,20 @@ class Pair:
     largest: float
 
 
-def open_pair(kind: str, dtype: str, folder: Path) -> Iterator[Pair]:
+def open_model(folder: Path, dtype: str) -> Any:
+    """The folder's model, as Transformers computes it."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
-    tolerance = Tolerance(1e-4, 1e-4) if dtype == "float32" else Tolerance(0.02, 0.5)
-    if kind == "embedded":
-        engine = EmbeddedEngine(model, spell, eos_token_ids=EOS, seed=5)
-        yield Pair(engine, model, tolerance.mean, tolerance.largest)
-        return
-    config = EngineConfig(
-        str(folder), dtype, max_model_len=LONGEST, seed=0, max_num_seqs=32, enforce_eager=True, timeout=180
-    )
-    backend: Backend
-    if kind == "vllm":
-        from lightrft_strategy.engines.vllm.in_process import VllmInProcess
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
 
-        backend = VllmInProcess(config, EOS)
-    else:
-        from lightrft_strategy.engines.vllm.server import VllmServer
 
-        backend = VllmServer(config, EOS, None)
-    served = ServedEngine(backend, ModelWeights(model), spell, probe=Probe(range(40, 80), tolerance), seed=5)
-    try:
-        served.load_weights(0)
-        yield Pair(served, model, tolerance.mean, tolerance.largest)
-    finally:
-        served.close()
+def backend_of(kind: str, dtype: str, request: pytest.FixtureRequest) -> Backend:
+    if kind == "vllm_server":
+        server: Backend = request.getfixturevalue("vllm_server")
+        return server
+    from lightrft_strategy.engines.vllm.in_process import VllmInProcess
+
+    return VllmInProcess(engine_config(request.getfixturevalue("folder"), dtype), EOS)
 
 
 KINDS = ["embedded-float32", "embedded-bfloat16"]
@@ -101,4 +105,18 @@ if find_spec("vllm") is not None:
 @pytest.fixture(scope="module", params=KINDS)
 def pair(request: pytest.FixtureRequest, folder: Path) -> Iterator[Pair]:
     """One engine after the other."""
-    yield from open_pair(*request.param.split("-"), folder)
+    kind, dtype = request.param.split("-")
+    model = open_model(folder, dtype)
+    tolerance = Tolerance(1e-4, 1e-4) if dtype == "float32" else Tolerance(0.02, 0.5)
+    if kind == "embedded":
+        engine = EmbeddedEngine(model, spell, eos_token_ids=EOS, seed=5)
+        yield Pair(engine, model, tolerance.mean, tolerance.largest)
+        return
+    backend = backend_of(kind, dtype, request)
+    served = ServedEngine(backend, ModelWeights(model), spell, probe=Probe(range(40, 80), tolerance), seed=5)
+    try:
+        served.load_weights(0)
+        yield Pair(served, model, tolerance.mean, tolerance.largest)
+    finally:
+        if kind != "vllm_server":
+            served.close()

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
-PRELOAD = [
-    "lightrft_strategy.training",
-    "lightrft_strategy.language",
-    "lightrft_strategy.engines.sync.published",
-    "transformers.models.llama.modeling_llama",
-    "torch.distributed.checkpoint",
-    "deepspeed",
-]
+from ...forked import a_pipe, start
 
 
 class Processes:
-    """The ranks of a run. They are forked from one process that has imported everything, and live until `close`."""
+    """The ranks of a run, which live until `close`."""
 
     def __init__(self, world_size: int, folder: Path) -> None:
         self.world_size, self.folder, self.started = world_size, folder, 0
@@ -60,20 +50,13 @@ class Processes:
             self._kill()
 
     def _start(self) -> None:
-        context, self.started = multiprocessing.get_context("forkserver"), self.started + 1
-        context.set_forkserver_preload(PRELOAD)
-        sys.path.insert(0, str(ROOT))
-        try:
-            for rank in range(self.world_size):
-                ours, theirs = context.Pipe()
-                store = self.folder / f"store{self.world_size}_{self.started}"
-                process = context.Process(target=_serve, args=(rank, self.world_size, str(store), theirs), daemon=True)
-                process.start()
-                theirs.close()
-                self.pipes.append(ours)
-                self.processes.append(process)
-        finally:
-            sys.path.remove(str(ROOT))
+        self.started += 1
+        store = self.folder / f"store{self.world_size}_{self.started}"
+        for rank in range(self.world_size):
+            ours, theirs = a_pipe()
+            self.processes.append(start(_serve, rank, self.world_size, str(store), theirs))
+            theirs.close()
+            self.pipes.append(ours)
 
     def _kill(self) -> None:
         for process in self.processes:

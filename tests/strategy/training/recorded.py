@@ -31,6 +31,7 @@ from lightrft_core.experience import make_experience
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.training import FullyShard, Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
 from lightrft_strategy.training.full import full_tensors
+from lightrft_strategy.training.zero import Zero
 
 VOCABULARY = 61
 HOLDS: dict[str, Hold] = {
@@ -39,6 +40,7 @@ HOLDS: dict[str, Hold] = {
     "fsdp2": FullyShard(),
     "fsdp2 kept": FullyShard(reshard_after_forward=False),
     "fsdp2 offloaded": FullyShard(cpu_offload=True),
+    **{f"zero {stage}": Zero(stage, persistence_threshold=0) for stage in (1, 2, 3)},
 }
 SMALL = {
     "hidden_size": 32,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 
 import pytest
 import torch.distributed as dist
@@ -16,16 +17,20 @@ import torch.distributed as dist
 from lightrft_strategy.training import heartbeat
 from lightrft_strategy.training.heartbeat import EXIT_CODE, Heartbeat
 
-DEAD = """
-import sys, time
-import torch.distributed as dist
-from lightrft_strategy.training.heartbeat import Heartbeat
-store = dist.TCPStore("127.0.0.1", int(sys.argv[1]), is_master=False)
-beat = Heartbeat(store, 1, 2)
-beat.phase = "optimise of step 7"
-print("ready", flush=True)
-time.sleep(300)
-"""
+from ...forked import a_pipe, start
+
+OFTEN = 0.5
+"""Seconds between two beats of the processes here."""
+
+
+def beat(port: int, rank: int, phase: str, ready: Connection, errors: Connection) -> None:
+    """A rank of two that is in a phase for good."""
+    os.dup2(errors.fileno(), sys.stderr.fileno())
+    heartbeat.BEAT_SECONDS = OFTEN
+    own = Heartbeat(dist.TCPStore("127.0.0.1", port, is_master=False), rank, 2)
+    own.phase = phase
+    ready.send("ready")
+    time.sleep(300)
 
 
 @pytest.fixture
@@ -98,24 +103,23 @@ def test_a_rank_elsewhere_is_lost_once_it_has_been_silent_for_long(
 
 
 def test_a_rank_waiting_for_a_killed_one_ends_by_itself_and_says_why(store: dist.TCPStore) -> None:
-    waiting = DEAD.replace("store, 1, 2", "store, 0, 2").replace("optimise of step 7", "estimate of step 7")
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(store.port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for program in (waiting, DEAD)
-    ]
+    said, errors = a_pipe(duplex=False)
+    ranks = []
     try:
-        for rank in ranks:
-            assert rank.stdout is not None and rank.stdout.readline() == "ready\n"
-        time.sleep(2 * heartbeat.BEAT_SECONDS)
-        assert ranks[0].poll() is None
+        for rank, phase in enumerate(("estimate of step 7", "optimise of step 7")):
+            ready, theirs = a_pipe(duplex=False)
+            ranks.append(start(beat, store.port, rank, phase, theirs, errors))
+            assert ready.poll(60) and ready.recv() == "ready"
+        errors.close()
+        ranks[0].join(2 * OFTEN)
+        assert ranks[0].is_alive()
         ranks[1].kill()
-        ranks[1].wait()
-        _, said = ranks[0].communicate(timeout=30)
+        ranks[1].join()
+        ranks[0].join(30)
+        assert ranks[0].exitcode == EXIT_CODE
+        told = os.read(said.fileno(), 10_000).decode()
     finally:
-        for rank in ranks:
-            rank.kill()
-    assert ranks[0].returncode == EXIT_CODE
-    assert f"rank 0: ended in estimate of step 7, because a rank is lost: rank 1 (process {ranks[1].pid}" in said
-    assert "last seen in: optimise of step 7" in said
+        for process in ranks:
+            process.kill()
+    assert f"rank 0: ended in estimate of step 7, because a rank is lost: rank 1 (process {ranks[1].pid}" in told
+    assert "last seen in: optimise of step 7" in told

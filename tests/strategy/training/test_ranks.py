@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -18,13 +17,9 @@ from lightrft_strategy.training import TorchRanks, open_ranks
 from lightrft_strategy.training.ranks import first_fault
 from lightrft_strategy.training.whole import add_up
 
+from ...forked import a_pipe, start
+
 TIMEOUT = timedelta(seconds=60)
-PROGRAM = """
-from datetime import timedelta
-from lightrft_strategy.training import open_ranks
-with open_ranks(timedelta(seconds=60)) as ranks:
-    print(type(ranks).__name__, ranks.rank, ranks.world_size, ranks.gather([ranks.rank]))
-"""
 
 
 def exchange() -> tuple[list[Any], dict[str, float]]:
@@ -90,20 +85,29 @@ def test_half_an_environment_is_an_error_that_says_what_is_missing(monkeypatch) 
         pass
 
 
+def told_by_torchrun(environment: dict[str, str], said: Connection) -> None:
+    """A process of a run, told of the others by its environment alone."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    with open_ranks(TIMEOUT) as ranks:
+        said.send((type(ranks).__name__, ranks.rank, ranks.world_size, ranks.gather([ranks.rank])))
+
+
 def test_torchruns_environment_makes_a_group_that_ends_by_itself() -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
     started = []
     try:
         for rank in ("0", "1"):
-            environment = os.environ | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_PORT": port}
-            environment |= {"MASTER_ADDR": "localhost", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, "-c", PROGRAM]
-            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-        lines = [process.communicate(timeout=300)[0].strip() for process in started]
-        assert lines == ["TorchRanks 0 2 [0, 1]", "TorchRanks 1 2 [0, 1]"]
-        assert [process.returncode for process in started] == [0, 0]
+            ours, theirs = a_pipe()
+            started.append((start(told_by_torchrun, shared | {"RANK": rank, "LOCAL_RANK": rank}, theirs), ours))
+        for rank, (process, said) in enumerate(started):
+            assert said.poll(60)
+            assert said.recv() == ("TorchRanks", rank, 2, [0, 1])
+            process.join(60)
+            assert process.exitcode == 0
     finally:
-        for process in started:
+        for process, _ in started:
             process.kill()

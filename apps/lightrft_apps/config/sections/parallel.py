@@ -22,5 +22,11 @@ class ParallelArgs:
     """with --zero_stage: keep the moments in CPU memory and step there"""
     overlap_comm: bool = False
     """with --zero_stage: exchange gradients while the backward pass goes on"""
+    sp_size: int = 1
+    """processes that compute each packed row together, a slice of its tokens each (Ulysses); needs --packing_samples"""
+    placement: Literal["resident", "colocate"] = "resident"
+    """colocate: moments, and models that only score, leave the accelerator in phases that do not need them"""
+    balance_speeds: bool = False
+    """give faster processes more to learn from, by what they were seen to do; such a run cannot be repeated exactly"""
     ranks_timeout: float = 1800.0
     """seconds a process waits for the others before it gives up"""

@@ -18,6 +18,8 @@ class TrainArgs:
     """upper bound on tokens in a micro-batch, padding included"""
     packing_samples: bool = False
     """compute a micro-batch as one row without padding; a prompt stands there once for all its answers"""
+    compile: bool = False
+    """learn by layers that torch.compile has compiled; the first steps are slow. Sampling stays as it is"""
     max_epochs: int = 1
     """passes over each rollout batch"""
     num_episodes: int = 1
@@ -40,3 +42,9 @@ class TrainArgs:
     """clip the global gradient norm; 0: off"""
     max_skipped_steps: int = 5
     """stop after so many non-finite optimiser steps in a row"""
+    aux_loss_coef: float = 0.0
+    """mixture of experts: weight of the loss that balances the load of the experts; 0: none"""
+    enable_ema: bool = False
+    """keep a moving average of the model's weights; it is saved as final_ema beside final"""
+    ema_beta: float = 0.992
+    """with enable_ema: what a step leaves of the average; the rest is the new weights"""

@@ -13,6 +13,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from lightrft_strategy.packing.flex import flexible_attention
 from lightrft_strategy.packing.piecewise import piecewise_attention
 from lightrft_strategy.packing.row import FlatRow
+from lightrft_strategy.ulysses import SequenceGroup
 
 NAME = "lightrft_packed"
 """What transformers calls this attention."""
@@ -29,6 +30,7 @@ def attend(
     attention_mask: Tensor | None,
     *,
     flat_row: FlatRow | None = None,
+    sequence_group: SequenceGroup | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -37,8 +39,8 @@ def attend(
     """The attention of one layer over a packed row, or transformers' own (sdpa) where no row is given.
 
     query: [1, heads, tokens, dim]. key, value: [1, key heads, tokens, dim]. Returns ([1, tokens, heads, dim], None).
-    attention_mask: not read with a row. Raises ValueError if the model wants more of attention than scaling and a
-    sliding window.
+    attention_mask: not read with a row. sequence_group: the ranks that have the row's tokens, each those of its slice.
+    Raises ValueError if the model wants more of attention than scaling and a sliding window.
     """
     if flat_row is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -48,23 +50,31 @@ def attend(
     if wanted:
         raise ValueError(f"the attention of packed rows knows no {', '.join(wanted)}")
     attention = piecewise_attention if query.device.type == "cpu" else flexible_attention
-    attended = attention(query, key, value, flat_row, scaling or query.shape[-1] ** -0.5, sliding_window)
-    return attended.transpose(1, 2), None
+    scale = scaling or query.shape[-1] ** -0.5
+    if sequence_group is not None:
+        query, key, value = sequence_group.by_heads(query, key, value)
+    attended = attention(query, key, value, flat_row, scale, sliding_window).transpose(1, 2)
+    return attended if sequence_group is None else sequence_group.by_tokens(attended), None
 
 
-def packed_hidden(model: Any, row: FlatRow, ids: Tensor) -> Tensor:
+def packed_hidden(model: Any, row: FlatRow, ids: Tensor, sequence_group: SequenceGroup | None = None) -> Tensor:
     """[tokens, dim] the last hidden states of a model whose attention is ours; ids [1, tokens].
 
+    sequence_group: the ranks that compute the row together: each has the hidden states of its own slice.
     A mask of four dimensions is what transformers hands on as it is, so that none is built.
     """
+    positions = row.positions
+    if sequence_group is not None:
+        ids, positions = sequence_group.own(ids), sequence_group.own(positions)
     if model.config._attn_implementation != NAME:
         raise ValueError("a packed row needs its own attention: call pack_attention(model) once before")
     return model.base_model(  # type: ignore[no-any-return]
         input_ids=ids,
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
-        position_ids=row.positions,
+        position_ids=positions,
         use_cache=False,
         flat_row=row,
+        sequence_group=sequence_group,
     ).last_hidden_state[0]
 
 
@@ -113,6 +123,11 @@ def _problem(model: Any, config: Any) -> str:
         if not (packed[places] - alone).norm() <= tolerance * alone.norm():
             return "its hidden states are not those of each sequence alone"
     return ""
+
+
+def left_as_it_is() -> None:
+    """Let torch.compile call this attention from its graphs, and not look into it."""
+    AttentionInterface.register(NAME, torch.compiler.disable(attend))  # type: ignore[no-untyped-call]
 
 
 AttentionInterface.register(NAME, attend)

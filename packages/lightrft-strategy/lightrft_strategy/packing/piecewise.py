@@ -25,14 +25,17 @@ def piecewise_attention(
 ) -> Tensor:
     """[1, heads, tokens, value dim]; query, key, value: [1, heads|key heads, tokens, dim|value dim].
 
-    Queries of head h read key head h // (heads / key heads).
+    Queries of head h read key head h // (heads / key heads). Below 32 bits it is computed in float32, which is nearer
+    and, torch's backward kernel of bfloat16 being what it is, four to six times faster for answers of usual length.
     """
+    dtype, exact = query.dtype, torch.promote_types(query.dtype, torch.float32)
+    query, key, value = (states.to(exact) for states in (query, key, value))
     dim, value_dim = query.shape[-1], value.shape[-1]
     if value_dim != dim:
         query, key, value = (pad(states, (0, max(dim, value_dim) - states.shape[-1])) for states in (query, key, value))
     grouped = query[0].view(key.shape[1], -1, *query.shape[2:])
     attended: Tensor = _Piecewise.apply(grouped, key[0], value[0], row.plan(window, pieces), scale)  # type: ignore[no-untyped-call]
-    return attended.flatten(0, 1)[None, ..., :value_dim]
+    return attended.flatten(0, 1)[None, ..., :value_dim].to(dtype)
 
 
 class _Piecewise(torch.autograd.Function):
@@ -42,8 +45,7 @@ class _Piecewise(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: list[Piece], scale: float) -> Tensor:
         heads, group, tokens, dim = query.shape
         out = query.new_empty(tokens, heads, group, dim).permute(1, 2, 0, 3)
-        sums = query.new_empty(heads, tokens, group, dtype=torch.promote_types(query.dtype, torch.float32))
-        sums = sums.transpose(1, 2)
+        sums = query.new_empty(heads, tokens, group).transpose(1, 2)
         for piece in plan:
             queries, keys, values = _states(piece, query, key, value)
             part, part_sums = _forward(queries, keys, values, 0.0, piece.shape is not Shape.FULL, scale=scale)
@@ -53,7 +55,7 @@ class _Piecewise(torch.autograd.Function):
                 out[:, :, place], sums[:, :, place] = part, part_sums
             else:
                 before = sums[:, :, place]
-                out[:, :, place].lerp_(part, (part_sums - before).sigmoid()[..., None].to(part.dtype))
+                out[:, :, place].lerp_(part, (part_sums - before).sigmoid()[..., None])
                 sums[:, :, place] = before.logaddexp(part_sums)
         ctx.save_for_backward(query, key, value, out, sums)
         ctx.plan, ctx.scale = plan, scale
@@ -62,8 +64,7 @@ class _Piecewise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, out, sums = ctx.saved_tensors
-        of_query = torch.zeros_like(query)
-        of_key, of_value = (torch.zeros_like(states, dtype=sums.dtype) for states in (key, value))
+        of_query, of_key, of_value = (torch.zeros_like(states) for states in (query, key, value))
         for piece in ctx.plan:
             place, seen = _slice(piece.queries), _slice(piece.keys)
             own = [_turned(piece, states[:, :, place], 2) for states in (gradients[0], out, sums)]
@@ -79,7 +80,7 @@ class _Piecewise(torch.autograd.Function):
             of_query[:, :, place] += _turned(piece, parts[0], 2)
             of_key[:, seen] += _turned(piece, parts[1].sum(1), 1)
             of_value[:, seen] += _turned(piece, parts[2].sum(1), 1)
-        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
+        return of_query, of_key, of_value, None, None
 
 
 def _states(piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,11 +49,12 @@ class FlatRow:
         return self.plans[window]
 
 
-def flatten(batch: Batch, *, sharing: bool = True) -> tuple[FlatRow, Tensor, Tensor]:
+def flatten(batch: Batch, *, sharing: bool = True, multiple: int = 1) -> tuple[FlatRow, Tensor, Tensor]:
     """(row, token ids [1, tokens], before): before [loss tokens] is where in the row the token before each one stands.
 
     Of an answer nothing behind the token before its last loss token is in the row: no loss depends on it.
     sharing: a prompt stands once for all its answers; without, every answer has a copy of its own.
+    multiple: of which the row's length is one, by a tree at its end of tokens that nothing depends on.
     """
     rows, time = batch.response_ids.shape
     owner = batch.prompt_index.tolist() if sharing else list(range(rows))
@@ -81,4 +82,8 @@ def flatten(batch: Batch, *, sharing: bool = True) -> tuple[FlatRow, Tensor, Ten
         (length, [computed[answer] for answer in answers])
         for length, answers in zip(prompt_lengths, leaves, strict=True)
     ]
+    missing = -end % multiple
+    if missing:
+        lengths.append((missing, []))
+        parts.append(parts[0].new_zeros(missing))
     return FlatRow(lengths, clock.device), torch.cat(parts)[None], before

@@ -25,6 +25,7 @@ class Holding:
     offload: what is in shards lies in host memory (fsdp: all of it; zero: masters and moments).
     reshard: with fsdp, a layer's weights are given back between forward and backward.
     lazy: memory that nothing has written to costs nothing, as on the CPU.
+    average: a moving average of the policy's weights is kept.
     """
 
     kind: Literal["whole", "fsdp", "zero"] = "whole"
@@ -34,6 +35,7 @@ class Holding:
     reshard: bool = True
     overlap: bool = False
     lazy: bool = False
+    average: bool = False
 
     @property
     def in_shards(self) -> bool:
@@ -74,6 +76,9 @@ def keep(subject: Subject, holding: Holding, *, learns: bool, name: str, parts: 
         parts.add(f"{name} weights", size * weights.small if holding.stage == 3 else 0)
         return
     moments = 2 * MASTER * weights.trained
+    if holding.average and name == "policy":
+        share = 1 if holding.kind == "whole" else ranks
+        parts.add(f"{name} average (float32)", MASTER * weights.trained / share, host=holding.offload)
     if holding.kind == "whole":
         parts.add(f"{name} weights", weights.bytes(size))
         parts.add(f"{name} masters (float32)", MASTER * weights.trained if size < MASTER else 0)

@@ -87,8 +87,7 @@ def _estimate(job: Job) -> tuple[float, float, float, _Parts]:
         largest = work.largest(ranks)
         per_token = subject.forward(largest.tokens, largest.scored).flops / largest.tokens
         flops += work.computed(ranks) * per_token + work.attended(ranks) * subject.attention_flops
-        passes = ceil(work.answers(ranks) / work.micro_batch(ranks).sequences)
-        sends += passes * _gather_bytes(job, subject)
+        sends += work.passes(ranks) * _gather_bytes(job, subject)
     return flops, 0.0, sends, [(flops, 0.0)] if flops else []
 
 

@@ -22,7 +22,8 @@ class Workload:
     prompts, samples: prompts a step, answers a prompt. prompt_len, response_len: tokens.
     train_batch: samples an optimiser step; epochs: passes over the step's answers.
     token_budget, most_sequences: bounds of a micro-batch. shared: a prompt is computed once for all its answers there.
-    budget_len: the longest answer that may be drawn.
+    budget_len: the longest answer that may be drawn. slices: ranks that compute every micro-batch together, a slice of
+    its tokens each.
     """
 
     prompts: int
@@ -35,6 +36,11 @@ class Workload:
     most_sequences: int
     shared: bool
     budget_len: int
+    slices: int = 1
+
+    def learners(self, ranks: int) -> int:
+        """Shares that a step is dealt into for learning."""
+        return max(1, ranks // self.slices)
 
     def answers(self, ranks: int) -> int:
         """Answers the busiest rank draws: whole prompts at a time."""
@@ -47,7 +53,7 @@ class Workload:
 
     def sequences(self, ranks: int) -> int:
         """Answers of one optimiser step on one rank."""
-        return ceil(min(self.train_batch, self.prompts * self.samples) / ranks)
+        return ceil(min(self.train_batch, self.prompts * self.samples) / self.learners(ranks))
 
     def tokens(self, sequences: int) -> int:
         """Tokens that so many answers, side by side, cost."""
@@ -61,12 +67,12 @@ class Workload:
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.tokens(middle) <= self.token_budget else (low, middle - 1)
-        return MicroBatch(low, self.tokens(low), low * self.response_len)
+        return MicroBatch(low, ceil(self.tokens(low) / self.slices), ceil(low * self.response_len / self.slices))
 
     def largest(self, ranks: int) -> MicroBatch:
         """The largest micro-batch there may be: answers of other lengths than expected fill the budget to its end."""
         usual, most = self.micro_batch(ranks), min(self.most_sequences, self.sequences(ranks))
-        tokens = max(usual.tokens, min(self.token_budget, self.tokens(most)))
+        tokens = max(usual.tokens, ceil(min(self.token_budget, self.tokens(most)) / self.slices))
         return MicroBatch(usual.sequences, tokens, min(tokens, ceil(usual.scored * tokens / usual.tokens)))
 
     def micro_batches(self, ranks: int) -> int:
@@ -78,9 +84,13 @@ class Workload:
         prompt, answer = self.prompt_len, self.response_len
         together = min(self.samples, self.micro_batch(ranks).sequences) if self.shared else 1
         of_prompt = prompt * (prompt + 1) / 2 / together
-        return self.answers(ranks) * (of_prompt + answer * prompt + answer * (answer + 1) / 2)
+        answers = self.answers(self.learners(ranks)) / self.slices
+        return answers * (of_prompt + answer * prompt + answer * (answer + 1) / 2)
 
     def computed(self, ranks: int) -> int:
         """Tokens a rank computes in one pass over a step's answers."""
-        usual = self.micro_batch(ranks)
-        return ceil(self.answers(ranks) / usual.sequences) * usual.tokens
+        return self.passes(ranks) * self.micro_batch(ranks).tokens
+
+    def passes(self, ranks: int) -> int:
+        """Micro-batches a rank computes in one pass over a step's answers."""
+        return ceil(self.answers(self.learners(ranks)) / self.micro_batch(ranks).sequences)

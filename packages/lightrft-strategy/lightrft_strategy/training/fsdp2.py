@@ -32,6 +32,7 @@ from lightrft_strategy.training.optimiser import (
     clipped_step,
     first_not_finite,
     set_precision,
+    unscale,
 )
 from lightrft_strategy.training.ranks import first_fault
 
@@ -64,6 +65,8 @@ class Sharded:
     loss is already its share of the step's loss. A weight that no rank used has a gradient of zero.
     """
 
+    scale = 1.0
+
     def __init__(
         self,
         module: nn.Module,
@@ -95,7 +98,7 @@ class Sharded:
 
     def backward(self, loss: Tensor) -> None:
         """Add a micro-batch's gradient, of all ranks, to their shards of it."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * self.scale).backward()  # type: ignore[no-untyped-call]
 
     def step(self, learning_rate: float) -> tuple[float, str]:
         """One AdamW step of each rank's shards. Returns (norm of the whole gradient before clipping, why not)."""
@@ -104,6 +107,7 @@ class Sharded:
             gradient = self.weights[name].grad
             master.grad = torch.zeros_like(master) if gradient is None else local(gradient)
         gradients = {name: master.grad for name, master in self.masters.items() if master.grad is not None}
+        unscale(gradients.values(), self.scale)
         mine = float(torch.nn.utils.get_total_norm(list(gradients.values())))
         norm, fault = hypot(*self.ranks.gather([mine])), ""
         if not isfinite(norm):
@@ -119,6 +123,12 @@ class Sharded:
         for tensor in [*self.masters.values(), *self.weights.values()]:
             tensor.grad = None
 
+    def movable(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The moments: FSDP2 knows where its shards lie."""
+        if self.config is None:
+            return [], []
+        return [value for master in self.masters.values() for value in self.adam.state[master].values()], []
+
     def state(self) -> dict[str, Tensor]:
         """Masters and moments, sharded alike: see Held."""
         tensors: dict[str, Tensor] = {f"master.{name}": weight.detach() for name, weight in self.weights.items()}
@@ -132,6 +142,24 @@ class Sharded:
         """Go on from what `state` gave."""
         for name, tensor in self.state().items():
             local(tensor).copy_(local(state[name]))
+
+    def shards(self) -> list[Tensor]:
+        """This rank's masters: see Held."""
+        return [master.detach() for master in self.masters.values()]
+
+    def named(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Those very shards, as DTensors, by name."""
+        return {name: _like(self.weights[name], shard) for name, shard in zip(self.masters, shards, strict=True)}
+
+    @torch.no_grad()
+    def fill(self, shards: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+        """Write what `named` gave once."""
+        for name, shard in zip(self.masters, shards, strict=True):
+            shard.copy_(local(named[name]))
+
+    def publish(self) -> None:
+        """Forget what is gathered of the masters as they were."""
+        self._reshard()
 
     def _fault(self, gradients: Mapping[str, Tensor]) -> str:
         """Why the norm is not finite: the first rank whose own gradient was not, and the first weight it reached."""

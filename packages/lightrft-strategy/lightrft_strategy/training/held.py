@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -20,6 +20,8 @@ class Held(Protocol):
     """Maps a Batch to its output. Calling it may be collective."""
     dtype: torch.dtype | None
     """What the module computes in; None: as its weights are."""
+    scale: float
+    """What losses are multiplied by before their gradients are taken, which `step` divides by it. Set between steps."""
 
     def gathered(self, function: Callable[[], T]) -> T:
         """What function() gives, which may call any part of the module; alone, a part may lack its weights.
@@ -43,6 +45,10 @@ class Held(Protocol):
         """Forget all gradients."""
         ...
 
+    def movable(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Plain tensors that may lie elsewhere between phases: those that `step` alone reads, and all the others."""
+        ...
+
     def state(self) -> Mapping[str, Tensor]:
         """What a checkpoint keeps, by names that are the same for every kind of holding.
 
@@ -53,6 +59,22 @@ class Held(Protocol):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` gave once; laid out as `state` gives it now, or those very tensors, filled."""
+        ...
+
+    def shards(self) -> list[Tensor]:
+        """What this rank holds of the master weights, to be read and written: `publish` makes it known."""
+        ...
+
+    def named(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Tensors like those of `shards` by the weights' own names, laid out as `state` lays out masters."""
+        ...
+
+    def fill(self, shards: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+        """Write what `named` gave once into tensors like those of `shards`."""
+        ...
+
+    def publish(self) -> None:
+        """Let the module compute with the masters as they now stand."""
         ...
 
 

@@ -82,6 +82,14 @@ def remember_nothing(optimiser: torch.optim.AdamW, parameters: Iterable[Tensor])
         }
 
 
+@torch.no_grad()
+def unscale(gradients: Iterable[Tensor], scale: float) -> None:
+    """Divide gradients, in place, by what the loss was multiplied by."""
+    if scale != 1:
+        for gradient in gradients:
+            gradient.div_(scale)
+
+
 def clipped_step(adam: torch.optim.AdamW, norm: float, max_norm: float, learning_rate: float) -> None:
     """One step by the gradients on the optimiser's parameters, of this global norm, which max_norm bounds unless 0."""
     for group in adam.param_groups:

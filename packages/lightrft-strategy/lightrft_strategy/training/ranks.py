@@ -22,10 +22,14 @@ class TorchRanks:
     """Core's Ranks over the default process group of torch.distributed; what is gathered travels through host memory.
 
     Everything is done in the order of the ranks, so that all of them end up with the same bits.
+    per_learner: so many neighbours compute every micro-batch together. Raises ValueError if it leaves a rank over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, per_learner: int = 1) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        if self.world_size % per_learner:
+            raise ValueError(f"{self.world_size} ranks are no multiple of the {per_learner} that compute together")
+        self.learner, self.learners = self.rank // per_learner, self.world_size // per_learner
 
     def gather(self, items: Sequence[T]) -> list[T]:
         """The items of all ranks, rank after rank. They are pickled, so tensors among them belong on the CPU."""
@@ -42,11 +46,12 @@ class TorchRanks:
 
 
 @contextmanager
-def open_ranks(timeout: timedelta) -> Iterator[Ranks]:
+def open_ranks(timeout: timedelta, per_learner: int = 1) -> Iterator[Ranks]:
     """The ranks that torchrun started, this process being one of them; or this process alone if it was started plainly.
 
-    timeout: how long a rank waits for the others before it gives up. Where there is an accelerator, each rank of a
-    machine takes the one of its local rank. Raises ValueError if the environment or the machine does not fit.
+    timeout: how long a rank waits for the others before it gives up. per_learner: as for TorchRanks. Where there is an
+    accelerator, each rank of a machine takes the one of its local rank. Raises ValueError if the environment or the
+    machine does not fit.
     """
     if "RANK" not in os.environ and os.environ.get("WORLD_SIZE", "1") == "1":
         yield OneRank()
@@ -63,7 +68,7 @@ def open_ranks(timeout: timedelta) -> Iterator[Ranks]:
         backends, store=launch_store(timeout, keeps=rank == 0), rank=rank, world_size=world_size, timeout=timeout
     )
     try:
-        yield TorchRanks()
+        yield TorchRanks(per_learner)
         dist.barrier()
     finally:
         dist.destroy_process_group()

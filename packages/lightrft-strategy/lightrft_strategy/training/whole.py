@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite, nan
 
 import torch
@@ -18,6 +18,7 @@ from lightrft_strategy.training.optimiser import (
     clipped_step,
     first_not_finite,
     set_precision,
+    unscale,
 )
 from lightrft_strategy.training.ranks import first_fault
 
@@ -32,6 +33,8 @@ class Whole:
     gradients are added up in float32 over micro-batches. Gradients are added up over the ranks once a step: each loss
     is already its share of the step's loss. A weight that no micro-batch used has a gradient of zero.
     """
+
+    scale = 1.0
 
     def __init__(
         self, module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks
@@ -53,7 +56,7 @@ class Whole:
 
     def backward(self, loss: Tensor) -> None:
         """Add a micro-batch's gradient, which moves from the module onto the masters."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * self.scale).backward()  # type: ignore[no-untyped-call]
         for name, parameter in self.working.items():
             if parameter.grad is None:
                 continue
@@ -68,6 +71,7 @@ class Whole:
         """One AdamW step by the gradients added up over all ranks. Returns (norm before clipping, why not)."""
         assert self.config is not None
         gradients = {name: _gradient(master) for name, master in self.masters.items()}
+        unscale(gradients.values(), self.scale)
         norm, fault = _norm(gradients)
         if self.ranks.world_size > 1:
             fault = first_fault(self.ranks.gather([fault]))
@@ -76,7 +80,7 @@ class Whole:
                 norm, fault = _norm(gradients)
         if not fault:
             clipped_step(self.adam, norm, self.config.max_norm, learning_rate)
-            self._publish()
+            self.publish()
         self.clear()
         return nan if fault else norm, fault
 
@@ -84,6 +88,15 @@ class Whole:
         """Forget all gradients."""
         for tensor in [*self.masters.values(), *self.working.values()]:
             tensor.grad = None
+
+    def movable(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Moments, and masters where these are copies; the module's own weights: see Held."""
+        weights: list[Tensor] = [*self.module.parameters(), *self.module.buffers()]
+        masters: list[Tensor] = [*self.masters.values()]
+        if self.config is None:
+            return [], weights
+        moments = [value for master in masters for value in self.adam.state[master].values()]
+        return (moments + masters, weights) if self.copied else (moments, weights + masters)
 
     def state(self) -> dict[str, Tensor]:
         """Masters and moments: see Held."""
@@ -97,10 +110,25 @@ class Whole:
         """Go on from what `state` gave."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
-        self._publish()
+        self.publish()
+
+    def shards(self) -> list[Tensor]:
+        """The masters: see Held."""
+        return [master.detach() for master in self.masters.values()]
+
+    def named(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Those very tensors by name."""
+        return dict(zip(self.masters, shards, strict=True))
 
     @torch.no_grad()
-    def _publish(self) -> None:
+    def fill(self, shards: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+        """Write what `named` gave once."""
+        for name, shard in self.named(shards).items():
+            shard.copy_(named[name])
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Rewrite the module's own parameters where they are copies of the masters."""
         if self.copied:
             for name, parameter in self.working.items():
                 parameter.copy_(self.masters[name])

@@ -7,7 +7,7 @@ weights in float32 and nothing else, so a model in float64 cannot be held this w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import nan
@@ -23,6 +23,7 @@ from torch.nn.functional import pad
 from lightrft_core import Batch, Ranks
 from lightrft_core.protocols import T
 from lightrft_strategy.devices import device
+from lightrft_strategy.training.average import exchange
 from lightrft_strategy.training.full import full
 from lightrft_strategy.training.held import Held
 from lightrft_strategy.training.optimiser import OptimiserConfig, remember_nothing, unborn_adamw
@@ -58,9 +59,9 @@ class Zero:
     def __call__(
         self, module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks
     ) -> Held:
-        """Hold a module in float32, computing in it (dtype None) or in bfloat16."""
-        if dtype not in (None, torch.float32, torch.bfloat16):
-            raise ValueError(f"ZeRO computes in float32 or bfloat16 here, not in {dtype}")
+        """Hold a module in float32, computing in it (dtype None), in bfloat16 or in float16."""
+        if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"ZeRO computes in float32, bfloat16 or float16, not in {dtype}")
         other = {str(parameter.dtype) for parameter in module.parameters()} - {"torch.float32"}
         if other:
             raise ValueError(f"DeepSpeed's master weights are in float32; this model is in {', '.join(sorted(other))}")
@@ -70,10 +71,13 @@ class Zero:
             )
         if config is None and self.stage < 3:
             return Whole(module, None, dtype, ranks)
-        return Sharded(self, module, config, dtype == torch.bfloat16, ranks)
+        return Sharded(self, module, config, None if dtype == torch.float32 else dtype, ranks)
 
-    def settings(self, config: OptimiserConfig | None, bf16: bool) -> dict[str, Any]:
-        """DeepSpeed's configuration: it counts no micro-batches, prints nothing and writes nothing."""
+    def settings(self, config: OptimiserConfig | None, dtype: torch.dtype | None) -> dict[str, Any]:
+        """DeepSpeed's configuration: it counts no micro-batches, prints nothing and writes nothing.
+
+        A loss scale that stands still is one that it lets others set.
+        """
         zero: dict[str, Any] = {
             "stage": self.stage,
             "overlap_comm": self.overlap_comm,
@@ -89,11 +93,19 @@ class Zero:
             "gradient_clipping": config.max_norm if config is not None else 0.0,
             "zero_optimization": zero,
             "zero_force_ds_cpu_optimizer": False,
-            "bf16": {"enabled": bf16},
+            "bf16": {"enabled": dtype == torch.bfloat16},
+            "fp16": {"enabled": dtype == torch.float16, "loss_scale": 1.0},
             "data_types": {"grad_accum_dtype": "fp32"},
             "communication_data_type": "fp32",
             "steps_per_print": None,
         }
+
+
+def deepspeed_computes_in(dtype: torch.dtype) -> bool:
+    """Whether DeepSpeed, which is installed, computes in this type on this device."""
+    from deepspeed.accelerator import get_accelerator
+
+    return dtype in get_accelerator().supported_dtypes()
 
 
 class Sharded:
@@ -103,17 +115,24 @@ class Sharded:
     micro-batches up in float32 until `step`, which clips them by their global norm.
     """
 
-    def __init__(self, zero: Zero, module: nn.Module, config: OptimiserConfig | None, bf16: bool, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        zero: Zero,
+        module: nn.Module,
+        config: OptimiserConfig | None,
+        dtype: torch.dtype | None,
+        ranks: Ranks,
+    ) -> None:
         self.zero, self.ranks, self.deepspeed = zero, ranks, _deepspeed(ranks)
-        self.dtype = torch.bfloat16 if bf16 else None
+        self.dtype = dtype
         if config is None:
             module.requires_grad_(False)
         self.trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         self.adam = unborn_adamw(self.trained.values(), config) if config is not None else None
-        exact = {name: parameter.detach() for name, parameter in self.trained.items() if bf16}
+        exact = {name: parameter.detach() for name, parameter in self.trained.items() if dtype}
         plain = nn.functional.linear
         engine = self.deepspeed.initialize(
-            model=_Face(module), optimizer=self.adam, config=zero.settings(config, bf16)
+            model=_Face(module), optimizer=self.adam, config=zero.settings(config, dtype)
         )[0]
         self.linear, nn.functional.linear = nn.functional.linear, plain
         self.engine, self.module = engine, module
@@ -123,6 +142,15 @@ class Sharded:
             self._remember_nothing(self.adam)
             for name in list(exact):
                 self._set_master(self.trained[name], exact.pop(name))
+
+    @property
+    def scale(self) -> float:
+        """What DeepSpeed multiplies losses by, and divides gradients by: see Held."""
+        return float(self.engine.optimizer.loss_scale)
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        self.engine.optimizer.loss_scale = value
 
     def _forward(self, batch: Batch) -> Any:
         with self._computing():
@@ -161,6 +189,7 @@ class Sharded:
             group["lr"] = learning_rate
         self.engine.step()
         if not self.engine.was_step_applied():
+            self.clear()
             return nan, "the gradient's norm is not finite"
         return float(self.engine.get_global_grad_norm()), ""
 
@@ -174,6 +203,10 @@ class Sharded:
             optimiser.reset_cpu_buffers()
             optimiser.micro_step_id = 0 if self.zero.stage == 3 else -1
 
+    def movable(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Nothing: DeepSpeed knows where its shards lie."""
+        return [], []
+
     @torch.no_grad()
     def state(self) -> dict[str, Tensor]:
         """Copies of masters and moments on the CPU, cut along their first dimension where there are several ranks.
@@ -181,8 +214,7 @@ class Sharded:
         See Held. DeepSpeed's own shards run through the flattened tensors, so each tensor is put together once on the
         way, one at a time.
         """
-        get = self.deepspeed.utils
-        mesh = init_device_mesh("cpu", (self.ranks.world_size,)) if self.ranks.world_size > 1 else None
+        get, mesh = self.deepspeed.utils, self._mesh()
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.trained.items():
             tensors[f"master.{name}"] = _cut(get.safe_get_full_fp32_param(parameter), mesh)
@@ -190,6 +222,36 @@ class Sharded:
             for key in _MOMENTS:
                 tensors[f"adam.{key}.{name}"] = _cut(get.safe_get_full_optimizer_state(parameter, key), mesh)
         return tensors
+
+    def shards(self) -> list[Tensor]:
+        """This rank's masters, flattened one behind the other: see Held."""
+        return [shard.detach() for shard in self.flat]
+
+    @torch.no_grad()
+    def named(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Copies on the CPU, cut as those of `state`: DeepSpeed finds weights in its own shards alone."""
+        get, mesh = self.deepspeed.utils.safe_get_full_fp32_param, self._mesh()
+        with self._in_place(shards):
+            return {name: _cut(get(parameter), mesh) for name, parameter in self.trained.items()}
+
+    @torch.no_grad()
+    def fill(self, shards: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+        """Write what `named` gave once, of which one tensor at a time is put together."""
+        with self._in_place(shards):
+            for name, parameter in self.trained.items():
+                self._set_master(parameter, full(named[name]))
+
+    @contextmanager
+    def _in_place(self, shards: Sequence[Tensor]) -> Iterator[None]:
+        """Within, DeepSpeed's own shards have the numbers of these, which have theirs."""
+        exchange(self.shards(), shards)
+        try:
+            yield
+        finally:
+            exchange(self.shards(), shards)
+
+    def _mesh(self) -> DeviceMesh | None:
+        return init_device_mesh("cpu", (self.ranks.world_size,)) if self.ranks.world_size > 1 else None
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -201,32 +263,38 @@ class Sharded:
         if len(steps) > 1:
             raise ValueError(f"AdamW counted {sorted(steps)} steps for different weights; DeepSpeed counts one for all")
         assert self.adam is not None
-        for shard in self.shards:
+        for shard in self.flat:
             self.adam.state[shard]["step"].fill_(*steps)
         for name, parameter in self.trained.items():
-            master = full(state[f"master.{name}"])
-            self._set_master(parameter, master)
+            self._set_master(parameter, full(state[f"master.{name}"]))
             for key in _MOMENTS:
                 self._set_moment(parameter, key, full(state[f"adam.{key}.{name}"]))
-            if self.zero.stage == 3:
-                with self.deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-                    parameter.copy_(master)
+        self.publish()
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Round the masters into the module's weights: at stage 3 one tensor at a time is put together."""
         if self.zero.stage < 3:
             self.engine.optimizer.update_lp_params()
+            return
+        for parameter in self.trained.values():
+            master = self.deepspeed.utils.safe_get_full_fp32_param(parameter)
+            with self.deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                parameter.copy_(master)
 
     def _remember_nothing(self, adam: torch.optim.AdamW) -> None:
         optimiser = self.engine.optimizer
         if self.zero.stage == 3:
-            self.shards = list(optimiser.fp32_partitioned_groups_flat)
+            self.flat = list(optimiser.fp32_partitioned_groups_flat)
         else:
-            self.shards = [shard for group in adam.param_groups for shard in group["params"]]
-        remember_nothing(adam, self.shards)
+            self.flat = [shard for group in adam.param_groups for shard in group["params"]]
+        remember_nothing(adam, self.flat)
         if self.zero.stage < 3:
             optimiser._lazy_init_hp_params_optimizer_state()
 
     def _steps(self) -> Tensor:
         assert self.adam is not None
-        steps: Tensor = self.adam.state[self.shards[0]]["step"].clone()
+        steps: Tensor = self.adam.state[self.flat[0]]["step"].clone()
         return steps
 
     def _set_master(self, parameter: nn.Parameter, value: Tensor) -> None:

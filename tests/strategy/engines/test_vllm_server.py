@@ -31,57 +31,36 @@ from lightrft_strategy.engines.sync.receipt import check_arrival
 from lightrft_strategy.engines.vllm.lock import KEY
 from lightrft_strategy.engines.vllm.server import VllmServer
 
-LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
-END = 0
+from .conftest import EOS, LONGEST, VOCABULARY, engine_config, open_model, spell
+
+NEVER_ENDING = dict.fromkeys(EOS, -100.0)
 PROMPTS = [(3, 4, 5), (6, 7), (8, 9, 10, 11), (12,), (3, 4, 6, 7, 8)]
 GREEDY = SamplingParams(temperature=0, max_new_tokens=12)
 FREE = SamplingParams(max_new_tokens=12)
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: Callable[..., Any]) -> Any:
-    """Heads of 64, the smallest that vLLM's attention on the CPU takes."""
-    return tiny_model(
-        hidden_size=256,
-        vocab_size=len(LETTERS) + 2,
-        eos_token_id=END,
-        max_position_embeddings=128,
-        initializer_range=0.1,
-    )
+def model(folder: Path) -> Any:
+    return open_model(folder, "float32")
 
 
 @pytest.fixture(scope="module")
-def config(model: Any, tmp_path_factory: pytest.TempPathFactory) -> EngineConfig:
-    """The model, without its weights, and a tokenizer of one letter a token, in a folder."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    folder: Path = tmp_path_factory.mktemp("model")
-    vocabulary = {token: i for i, token in enumerate(["<end>", "?", *LETTERS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="?").save_pretrained(folder)
-    model.config.save_pretrained(folder)
-    return EngineConfig(
-        str(folder), "float32", max_model_len=64, seed=0, max_num_seqs=16, enforce_eager=True, timeout=180.0
-    )
+def config(folder: Path) -> EngineConfig:
+    return engine_config(folder, "float32")
 
 
 @pytest.fixture(scope="module")
-def server(config: EngineConfig, model: Any) -> Iterator[VllmServer]:
+def server(vllm_server: VllmServer, model: Any) -> VllmServer:
     """A server of our own that holds the model's weights."""
-    server = VllmServer(config, [END], None)
-    server.receive(0, ModelWeights(model).tensors())
-    yield server
-    server.close()
+    vllm_server.receive(0, ModelWeights(model).tensors())
+    return vllm_server
 
 
 @pytest.fixture
 def impatient(server: VllmServer, config: EngineConfig, monkeypatch: pytest.MonkeyPatch) -> VllmServer:
     """The same server as one that is not ours to start, waited for two seconds at most."""
     monkeypatch.setenv(KEY, server._key)
-    return VllmServer(replace(config, timeout=2.0), [END], server.url)
+    return VllmServer(replace(config, timeout=2.0), EOS, server.url)
 
 
 def ask(server: VllmServer, prompts: Sequence[Sequence[int]], law: SamplingParams, seed: int = 0) -> list[Completion]:
@@ -108,11 +87,12 @@ def frozen(server: VllmServer) -> Iterator[None]:
 
 
 def test_greedy_answers_are_the_models_token_for_token(server: VllmServer, model: Any) -> None:
+    greedy = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": list(EOS), "pad_token_id": EOS[0]}
     for prompt, answer in zip(PROMPTS, ask(server, PROMPTS, GREEDY), strict=True):
         ids = torch.tensor([prompt])
-        expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        expected = model.generate(ids, attention_mask=torch.ones_like(ids), **greedy)
         assert answer.token_ids == expected[0, len(prompt) :].tolist()
-        assert answer.stopped == (answer.token_ids[-1] == END)
+        assert answer.stopped == (answer.token_ids[-1] in EOS)
 
 
 @pytest.mark.parametrize("law", [GREEDY, FREE], ids=["greedy", "free"])
@@ -148,22 +128,22 @@ def test_seeds_reproduce_whatever_is_drawn_beside(server: VllmServer) -> None:
 
 
 def test_answers_end_by_tokens_by_texts_and_by_their_budget(server: VllmServer) -> None:
-    (free,) = ask(server, [PROMPTS[0]], SamplingParams(max_new_tokens=8, logit_bias={END: -100.0}))
+    (free,) = ask(server, [PROMPTS[0]], SamplingParams(max_new_tokens=8, logit_bias=NEVER_ENDING))
     assert len(free.token_ids) == 8
     assert not free.stopped
     third = free.token_ids[2]
     first = free.token_ids.index(third) + 1
-    for stop in ({"stop_token_ids": (third,)}, {"stop": (LETTERS[third - 2],)}):
-        (answer,) = ask(server, [PROMPTS[0]], SamplingParams(max_new_tokens=8, logit_bias={END: -100.0}, **stop))  # type: ignore[arg-type]
+    for stop in ({"stop_token_ids": (third,)}, {"stop": (spell([[third]])[0],)}):
+        (answer,) = ask(server, [PROMPTS[0]], SamplingParams(max_new_tokens=8, logit_bias=NEVER_ENDING, **stop))  # type: ignore[arg-type]
         assert answer.token_ids == free.token_ids[:first]
         assert answer.logprobs == pytest.approx(free.logprobs[:first], abs=1e-5)
         assert answer.stopped
-    (ended,) = ask(server, [PROMPTS[0]], SamplingParams(max_new_tokens=8, logit_bias={END: 100.0}))
-    assert (ended.token_ids, ended.stopped) == ([END], True)
+    (ended,) = ask(server, [PROMPTS[0]], SamplingParams(max_new_tokens=8, logit_bias={EOS[1]: 100.0}))
+    assert (ended.token_ids, ended.stopped) == ([EOS[1]], True)
 
 
 def test_prompts_that_cannot_be_answered_fail_alone(server: VllmServer) -> None:
-    bad: list[tuple[int, ...]] = [(), (99,), (5,) * 70]
+    bad: list[tuple[int, ...]] = [(), (VOCABULARY + 4,), (5,) * (LONGEST + 6)]
     got = ask(server, [*bad, *PROMPTS], GREEDY)
     assert [bool(answer.error) for answer in got] == [True] * 3 + [False] * 5
     assert [answer.token_ids for answer in got[:3]] == [[]] * 3
@@ -213,7 +193,7 @@ def test_nobody_uses_the_server_without_its_key(server: VllmServer, config: Engi
     assert server._key not in " ".join(server.process.command)
     assert server._key not in server.process.log_tail()
     with pytest.raises(RuntimeError, match="wants another API key"):
-        VllmServer(config, [END], server.url).score([3, 4])
+        VllmServer(config, EOS, server.url).score([3, 4])
 
 
 def test_a_server_that_is_not_ours_answers_and_is_not_restarted(impatient: VllmServer) -> None:

@@ -1,0 +1,147 @@
+"""A checkpoint as a Hugging Face folder, in one process: what `lightrft export` does with its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+from transformers.utils.logging import disable_progress_bar as hide_progress_bars
+
+from lightrft_apps import compose
+from lightrft_apps.adaptation import adapt
+from lightrft_apps.config import ConfigError, ModelArgs, RLConfig
+from lightrft_apps.config.export_command import ExportArgs
+from lightrft_apps.hugging_face import write_model
+from lightrft_apps.precision import compute_dtype
+from lightrft_apps.run_directory import RunDirectory
+from lightrft_strategy.checkpoints import checkpoints, newest_whole, write_folder
+from lightrft_strategy.language import LanguageActor, LanguageCritic
+from lightrft_strategy.lora import merged
+from lightrft_strategy.training.average import EMA
+from lightrft_strategy.training.masters import MASTER, load_masters
+from lightrft_strategy.training.optimiser import set_precision
+
+
+def export_checkpoint(args: ExportArgs) -> None:
+    """Write the model and its tokenizer. Raises ConfigError, naming the file or the flag, if something is not there."""
+    hide_progress_bars()
+    console = Console(stderr=True, highlight=False)
+    folder, config = _found(args, console)
+    of = _began_as(args, config)
+    adapter = config is not None and config.lora.lora_rank > 0
+    if args.merge and not adapter:
+        raise ConfigError([f"--merge: {folder} is of no run with --lora_rank: leave --merge out"])
+    if args.model == "critic" and adapter and not args.merge:
+        raise ConfigError(["--model critic: a value head beside an adapter is no folder of peft: set --merge"])
+    with _refused(config):
+        model, untrained = _trained(args, of, config if adapter else None, folder)
+    dtype = getattr(torch, args.dtype) if args.dtype is not None else compute_dtype(of)
+    set_precision(model, dtype)
+    write_folder(Path(args.output).expanduser(), partial(write_model, model, compose.load_tokenizer(of)))
+    kept = f"; {untrained} weights are those of {of.pretrain}, for they were not trained" if untrained else ""
+    said = f"{args.output}: {args.model} of {folder}, {str(dtype).removeprefix('torch.')}{kept}"
+    console.print(said, markup=False, soft_wrap=True)
+
+
+def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | None]:
+    """The checkpoint, and the configuration of its run if that is there."""
+    place = Path(args.checkpoint).expanduser()
+    run = RunDirectory(place)
+    if run.checkpoints.is_dir():
+        folder = _of_run(run, args, console)
+    elif args.step is not None or args.best:
+        problem = f"--checkpoint {place} is no run to choose from: give a run's folder, or leave --step and --best out"
+        raise ConfigError([problem])
+    else:
+        folder, run = place, RunDirectory(place.absolute().parent.parent)
+    if not (folder / args.model).is_dir():
+        there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
+        raise ConfigError([f"--model {args.model}: {folder} holds {there}, and no trained {args.model}"])
+    return folder, RLConfig.from_file(run.config) if run.config.is_file() else None
+
+
+def _of_run(run: RunDirectory, args: ExportArgs, console: Console) -> Path:
+    present = checkpoints(run.checkpoints)
+    step = run.best() if args.best else args.step
+    if args.best and step is None:
+        raise ConfigError([f"--best: no checkpoint of {run.path} is of a step that was evaluated: set --step"])
+    if step is not None:
+        if step not in present:
+            there = ", ".join(map(str, present)) or "no step"
+            raise ConfigError([f"--step {step}: {run.path} has checkpoints of {there}"])
+        return present[step]
+    newest, faults = newest_whole(run.checkpoints)
+    if newest is None:
+        raise ConfigError([f"--checkpoint {run.path} has no whole checkpoint", *faults])
+    for fault in faults:
+        console.print(fault, markup=False, soft_wrap=True)
+    return newest
+
+
+def _began_as(args: ExportArgs, config: RLConfig | None) -> ModelArgs:
+    """The model that training began from."""
+    if config is None:
+        if args.pretrain is None:
+            raise ConfigError([f"--checkpoint {args.checkpoint}: no config.yaml of its run is there: set --pretrain"])
+        return ModelArgs(args.pretrain, trust_remote_code=args.trust_remote_code)
+    own = config.critic.critic_pretrain if args.model == "critic" else None
+    return replace(
+        config.model,
+        pretrain=args.pretrain or own or config.model.pretrain,
+        gradient_checkpointing=False,
+        trust_remote_code=args.trust_remote_code or config.model.trust_remote_code,
+    )
+
+
+def _trained(args: ExportArgs, of: ModelArgs, adapted: RLConfig | None, folder: Path) -> tuple[Any, int]:
+    """The model with the checkpoint's weights, and how many weights of a whole model are not among them.
+
+    adapted: the run's configuration if it trained an adapter.
+    """
+    model = compose.load_model(of)
+    if adapted is not None:
+        adapt(model, replace(adapted, lora=replace(adapted.lora, load_in_4bit=False)))
+    critic = LanguageCritic(model) if args.model == "critic" else None
+    module = LanguageActor(model) if critic is None else critic
+    missing = load_masters(module, folder / args.model, EMA if args.ema else MASTER)
+    if adapted is not None and args.merge:
+        with TemporaryDirectory() as adapter:
+            model.save_pretrained(adapter)
+            model = merged(compose.load_model(of), Path(adapter))
+    if critic is not None:
+        model = _token_classifier(model, critic.value_head)
+    return model, 0 if adapted is not None else len(missing)
+
+
+def _token_classifier(model: Any, head: nn.Linear) -> Any:
+    """A critic as what transformers knows: a linear layer on the last hidden state of each token."""
+    from transformers import AutoModelForTokenClassification
+
+    config = deepcopy(model.config)
+    config.id2label, config.label2id = {0: "value"}, {"value": 0}
+    with torch.device("meta"):
+        classifier = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
+    (last,) = (name for name, part in classifier.named_children() if isinstance(part, nn.Linear))
+    setattr(classifier, classifier.base_model_prefix, model.base_model)
+    setattr(classifier, last, head)
+    return classifier
+
+
+@contextmanager
+def _refused(config: RLConfig | None) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        hint = "" if config is not None else "; a checkpoint of a run with --lora_rank needs the run's config.yaml"
+        raise ConfigError([f"{error}{hint}"]) from error

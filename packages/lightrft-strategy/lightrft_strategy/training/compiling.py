@@ -1,0 +1,64 @@
+"""Decoder layers compiled by torch.compile: one graph for all layers of a kind, whatever the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+from torch import nn
+
+from lightrft_core import Engine, Group, Metrics, Prompt, SamplingParams
+from lightrft_strategy.packing.attention import left_as_it_is
+from lightrft_strategy.training.fsdp2 import layers
+
+MOST_GRAPHS = 64
+"""Of a kind of layer: with and without gradient, with and without a mask, one row and several, and so on."""
+
+
+def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Let a model's decoder layers compute by compiled graphs from now on.
+
+    The layers share their graphs, in which sizes are symbols. What is around them, and the attention of packed rows,
+    whose pieces are others in each micro-batch, stays as it is. Hooks on layers, such as those that gather shards, run
+    outside of the graphs. Raises ValueError if the model has no list of layers.
+    """
+    import torch._dynamo
+
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, MOST_GRAPHS)
+    left_as_it_is()
+    compiled: dict[Any, Any] = {}
+    for layer in layers(model):
+        plain = type(layer).forward
+        if plain not in compiled:
+            compiled[plain] = torch.compile(plain, backend=backend, dynamic=True)
+        layer.forward = MethodType(compiled[plain], layer)
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Within, layers that compile_layers has compiled compute as they did before."""
+    compiled = [(layer, vars(layer).pop("forward")) for layer in layers(model) if "forward" in vars(layer)]
+    try:
+        yield
+    finally:
+        for layer, forward in compiled:
+            layer.forward = forward
+
+
+class SampledUncompiled:
+    """An engine that samples from the trainer's own model: a token at a time, graphs would only be in the way."""
+
+    def __init__(self, engine: Engine, model: nn.Module) -> None:
+        self.engine, self.model = engine, model
+
+    def load_weights(self, version: int) -> Metrics:
+        """As the engine does."""
+        return self.engine.load_weights(version)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams, *, step: int) -> list[Group]:
+        """As the engine does, from the model as it was before it was compiled."""
+        with uncompiled(self.model):
+            return self.engine.generate(prompts, sampling, step=step)

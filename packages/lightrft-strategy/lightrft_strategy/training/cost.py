@@ -1,0 +1,28 @@
+"""What a model's passes cost, as far as the partition of work over ranks asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightrft_core import Cost
+
+
+def cost_of(model: Any) -> Cost:
+    """Of a Hugging Face causal language model, whole and as it was loaded: see Cost.of_shape.
+
+    A token passes through every matrix of the layers once, of a mixture's experts through those that are chosen for it.
+    """
+    config = model.config.get_text_config()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    experts = next((number for name in _EXPERTS if (number := getattr(config, name, None))), None)
+    chosen = config.num_experts_per_tok / experts if experts else 1.0
+    embedded = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    used = 0.0
+    for name, weight in model.named_parameters():
+        if weight.ndim >= 2 and id(weight) not in embedded:
+            used += weight.numel() * (chosen if ".experts." in name else 1.0)
+    return Cost.of_shape(config.num_attention_heads * width, config.num_hidden_layers, round(used))
+
+
+_EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts")
+"""What configurations call the number of experts that a token is sent to some of."""
