@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,10 +19,10 @@ from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt
 from lightrft_apps.config import ConfigError, ModelArgs, RLConfig
 from lightrft_apps.config.export_command import ExportArgs
-from lightrft_apps.hugging_face import write_model
+from lightrft_apps.hugging_face import write_new
 from lightrft_apps.precision import compute_dtype
 from lightrft_apps.run_directory import RunDirectory
-from lightrft_strategy.checkpoints import checkpoints, newest_whole, write_folder
+from lightrft_strategy.checkpoints import checkpoints, newest_whole
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.lora import merged
 from lightrft_strategy.training.average import EMA
@@ -36,6 +35,9 @@ def export_checkpoint(args: ExportArgs) -> None:
     hide_progress_bars()
     console = Console(stderr=True, highlight=False)
     folder, config = _found(args, console)
+    if args.merge and config is None:
+        problem = "--merge needs the run's config.yaml, which is not there: give RUN/checkpoints/step_N"
+        raise ConfigError([problem])
     of = _began_as(args, config)
     adapter = config is not None and config.lora.lora_rank > 0
     if args.merge and not adapter:
@@ -46,10 +48,8 @@ def export_checkpoint(args: ExportArgs) -> None:
         model, untrained = _trained(args, of, config if adapter else None, folder)
     dtype = getattr(torch, args.dtype) if args.dtype is not None else compute_dtype(of)
     set_precision(model, dtype)
-    write_folder(Path(args.output).expanduser(), partial(write_model, model, compose.load_tokenizer(of)))
-    kept = f"; {untrained} weights are those of {of.pretrain}, for they were not trained" if untrained else ""
-    said = f"{args.output}: {args.model} of {folder}, {str(dtype).removeprefix('torch.')}{kept}"
-    console.print(said, markup=False, soft_wrap=True)
+    said = f"{args.model} of {folder}, {str(dtype).removeprefix('torch.')}{_kept(untrained, of.pretrain)}"
+    write_new(args.output, model, compose.load_tokenizer(of), said)
 
 
 def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | None]:
@@ -66,7 +66,8 @@ def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | None]:
     if not (folder / args.model).is_dir():
         there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
         raise ConfigError([f"--model {args.model}: {folder} holds {there}, and no trained {args.model}"])
-    return folder, RLConfig.from_file(run.config) if run.config.is_file() else None
+    known = folder.absolute().parent.name == run.checkpoints.name and run.config.is_file()
+    return folder, RLConfig.from_file(run.config) if known else None
 
 
 def _of_run(run: RunDirectory, args: ExportArgs, console: Console) -> Path:
@@ -94,12 +95,24 @@ def _began_as(args: ExportArgs, config: RLConfig | None) -> ModelArgs:
             raise ConfigError([f"--checkpoint {args.checkpoint}: no config.yaml of its run is there: set --pretrain"])
         return ModelArgs(args.pretrain, trust_remote_code=args.trust_remote_code)
     own = config.critic.critic_pretrain if args.model == "critic" else None
+    pretrain = args.pretrain or own or config.model.pretrain
+    if config.model.trust_remote_code and not args.trust_remote_code:
+        raise ConfigError([f"the run used --trust_remote_code: add it if you trust {pretrain}"])
     return replace(
         config.model,
-        pretrain=args.pretrain or own or config.model.pretrain,
+        pretrain=pretrain,
+        attn_implementation=None,
         gradient_checkpointing=False,
-        trust_remote_code=args.trust_remote_code or config.model.trust_remote_code,
+        trust_remote_code=args.trust_remote_code,
     )
+
+
+def _kept(untrained: int, pretrain: str) -> str:
+    if untrained == 0:
+        return ""
+    weights = "1 weight is that" if untrained == 1 else f"{untrained} weights are those"
+    was = "it was" if untrained == 1 else "they were"
+    return f"; {weights} of {pretrain}, for {was} not trained"
 
 
 def _trained(args: ExportArgs, of: ModelArgs, adapted: RLConfig | None, folder: Path) -> tuple[Any, int]:

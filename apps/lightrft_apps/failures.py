@@ -8,24 +8,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-DISK_FULL = os.strerror(errno.ENOSPC)
+DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 """How every library that writes files says it, whatever the class of its error."""
+
+RESUMING = ("rl", "quickstart", "compare", "launch")
+"""Commands that find what they have done before in --output_dir."""
 
 
 @contextmanager
 def explained(command: str) -> Iterator[None]:
     """Turn an expected failure into its message on stderr and exit code 1, an interrupt into exit code 130."""
+    resumes = command.removeprefix("lightrft ") in RESUMING
+    then = "the same command goes on from the newest checkpoint"
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"\n{command}: interrupted; the same command goes on from the newest checkpoint\n")
+        sys.stderr.write(f"\n{command}: interrupted{f'; {then}' if resumes else ''}\n")
         raise SystemExit(130) from None
     except Exception as error:
-        full = DISK_FULL in "; ".join(map(str, (error, error.__cause__)))
+        text = "; ".join(map(str, (error, error.__cause__)))
+        full = any(words in text for words in DISK_FULL)
         if not isinstance(error, _expected()) and not full:
             raise
-        more = "; make room, and the same command goes on from the newest checkpoint" if full else ""
-        sys.stderr.write(f"{command}: {error}{more}\n")
+        room = f"make room, or keep fewer checkpoints (--max_ckpt_num), and {then}" if resumes else "make room"
+        sys.stderr.write(f"{command}: {error}{f'; {room}' if full else ''}\n")
         raise SystemExit(1) from None
 
 

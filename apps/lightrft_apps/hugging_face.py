@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+
+from lightrft_apps.config.places import new_folder
+from lightrft_strategy.checkpoints import write_folder
 
 
 def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a Hugging Face model (of one with an adapter, the adapter alone) and its tokenizer into a folder."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def write_new(output: str, model: Any, tokenizer: Any, said: str) -> None:
+    """Write them into the folder that --output names, whole or not at all, and then tell the person what it holds."""
+    write_folder(new_folder(output), partial(write_model, model, tokenizer))
+    Console(stderr=True, highlight=False).print(f"{output}: {said}", markup=False, soft_wrap=True)

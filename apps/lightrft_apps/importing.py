@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps import compose
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.import_command import ImportArgs
-from lightrft_apps.hugging_face import write_model
-from lightrft_strategy.checkpoints import write_folder
+from lightrft_apps.hugging_face import write_new
 from lightrft_strategy.foreign import open_foreign, take_weights
 from lightrft_strategy.training.optimiser import set_precision
 
@@ -32,7 +29,5 @@ def import_checkpoint(args: ImportArgs) -> None:
     except ValueError as error:
         raise ConfigError([f"--checkpoint {folder}: {error}"]) from error
     set_precision(model, getattr(torch, args.dtype))
-    write_folder(Path(args.output).expanduser(), partial(write_model, model, tokenizer))
     behind = f" behind {prefix!r}" if prefix else ""
-    said = f"{args.output}: weights of {foreign.kind} in {folder}{behind}, {args.dtype}"
-    Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)
+    write_new(args.output, model, tokenizer, f"weights of {foreign.kind} in {folder}{behind}, {args.dtype}")

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps import compose
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.merge_command import MergeArgs
-from lightrft_apps.hugging_face import write_model
-from lightrft_strategy.checkpoints import write_folder
+from lightrft_apps.hugging_face import write_new
 from lightrft_strategy.lora import merged, read_adapter
 from lightrft_strategy.training.optimiser import set_precision
 
@@ -24,7 +21,7 @@ from lightrft_strategy.training.optimiser import set_precision
 def merge_adapter(args: MergeArgs) -> None:
     """Write the merged model and its tokenizer. Raises ConfigError if a part is missing or does not fit the other."""
     hide_progress_bars()
-    adapter, output = Path(args.adapter).expanduser(), Path(args.output).expanduser()
+    adapter = Path(args.adapter).expanduser()
     of = ModelArgs(args.pretrain, trust_remote_code=args.trust_remote_code)
     with _naming_the_adapter():
         read_adapter(adapter)
@@ -35,10 +32,8 @@ def merge_adapter(args: MergeArgs) -> None:
     tokenizer = compose.load_tokenizer(replace(of, pretrain=str(adapter)) if beside else of)
     if args.bf16:
         set_precision(model, torch.bfloat16)
-    write_folder(output, partial(write_model, model, tokenizer))
     kind = "bfloat16" if args.bf16 else "float32"
-    said = f"{output}: {args.pretrain} with {args.adapter}, {kind}"
-    Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)
+    write_new(args.output, model, tokenizer, f"{args.pretrain} with {args.adapter}, {kind}")
 
 
 @contextmanager

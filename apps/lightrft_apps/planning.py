@@ -9,7 +9,7 @@ import torch
 
 from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.algorithm import build_algorithm
-from lightrft_apps.compose import model_folder
+from lightrft_apps.compose import model_folder, shares_prompts
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.plan_command import PlanCommand
 from lightrft_apps.plan_advice import Advice, advise
@@ -181,7 +181,7 @@ def _workload(command: PlanCommand) -> Workload:
         epochs=train.max_epochs,
         token_budget=train.max_tokens_per_micro_batch,
         most_sequences=train.micro_train_batch_size,
-        shared=not command.model.gradient_checkpointing,
+        shared=shares_prompts(command),
         budget_len=rollout.generate_max_len,
         slices=command.parallel.sp_size,
     )

@@ -28,7 +28,7 @@ MIB = 2**20
 class Profiler:
     """Profiles whole steps with torch.profiler, each by itself, so that what it holds is no more than one step's.
 
-    steps: which. folder: where traces and operators.md go; nothing is written before the first of the steps ends.
+    steps: which. folder: where traces and their table go, named by steps; nothing before the first has ended.
     say: told where each trace lies and how large it is. Shapes, stacks and memory are not recorded.
     """
 
@@ -41,6 +41,7 @@ class Profiler:
         self.running: Any = None
         self.done: list[int] = []
         self.rows: list[Row] = []
+        self.written: Path | None = None
 
     @contextmanager
     def phase(self, name: str, step: int) -> Iterator[None]:
@@ -67,9 +68,18 @@ class Profiler:
         self.rows += operators(profiler.events())
         rows = self.ranks.gather(self.rows)
         if self.ranks.rank == 0:
-            text = table(rows, self.done, self.ranks.world_size)
-            (self.folder / "operators.md").write_text(text, encoding="utf-8")
+            self._write(table(rows, self.done, self.ranks.world_size))
             self.say(f"step {step} profiled: {trace} has {trace.stat().st_size / MIB:.1f} MiB")
+
+    def _write(self, text: str) -> None:
+        """In place of the table of fewer steps that this process wrote before, not of those of an earlier one."""
+        first, last, before = self.done[0], self.done[-1], self.written
+        named = f"operators_{first:06d}" if first == last else f"operators_{first:06d}-{last:06d}"
+        self.written = self.folder / f"{named}.md"
+        with _appearing(self.written) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+        if before is not None:
+            before.unlink(missing_ok=True)
 
 
 def build_profiler(
@@ -123,8 +133,25 @@ def _activities() -> Sequence[ProfilerActivity]:
 
 
 def _export(profiler: Any, trace: Path) -> None:
-    plain = trace.with_suffix("")
-    profiler.export_chrome_trace(str(plain))
-    with plain.open("rb") as source, gzip.open(trace, "wb", compresslevel=5) as packed:
-        shutil.copyfileobj(source, packed)
-    plain.unlink()
+    plain = trace.with_suffix(".unfinished")
+    try:
+        profiler.export_chrome_trace(str(plain))
+        with (
+            _appearing(trace) as beside,
+            plain.open("rb") as source,
+            gzip.open(beside, "wb", compresslevel=5) as packed,
+        ):
+            shutil.copyfileobj(source, packed)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """Where to write a file that gets its name once it is whole."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from lightrft_core import Group, OneRank, Ranks
 from lightrft_strategy.checkpoints import write_checkpoint
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
-from lightrft_strategy.together import on_first
+from lightrft_strategy.together import on_first, together
 
 
 class RunRecorder:
@@ -100,7 +100,7 @@ class RunRecorder:
         export = self.export
 
         def fill(folder: Path) -> None:
-            save(folder)
+            together(self.ranks, lambda: save(folder))
             if export is not None:
                 on_first(self.ranks, lambda: export(folder / HUGGING_FACE))
 

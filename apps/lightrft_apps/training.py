@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 from lightrft_apps import compose
 from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.averaging import export_average
-from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid
+from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid, too_late
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.environment import environment
 from lightrft_apps.hugging_face import write_model
@@ -62,6 +63,9 @@ def train(config: RLConfig) -> dict[str, Any]:
         finished, run = by_the_first(together.ranks, open_it), RunDirectory(path)
         if not finished:
             _run(config, run, together)
+        elif together.first:
+            for warning in too_late(RLConfig.from_file(run.config).to_flat(), config.to_flat(), path):
+                sys.stderr.write(f"warning: {warning}\n")
         summary = read_summary(run.summary)
         if together.first:
             show_summary(summary, run.path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightrft_apps.config import RLConfig, differences
+from lightrft_apps.config import RLConfig, differences, too_late
+from lightrft_apps.config.differences import FREE_ON_RESUME
 
 
 def flat(**changes: Any) -> dict[str, Any]:
@@ -24,6 +26,21 @@ def test_each_difference_is_told_with_both_values() -> None:
 
 def test_what_touches_no_number_may_change() -> None:
     assert differences(flat(), flat(progress=False, save_steps=3, max_ckpt_num=9, reward_workers=1)) == {}
+    assert differences(flat(), flat(compile=True, profile_steps="1", placement="colocate")) == {}
+
+
+def test_the_manual_lists_what_may_change() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    (listed,) = re.findall(r"touch no\s+number(.*?)\.\s", page, re.DOTALL)
+    assert set(re.findall(r"`--(\w+)`", listed)) == FREE_ON_RESUME
+
+
+def test_a_finished_run_is_told_which_new_flags_come_too_late() -> None:
+    old, new = flat(profile_steps="1"), flat(profile_steps="2", save_hf_ckpt=True, save_steps=3)
+    exported, profiled = too_late(old, new, Path("runs/first"))
+    assert "--save_hf_ckpt does nothing: lightrft export runs/first OUTPUT" in exported
+    assert "--profile_steps does nothing" in profiled
+    assert too_late(new, new, Path("runs/first")) == too_late(new, flat(), Path("runs/first")) == []
 
 
 def test_servers_may_have_moved() -> None:

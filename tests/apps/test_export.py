@@ -100,7 +100,7 @@ def test_a_run_in_bfloat16_is_exported_in_it_and_its_masters_in_float32(
     half: Path, lightrft: Command, tmp_path: Path
 ) -> None:
     ended = lightrft("export", str(half), str(tmp_path / "half"))
-    assert (ended.code, "1 weights are those of" in ended.err) == (0, True), ended.err
+    assert (ended.code, "1 weight is that of" in ended.err) == (0, True), ended.err
     assert contents(tmp_path / "half") == contents(half / "final")
     assert lightrft("export", str(half), str(tmp_path / "whole"), dtype="float32").code == 0
     rounded, masters = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "whole"))
@@ -113,12 +113,49 @@ def test_a_run_in_bfloat16_is_exported_in_it_and_its_masters_in_float32(
 def test_a_checkpoint_by_itself_needs_only_the_model_it_began_from(
     plain: Path, tiny_folder: Path, lightrft: Command, tmp_path: Path
 ) -> None:
-    alone = tmp_path / "alone"
+    alone = tmp_path / "copied" / "alone"
     shutil.copytree(plain / "checkpoints" / "step_3", alone)
+    (tmp_path / "config.yaml").write_text("of: another program\n")
     ended = lightrft("export", str(alone), str(tmp_path / "exported"))
     assert (ended.code, "no config.yaml of its run is there: set --pretrain" in ended.err) == (1, True), ended.err
+    ended = lightrft("export", str(alone), str(tmp_path / "exported"), "--merge", pretrain=tiny_folder)
+    assert ended.code == 1
+    assert "--merge needs the run's config.yaml, which is not there: give RUN/checkpoints/step_N" in ended.err
     assert lightrft("export", str(alone), str(tmp_path / "exported"), pretrain=tiny_folder).code == 0
     assert contents(tmp_path / "exported") == contents(plain / "final")
+
+
+def changed(run: Path, there: str, here: str) -> None:
+    config = run / "config.yaml"
+    assert config.read_text().count(there) == 1
+    config.write_text(config.read_text().replace(there, here))
+
+
+def test_a_strangers_configuration_lets_no_code_run(
+    plain: Path, tiny_folder: Path, lightrft: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightrft_apps import compose
+
+    run = tmp_path / "run"
+    shutil.copytree(plain, run)
+    changed(run, "trust_remote_code: false", "trust_remote_code: true")
+    trusted: list[bool] = []
+    loaded = compose.load_model
+    monkeypatch.setattr(compose, "load_model", lambda of: (trusted.append(of.trust_remote_code), loaded(of))[1])
+    ended = lightrft("export", str(run), str(tmp_path / "out"))
+    assert (ended.code, trusted) == (1, [])
+    assert f"the run used --trust_remote_code: add it if you trust {tiny_folder}" in ended.err
+    assert lightrft("export", str(run), str(tmp_path / "out"), "--trust_remote_code").code == 0
+    assert trusted == [True]
+
+
+def test_a_kernel_that_the_run_attended_with_is_not_needed(plain: Path, lightrft: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(plain, run)
+    changed(run, "attn_implementation: null", "attn_implementation: no_such_kernel")
+    ended = lightrft("export", str(run), str(tmp_path / "out"))
+    assert ended.code == 0, ended.err
+    assert contents(tmp_path / "out") == contents(plain / "final")
 
 
 @pytest.fixture
@@ -155,6 +192,7 @@ def test_a_critic_is_exported_as_a_token_classifier_that_gives_its_values(
     assert all(torch.equal(tensor, masters[f"model.{name}"]) for name, tensor in found.model.named_parameters())
 
 
+@pytest.mark.proof
 def test_the_critic_of_an_adapter_is_merged(
     adapted: Path, tiny_folder: Path, lightrft: Command, tmp_path: Path
 ) -> None:

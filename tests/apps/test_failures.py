@@ -26,26 +26,39 @@ def test_an_expected_failure_is_its_message_and_nothing_else(capsys: pytest.Capt
     assert capsys.readouterr() == ("", "lightrft rl: 5 optimiser steps in a row skipped\n")
 
 
-def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end, explained("lightrft rl"):
+@pytest.mark.parametrize("command", ["rl", "quickstart", "compare", "launch"])
+def test_an_interrupt_says_how_to_go_on(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, explained(f"lightrft {command}"):
         raise KeyboardInterrupt
     assert end.value.code == 130
     assert "the same command goes on from the newest checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["export", "import", "merge-lora", "eval", "plan"])
+def test_of_a_command_without_checkpoints_none_are_spoken_of(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out")
+    for error in (KeyboardInterrupt(), full):
+        with pytest.raises(SystemExit), explained(f"lightrft {command}"):
+            raise error
+    name = f"lightrft {command}"
+    assert capsys.readouterr().err == f"\n{name}: interrupted\n{name}: {full}; make room\n"
 
 
 @pytest.mark.parametrize(
     "error",
     [
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
-    ids=["python", "safetensors"],
+    ids=["python", "quota", "safetensors"],
 )
 def test_a_full_disk_is_said_whichever_library_meets_it(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end, explained("lightrft rl"):
         raise error
     assert end.value.code == 1
-    assert "make room, and the same command goes on" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "make room, or keep fewer checkpoints (--max_ckpt_num), and the same command goes on" in said
 
 
 def test_a_defect_is_not_hidden() -> None:

@@ -70,6 +70,8 @@ def test_what_cannot_be_imported_is_told_and_leaves_nothing(
     assert (ended.code, "holds no checkpoint that can be read" in ended.err) == (1, True)
     ended = lightrft("import", str(elsewhere), str(tmp_path / "out"), pretrain=tiny_folder, prefix="critic")
     assert (ended.code, "behind 'critic.'" in ended.err) == (1, True)
+    ended = lightrft("import", str(elsewhere), str(tmp_path / "out"), pretrain=tiny_folder, prefix="")
+    assert (ended.code, "behind ''" in ended.err) == (1, True)
     ended = lightrft("import", str(tmp_path / "gone"), str(tmp_path / "out"), pretrain=tiny_folder)
     assert (ended.code, f"--checkpoint {tmp_path / 'gone'}: there is no such folder" in ended.err) == (2, True)
     ended = lightrft("import", str(elsewhere), str(elsewhere), pretrain=tiny_folder)

@@ -141,6 +141,17 @@ def test_expected_lengths_stand_in_for_the_longest(plan: Callable[..., dict[str,
     assert plan(prompt_len=512, response_len=1024) == long
 
 
+def test_a_prompt_is_counted_as_often_as_the_run_computes_it(plan: Callable[..., dict[str, Any]]) -> None:
+    def seconds(**flags: Any) -> float:
+        found: float = plan(**flags)["phases"]["optimise"]["seconds"]
+        return found
+
+    assert seconds(compile=True) > seconds()
+    assert seconds(compile=True, packing_samples=True) == seconds(packing_samples=True) == seconds()
+    again = {"gradient_checkpointing": True}
+    assert seconds(**again, packing_samples=True) < seconds(**again)
+
+
 def test_without_rates_no_times_are_told(lightrft: Callable[..., Any], tiny_folder: Path) -> None:
     flags = {"pretrain": str(tiny_folder), "gpu_mem": 80, **SMALL}
     shown = lightrft("plan", **flags)
@@ -182,6 +193,10 @@ def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_
         ({"pretrain": "./no/such/folder"}, "--pretrain ./no/such/folder"),
         ({"train_batch_size": 33}, "--train_batch_size 33"),
         ({"sp_size": 2, "packing_samples": True, "gpus": 3}, "--sp_size 2: --gpus 3"),
+        ({"placement": "colocate"}, "--placement colocate: what rests in host memory is not counted"),
+        ({"compile": True, "zero_stage": 3}, "--compile with --zero_stage 3"),
+        ({"compile": True, "aux_loss_coef": 0.1}, "--compile with --aux_loss_coef"),
+        ({"ema_beta": 0.5}, "--ema_beta has no effect"),
     ],
 )
 def test_what_cannot_be_planned_ends_with_2_and_names_the_flag(

@@ -8,7 +8,7 @@ import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from torch.autograd import DeviceType
@@ -41,13 +41,13 @@ def test_a_profiled_step_leaves_a_trace_with_its_phases_and_a_table_that_adds_up
 ) -> None:
     train(RLConfig.create(**flags, profile_steps="2-2", save_steps=1, progress=False))
     folder = tmp_path / "run" / "profile"
-    assert sorted(path.name for path in folder.iterdir()) == ["operators.md", "step_000002_rank_0.json.gz"]
+    assert sorted(path.name for path in folder.iterdir()) == ["operators_000002.md", "step_000002_rank_0.json.gz"]
     trace = json.loads(gzip.decompress((folder / "step_000002_rank_0.json.gz").read_bytes()))
     names = [event.get("name", "") for event in trace["traceEvents"]]
     assert {name.removeprefix(SPAN) for name in names if name.startswith(SPAN)} == PHASES
     assert {"aten::mm", "aten::_fused_adamw_"} & set(names)
     assert not any("Input Dims" in event.get("args", {}) for event in trace["traceEvents"])
-    text = (folder / "operators.md").read_text()
+    text = (folder / "operators_000002.md").read_text()
     phases = sections(text)
     assert phases.keys() == PHASES and "step 2, 1 rank." in text
     for rows in phases.values():
@@ -72,12 +72,42 @@ def test_each_step_is_a_trace_of_its_own_and_the_table_is_of_all(tmp_path: Path)
         profiler.finish(step)
         with profiler.phase("checkpoint", step):
             pass
-    names = ["operators.md", "step_000002_rank_0.json.gz", "step_000003_rank_0.json.gz"]
+    names = ["operators_000002-000003.md", "step_000002_rank_0.json.gz", "step_000003_rank_0.json.gz"]
     assert sorted(path.name for path in (tmp_path / "profile").iterdir()) == names
     assert len(said) == 2 and profiler.running is None
-    text = (tmp_path / "profile" / "operators.md").read_text()
+    text = (tmp_path / "profile" / "operators_000002-000003.md").read_text()
     assert "steps 2, 3, 1 rank." in text
     assert sections(text)["sample"][0][:2] == [OUTSIDE, "4"]
+
+
+def profile(folder: Path, steps: range) -> None:
+    profiler = Profiler(folder, range(2, 5), OneRank(), lambda said: None)
+    for step in steps:
+        with profiler.phase("sample", step):
+            pass
+        profiler.finish(step)
+
+
+def test_a_resumed_run_leaves_the_table_of_more_steps_that_was_made_before(tmp_path: Path) -> None:
+    profile(tmp_path, range(2, 5))
+    before = (tmp_path / "operators_000002-000004.md").read_bytes()
+    profile(tmp_path, range(4, 5))
+    assert (tmp_path / "operators_000002-000004.md").read_bytes() == before
+    assert "step 4, 1 rank." in (tmp_path / "operators_000004.md").read_text()
+
+
+def test_a_trace_has_its_name_only_once_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(source: IO[bytes], packed: IO[bytes]) -> None:
+        packed.write(source.read(9))
+        seen.extend(path.name for path in tmp_path.iterdir())
+        raise OSError("no more")
+
+    seen: list[str] = []
+    monkeypatch.setattr("shutil.copyfileobj", torn)
+    with pytest.raises(OSError, match="no more"):
+        profile(tmp_path, range(2, 3))
+    assert seen and all(name.endswith(".unfinished") for name in seen)
+    assert list(tmp_path.iterdir()) == []
 
 
 def event(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -108,3 +110,47 @@ def test_without_save_steps_there_is_one_checkpoint_at_the_end(flags: dict[str, 
 def test_warnings_name_their_step_on_stderr(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     recorder(run).warn(7, "entropy collapsed to [0.001]")
     assert capsys.readouterr() == ("", "warning: step 7: entropy collapsed to [0.001]\n")
+
+
+class Threads:
+    """Ranks that are threads. A rank that gathers alone gets a BrokenBarrierError soon."""
+
+    world_size = 2
+
+    def __init__(self) -> None:
+        self.barrier = Barrier(2, timeout=1.0)
+        self.given: list[list[Any]] = [[], []]
+
+    def rank(self, rank: int) -> Any:
+        class One:
+            world_size = self.world_size
+
+            def gather(_, items: Sequence[Any]) -> list[Any]:
+                self.given[rank] = list(items)
+                self.barrier.wait()
+                everything = self.given[0] + self.given[1]
+                self.barrier.wait()
+                return everything
+
+        one = One()
+        vars(one)["rank"] = rank
+        return one
+
+
+def test_a_rank_that_cannot_save_ends_all_of_them_at_the_same_collective(run: RunDirectory) -> None:
+    exported: list[Path] = []
+
+    def checkpoint(rank: int) -> str:
+        def save(folder: Path) -> None:
+            if rank == 0:
+                raise ValueError("no pen")
+
+        notes = recorder(run, ranks=threads.rank(rank), export=exported.append)
+        with pytest.raises(ValueError, match="no pen") as told:
+            notes.checkpoint(1, save)
+        return str(told.value)
+
+    threads = Threads()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(checkpoint, range(2))) == ["no pen", "rank 0: no pen"]
+    assert exported == []

@@ -178,6 +178,10 @@ def test_a_finished_run_started_again_only_tells_how_it_went(
     assert again.err == first.err[-len(again.err) :]
     assert again.err.startswith("reward")
     assert "2 steps" in again.err
+    late = lightrft("rl", **flags, save_hf_ckpt="true")
+    warning = "warning: the run is finished, so --save_hf_ckpt does nothing: lightrft export "
+    assert (late.code, late.err.startswith(warning), late.err.endswith(again.err)) == (0, True, True), late.err
+    assert everything(tmp_path / "run") == before
 
 
 def test_the_stored_configuration_replays_the_run(

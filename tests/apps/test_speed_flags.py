@@ -77,9 +77,9 @@ def test_a_compiled_run_learns_what_a_run_learns(
             assert other[number] == pytest.approx(plain[number], rel=1e-3, abs=1e-5)
 
 
-def test_what_samples_from_the_compiled_policy_itself_samples_as_before(
-    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def built(monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What a run's trainer is made of."""
+
     class Built(Exception):
         pass
 
@@ -87,10 +87,30 @@ def test_what_samples_from_the_compiled_policy_itself_samples_as_before(
         raise Built(parts)
 
     monkeypatch.setattr(training, "Trainer", stop)
+    with pytest.raises(Built) as stopped:
+        train(RLConfig.create(**flags, **more))
+    parts: dict[str, Any] = stopped.value.args[0]
+    return parts
+
+
+def test_what_rests_between_phases_is_known_to_what_enters_them(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(training, "require_valid", lambda config: None)
+    more = {"init_kl_coef": 0.1, "output_dir": str(tmp_path / "other")}
+    parts = built(monkeypatch, flags | more, placement="colocate")
+    moments, reference = parts["recorder"].placement.resting
+    assert (moments.phases, reference.phases) == ({"optimise"}, {"estimate"})
+    held = parts["strategy"].held["reference"].module
+    assert {part.data_ptr() for part in reference.tensors()} >= {part.data_ptr() for part in held.parameters()}
+    assert built(monkeypatch, flags)["recorder"].placement.resting == []
+
+
+def test_what_samples_from_the_compiled_policy_itself_samples_as_before(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lightrft_apps.compose.compile_layers", lambda module: None)
-    with pytest.raises(Built) as built:
-        train(RLConfig.create(**flags, compile=True))
-    parts = built.value.args[0]
+    parts = built(monkeypatch, flags, compile=True)
     assert isinstance(parts["engine"], SampledUncompiled)
     assert not parts["sizes"].shared_prompts and not parts["strategy"].held["policy"].module.sharing
     assert parts["sizes"].cost.linear > parts["sizes"].cost.quadratic > 0, "the model's own"

@@ -90,3 +90,18 @@ def test_a_gradient_that_is_not_finite_stays_so() -> None:
 
 def test_tokens_without_weight_have_a_gradient_of_zero() -> None:
     assert not any(gradient.any() for gradient in gradients(4, 0.0))
+
+
+@pytest.mark.parametrize("entropy", [True, False])
+def test_a_sum_over_many_tokens_of_one_id_is_in_range_where_their_mean_is(entropy: bool) -> None:
+    generator = torch.Generator().manual_seed(5)
+    hidden, head = 20 + torch.randn(4096, 8, generator=generator), torch.randn(40, 8, generator=generator) / 20
+    ids, found = torch.zeros(4096, dtype=torch.long), []
+    for dtype in (torch.float16, torch.float64):
+        states, weight = hidden.half().to(dtype), head.half().to(dtype).requires_grad_()
+        logprobs, entropies = chosen_logprobs(states, weight, ids)
+        (logprobs.mean() + (entropies.mean() if entropy else 0)).backward()
+        assert weight.grad is not None
+        found.append(weight.grad.double())
+    assert found[0].isfinite().all()
+    assert (found[0] - found[1]).norm() < 4e-3 * found[1].norm()

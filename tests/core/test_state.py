@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,15 @@ def test_a_state_read_back_is_the_state_written(tmp_path: Path) -> None:
 def test_a_fresh_state_read_back_is_still_fresh(tmp_path: Path) -> None:
     TrainState().save(tmp_path)
     assert TrainState.load(tmp_path) == TrainState()
+
+
+def test_a_state_of_a_run_that_knew_nothing_of_paces_is_read(tmp_path: Path) -> None:
+    TrainState(step=3).save(tmp_path)
+    (path,) = tmp_path.iterdir()
+    stored = json.loads(path.read_text())
+    del stored["paces"]
+    path.write_text(json.dumps(stored))
+    assert TrainState.load(tmp_path) == TrainState(step=3)
 
 
 def test_the_coefficient_is_steered_from_where_it_stands_by_the_measured_divergence() -> None:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -224,6 +224,15 @@ def test_closing_twice_is_fine_and_leaves_no_process(obedient: Scoring, gone: Ca
         pool.score([samples("1")])
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever starts the tests in the background of a shell has it start them deaf to SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_pool_can_be_used_on_after_an_interrupt(obedient: Scoring) -> None:
     with RewardPool(obedient, timeout=30, num_workers=1) as pool:
         threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()

@@ -2,7 +2,7 @@
 
 from lightrft_apps.config.batches import describe_batches
 from lightrft_apps.config.checks import check, require_valid
-from lightrft_apps.config.differences import differences
+from lightrft_apps.config.differences import differences, too_late
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.profile_checks import beyond, profiled_steps
@@ -60,4 +60,5 @@ __all__ = [
     "require_valid",
     "rules_by_route",
     "stop_texts",
+    "too_late",
 ]

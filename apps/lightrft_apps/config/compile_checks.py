@@ -16,6 +16,7 @@ def compile_problems(config: RLConfig) -> Iterator[str]:
     """What to change about --compile."""
     if not config.train.compile:
         return
+    yield from compile_conflicts(config)
     from lightrft_strategy.devices import device
 
     compilers = (os.environ["CXX"],) if os.environ.get("CXX") else COMPILERS
@@ -26,6 +27,12 @@ def compile_problems(config: RLConfig) -> Iterator[str]:
         )
     if device().type != "cpu" and find_spec("triton") is None:
         yield "--compile: the package triton, which writes the kernels, is not installed: leave --compile out"
+
+
+def compile_conflicts(config: RLConfig) -> Iterator[str]:
+    """What to change so that layers can be compiled beside the other flags, on whatever machine."""
+    if not config.train.compile:
+        return
     if config.parallel.zero_stage == 3:
         yield (
             "--compile with --zero_stage 3, which gathers weights within the layers that would be compiled: "

@@ -28,11 +28,18 @@ FREE_ON_RESUME = frozenset(
         "sp_size",
         "ranks_timeout",
         "balance_speeds",
+        "compile",
         "placement",
         "profile_steps",
     }
 )
 """May change when a run is resumed: none of them touches a number the run computes, but for rounding."""
+
+TOO_LATE = {
+    "save_hf_ckpt": "lightrft export {folder} OUTPUT makes a folder for others of one of its checkpoints",
+    "profile_steps": "only steps that are still to come are profiled",
+}
+"""Of these, those that have no effect once all steps are done, with what to do instead."""
 
 
 def differences(old_flat: Mapping[str, Any], new_flat: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -43,6 +50,15 @@ def differences(old_flat: Mapping[str, Any], new_flat: Mapping[str, Any]) -> dic
     names = [name for name in {**old_flat, **new_flat} if name not in FREE_ON_RESUME]
     pairs = {name: (old_flat.get(name), new_flat.get(name)) for name in names}
     return {name: (old, new) for name, (old, new) in pairs.items() if _comparable(name, old) != _comparable(name, new)}
+
+
+def too_late(old_flat: Mapping[str, Any], new_flat: Mapping[str, Any], folder: Path) -> list[str]:
+    """What to say of flags that a finished run is newly given, and that do nothing there any more."""
+    return [
+        f"the run is finished, so --{name} does nothing: {instead.format(folder=folder)}"
+        for name, instead in TOO_LATE.items()
+        if new_flat[name] and new_flat[name] != old_flat.get(name)
+    ]
 
 
 def _comparable(name: str, value: Any) -> Any:

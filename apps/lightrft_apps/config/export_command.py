@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from lightrft_apps.config.conversion_checks import conversion_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.leading import named
-from lightrft_apps.config.lora_checks import adapters_for_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.places import missing_source, used_folder
+from lightrft_apps.config.places import missing_folder
 
 ABOUT = """\
 Write a checkpoint as an ordinary Hugging Face folder: weights, configuration, tokenizer.
 
 The checkpoint may be of any strategy (one process, ddp, fsdp2, ZeRO) and any number of ranks; it is read by this one
-process, which holds the model once in float32 and one weight of the checkpoint at a time. Every file is compared with
-its checksum first. What was not trained (frozen weights, the model of an adapter) comes from the run's --pretrain.
-The folder appears whole or not at all.
+process, which holds the model once (with --merge twice) in float32 and one weight of the checkpoint at a time. Every
+file is compared with its checksum first. What was not trained (frozen weights, the model of an adapter) comes from the
+run's --pretrain. The folder appears whole or not at all.
 
 The critic is written as a token classifier with one label: AutoModelForTokenClassification gives, at each token, the
 value of the state after it.
@@ -68,16 +67,14 @@ def parse_export(argv: Sequence[str]) -> ExportArgs:
     with exit_on_config_error("lightrft export"):
         words = named(argv, "checkpoint", "output")
         args = parse(ExportCommand, words, prog="lightrft export", about=ABOUT).export
-        problems = [*used_folder(args.output)]
-        if not Path(args.checkpoint).expanduser().is_dir():
-            problems.append(f"--checkpoint {args.checkpoint}: there is no such folder")
+        problems = [
+            *conversion_problems(args.pretrain, args.output),
+            *missing_folder("checkpoint", args.checkpoint),
+        ]
         if args.step is not None and args.best:
             problems.append("--step and --best are two choices of a checkpoint: leave one of them out")
         if args.ema and args.model == "critic":
             problems.append("--ema: only the policy has a moving average: leave --ema or --model critic out")
-        if args.pretrain is not None:
-            problems += missing_source("pretrain", args.pretrain)
-            problems += adapters_for_models({"pretrain": args.pretrain})
         if problems:
             raise ConfigError(problems)
         return args

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from lightrft_apps.config.conversion_checks import conversion_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.leading import named
-from lightrft_apps.config.lora_checks import adapters_for_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.places import missing_source, used_folder
+from lightrft_apps.config.places import missing_folder
 
 ABOUT = """\
 Write the weights of another trainer's checkpoint as an ordinary Hugging Face folder, which --pretrain takes.
@@ -21,8 +20,8 @@ DeepSpeed ZeRO (stages 1 to 3, the float32 masters; DeepSpeed need not be instal
 are matched with those of --pretrain, whatever stands before them. Moments and counters are left behind: a run that
 goes on from here begins its optimiser anew.
 
-Both kinds consist of pickles, which can run code when they are loaded. Here nothing in them is run: tensors and plain
-values are read, and a file that holds anything else is refused by name.
+The first two consist of pickles, which can run code when they are loaded. Here nothing in them is run: tensors and
+plain values are read, and a file that holds anything else is refused by name.
 
 examples:
   lightrft import elsewhere/pytorch_model_fsdp_0 imported --pretrain MODEL
@@ -41,7 +40,7 @@ class ImportArgs:
     pretrain: str
     """model that was trained: a folder, a hub name, or smollm2; it gives configuration and tokenizer"""
     prefix: str | None = None
-    """what stands before the model's names in the checkpoint, where it holds several models"""
+    """what stands before the model's names in the checkpoint, where it holds several models; '' for nothing"""
     dtype: Literal["bfloat16", "float16", "float32"] = "float32"
     """precision to write"""
     trust_remote_code: bool = False
@@ -61,12 +60,9 @@ def parse_import(argv: Sequence[str]) -> ImportArgs:
         words = named(argv, "checkpoint", "output")
         args = parse(ImportCommand, words, prog="lightrft import", about=ABOUT).imported
         problems = [
-            *missing_source("pretrain", args.pretrain),
-            *adapters_for_models({"pretrain": args.pretrain}),
-            *used_folder(args.output),
+            *conversion_problems(args.pretrain, args.output),
+            *missing_folder("checkpoint", args.checkpoint),
         ]
-        if not Path(args.checkpoint).expanduser().is_dir():
-            problems.append(f"--checkpoint {args.checkpoint}: there is no such folder")
         if problems:
             raise ConfigError(problems)
         return args

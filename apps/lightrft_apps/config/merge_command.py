@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightrft_apps.config.conversion_checks import conversion_problems
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.lora_checks import adapters_for_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.places import missing_source, used_folder
 
 ABOUT = """\
 Add a LoRA adapter to the model it was trained on, and write the sum as an ordinary Hugging Face folder.
@@ -53,11 +52,7 @@ def parse_merge(argv: Sequence[str]) -> MergeArgs:
     """The checked arguments. Raises SystemExit: code 0 after --help, 2 after printing what is wrong."""
     with exit_on_config_error("lightrft merge-lora"):
         args = parse(MergeCommand, argv, prog="lightrft merge-lora", about=ABOUT).merge
-        problems = [
-            *missing_source("pretrain", args.pretrain),
-            *adapters_for_models({"pretrain": args.pretrain}),
-            *used_folder(args.output),
-        ]
+        problems = [*conversion_problems(args.pretrain, args.output)]
         if problems:
             raise ConfigError(problems)
         return args

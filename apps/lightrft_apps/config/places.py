@@ -39,8 +39,38 @@ def used_folder(output: str) -> Iterator[str]:
     """What to change if a model cannot be written into a folder because something is there."""
     if not output:
         yield "--output names nothing: set it to a new folder, such as runs/exported"
-    elif _path(output).is_file() or (_path(output).is_dir() and any(_path(output).iterdir())):
+        return
+    from lightrft_strategy.checkpoints import leftovers  # imports torch, which --help does not wait for
+
+    folder, here = new_folder(output), Path.cwd()
+    if folder in (here, *here.parents):
+        yield f"--output {output}: this command runs in there: set it to a new folder, such as {output}/exported"
+        return
+    if _holds_something(folder):
         yield f"--output {output}: something is there already, and nothing is overwritten: set it to a new folder"
+    for place in folder.parents:
+        if place.is_file():
+            yield f"--output {output}: {place} is a file; set it to a new folder elsewhere"
+    for place in filter(_holds_something, leftovers(folder)):
+        yield (
+            f"--output {output}: {place} is there, as a command leaves it that was killed: remove it if it comes from "
+            "that, or set --output to another folder"
+        )
+
+
+def new_folder(output: str) -> Path:
+    """The place that --output names, by its full name without links."""
+    return _path(output).resolve()
+
+
+def missing_folder(flag: str, folder: str) -> Iterator[str]:
+    """What to change if there is no such folder."""
+    if not _path(folder).is_dir():
+        yield f"--{flag} {folder}: there is no such folder"
+
+
+def _holds_something(place: Path) -> bool:
+    return place.is_file() or (place.is_dir() and any(place.iterdir()))
 
 
 def _path(place: str) -> Path:

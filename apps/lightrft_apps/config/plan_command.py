@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import ABOVE_ZERO, BOUNDS, ONE_OR_MORE, out_of_bounds
+from lightrft_apps.config.compile_checks import compile_conflicts
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.lora_checks import model_problems
@@ -16,6 +17,7 @@ from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.precision_checks import precision_conflict
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.sections import DataArgs, RunArgs
+from lightrft_apps.config.weight_checks import weight_problems
 
 PROG = "lightrft plan"
 
@@ -96,7 +98,7 @@ def parse_plan(argv: Sequence[str]) -> PlanCommand:
 def require_plannable(command: PlanCommand) -> None:
     """Raise ConfigError with everything that would make the plan one of another run than the flags ask for."""
     problems = [*out_of_bounds(to_flat(command), BOUNDS | OF_MACHINES), *model_problems(command)]
-    problems += precision_conflict(command.model)
+    problems += [*precision_conflict(command.model), *compile_conflicts(command), *weight_problems(command)]
     if not problems:
         problems = [*algorithm_problems(command), *_holding(command), *_lengths(command), *_devices(command)]
     if problems:
@@ -123,6 +125,11 @@ def _holding(command: PlanCommand) -> Iterator[str]:
         yield "--load_in_4bit: weights in 4 bits cannot be trained, an adapter on them can: set --lora_rank, such as 16"
     if lora.lora_rank and find_spec("peft") is None:
         yield f"--lora_rank {lora.lora_rank}: the package peft is not installed: install lightrft-strategy[lora]"
+    if command.parallel.placement != "resident":
+        yield (
+            f"--placement {command.parallel.placement}: what rests in host memory is not counted: set --placement "
+            "resident, which needs as much memory on the device or more"
+        )
 
 
 def _lengths(command: PlanCommand) -> Iterator[str]:

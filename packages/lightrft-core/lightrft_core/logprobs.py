@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isqrt
+from math import inf, isqrt
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ CHUNK_ELEMENTS = 2**24
 
 CPU_CHUNK_ELEMENTS = 2**20
 """Logits held at once on a processor: 4 MiB in float32, which its cache holds."""
+
+HALF_ROOM = 2**14
+"""What a sum in float16 may come to, which holds numbers up to almost 2**16."""
 
 
 def chosen_logprobs(
@@ -28,8 +31,8 @@ def chosen_logprobs(
     of some tokens and a part of the vocabulary, in the backward pass too, which computes them again; beside them only
     the gradients, and of bfloat16 or float16 hidden states a sum in float32.
 
-    In float16 the gradient of the logits does not overflow, however large the loss was scaled: a power of two is taken
-    out of it and put back into what becomes of it.
+    In float16 neither the gradient of the logits overflows, however large the loss was scaled, nor its sums over a
+    tile's tokens: powers of two are taken out of them and put back into what becomes of them.
     """
     chunk = chunk_elements or (CPU_CHUNK_ELEMENTS if hidden.device.type == "cpu" else CHUNK_ELEMENTS)
     return _ChosenLogprobs.apply(hidden, head, token_ids, temperature, chunk)  # type: ignore[no-any-return, no-untyped-call]
@@ -57,6 +60,19 @@ def _unit(dtype: torch.dtype, *gradients: Tensor | None) -> Tensor | None:
         return None
     largest = torch.stack([gradient.abs().amax() for gradient in gradients if gradient is not None]).amax()
     return torch.where(largest > 0, largest.log2().floor().exp2(), 1.0)
+
+
+def _summed(grad: Tensor, hidden: Tensor) -> Tensor:
+    """grad.T @ hidden, [columns, dim]: in float16 of hidden states so much smaller that no sum over tokens overflows.
+
+    Of float16 the result is in float32. Where nothing could overflow the power of two taken out is 1.
+    """
+    if hidden.dtype != torch.float16:
+        return grad.T @ hidden
+    largest, larger = (torch.linalg.vector_norm(tensor, inf).float() for tensor in (grad, hidden))
+    room = (largest * larger * (len(hidden) / HALF_ROOM)).log2().ceil().clamp(min=0).exp2()
+    total: Tensor = (grad.T @ (hidden * room.reciprocal())).float() * room
+    return total
 
 
 def _within(token_ids: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
@@ -127,7 +143,7 @@ class _ChosenLogprobs(torch.autograd.Function):
                 if grad_hidden is not None:
                     grad_hidden[part] += grad @ head[columns]
                 if grad_head is not None:
-                    total += grad.T @ hidden[part]
+                    total += _summed(grad, hidden[part])
             if grad_head is not None:
                 grad_head[columns] = total if unit is None else total.mul_(unit)
         if grad_hidden is not None and unit is not None:

@@ -73,6 +73,6 @@ class TrainState:
             for step, e in stored.pop("evaluations").items()
         }
         vitals, moments = Vitals(**stored["vitals"]), RunningMoments(**stored["moments"])
-        paces = Paces(**stored["paces"]) if stored["paces"] else None
+        paces = Paces(**stored["paces"]) if stored.get("paces") else None
         parts = {"vitals": vitals, "moments": moments, "evaluations": evaluations, "paces": paces}
         return cls(**stored | parts)

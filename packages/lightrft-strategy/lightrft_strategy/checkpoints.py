@@ -30,7 +30,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], *, ranks: Ranks | N
     ranks: None: this process alone; otherwise every rank calls it, and all fill the same folder, on a disk they share.
     What `fill` raises on one rank it raises on all (the others get a ValueError), and nothing is left of the folder.
     """
-    unfinished = folder.with_name(folder.name + _UNFINISHED)
+    unfinished, _ = leftovers(folder)
     try:
         on_first(ranks, lambda: _make_empty(unfinished))
         together(ranks, lambda: _fill(unfinished, fill))
@@ -39,6 +39,11 @@ def write_folder(folder: Path, fill: Callable[[Path], None], *, ranks: Ranks | N
         if ranks is None or ranks.rank == 0:
             shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def leftovers(folder: Path) -> tuple[Path, Path]:
+    """Where write_folder writes, and where it puts what was there before; whatever else lies there is removed."""
+    return folder.with_name(folder.name + _UNFINISHED), folder.with_name(folder.name + _REPLACED)
 
 
 def write_checkpoint(
@@ -127,11 +132,11 @@ def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
 
 def disk_full(folder: Path) -> str:
     """What to say when there is no room left for `folder`."""
-    return f"the disk of {folder} is full: free some space, keep fewer checkpoints or choose another --output_dir"
+    return f"the disk of {folder} is full"
 
 
 def _publish(unfinished: Path, folder: Path) -> None:
-    replaced = folder.with_name(folder.name + _REPLACED)
+    _, replaced = leftovers(folder)
     for path in [*unfinished.rglob("*"), unfinished]:
         _flush(path)
     if folder.exists():

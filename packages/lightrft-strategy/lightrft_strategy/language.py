@@ -25,7 +25,8 @@ class LanguageActor(nn.Module):
     packing, sharing: compute no padding, and a prompt once for all its answers (hidden_before_tokens).
     sequence_group: the ranks that compute each packed row together; None: each rank computes rows of its own.
     balance: where gradients are taken, tell what the imbalance of its routers costs, too (load_balancing_loss).
-    Raises ValueError, naming the model, if its logits are something else or it cannot compute packed rows, or not so.
+    Raises ValueError, naming the model, if its logits are something else or it cannot compute packed rows, or not so;
+    and for balance with a sequence_group, where a rank sees the routers of a slice alone.
     """
 
     def __init__(
@@ -39,6 +40,11 @@ class LanguageActor(nn.Module):
         balance: bool = False,
     ) -> None:
         super().__init__()
+        if balance and sequence_group is not None:
+            raise ValueError(
+                "the routers' balance is counted over whole rows, of which a rank of a sequence group sees a slice: "
+                "leave balance or sequence_group out"
+            )
         self.model = model
         self.temperature = temperature
         self.packing, self.sharing, self.sequence_group = packing, sharing, sequence_group

@@ -7,11 +7,24 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 
 from lightrft_strategy.training import FullyShard, Hold, TorchStrategy, Whole
 from lightrft_strategy.training.zero import Zero
 
-from .average_runs import BETA, CONFIG, Arrays, averaging, part, resuming, share
+from .average_runs import (
+    BETA,
+    CONFIG,
+    Arrays,
+    averaging,
+    built,
+    go,
+    kept,
+    module_weights,
+    part,
+    resuming,
+    share,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,3 +104,36 @@ def test_without_an_average_nothing_of_it_is_kept_or_saved(tiny_model) -> None:
 
     strategy: Any = TorchStrategy({"policy": LanguageActor(tiny_model())}, {"policy": CONFIG})
     assert not any(name.startswith("ema.") for name in strategy._state("policy"))
+
+
+@torch.no_grad()
+def test_it_begins_with_weights_that_are_filled_after_they_are_held() -> None:
+    ours = built(Whole)
+    for shard in ours.held["policy"].shards():
+        shard += 1
+    ours.held["policy"].publish()
+    before = kept(ours, "master.")
+    with torch.enable_grad():
+        (after,) = go(ours, range(1))
+    for name, values in kept(ours, "ema.").items():
+        now = BETA * before[name].astype(numpy.float64) + (1 - BETA) * after[name]
+        numpy.testing.assert_allclose(values, now, rtol=2e-6, atol=2e-7)
+
+
+def test_a_model_has_its_own_weights_again_even_if_the_averaged_ones_could_not_be_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = built(Whole)
+    go(ours, range(1))
+    before, published = module_weights(ours), []
+
+    def publish() -> None:
+        published.append(True)
+        if len(published) == 1:
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(ours.held["policy"], "publish", publish)
+    with pytest.raises(RuntimeError, match="out of memory"), ours.averages["policy"].in_place():
+        raise AssertionError
+    assert len(published) == 2
+    assert all(torch.equal(weight, before[name]) for name, weight in module_weights(ours).items())

@@ -275,7 +275,7 @@ def test_a_full_disk_is_named_and_nothing_looks_finished(tmp_path: Path, files_w
         with full_disk(files_with_room):
             save_tensors(unfinished / "policy", STATE, {}, OneRank())
 
-    with pytest.raises(ValueError, match=rf"the disk of {tmp_path}/step_1\S*/policy is full: free some space"):
+    with pytest.raises(ValueError, match=rf"the disk of {tmp_path}/step_1\S*/policy is full$"):
         write_checkpoint(tmp_path, 1, fill, keep=1)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,6 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from lightrft_core import Batch, Prompt, SamplingParams
 from lightrft_strategy.language import LanguageActor
+from lightrft_strategy.training import compiling
 from lightrft_strategy.training.compiling import SampledUncompiled, compile_layers, uncompiled
 from lightrft_strategy.training.fsdp2 import layers
 
@@ -83,6 +84,21 @@ def test_sampling_is_left_uncompiled_and_learning_is_compiled_again_after_it() -
     with pytest.raises(KeyError), uncompiled(model):
         raise KeyError
     assert [layer.forward for layer in layers(model)] == compiled
+
+
+def test_layers_that_take_too_many_graphs_are_an_error_and_not_left_uncompiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch._dynamo.reset()
+    monkeypatch.setattr(compiling, "MOST_GRAPHS", 1)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    actor = LanguageActor(language_model(), packing=True)
+    compile_layers(actor, "eager")
+    with torch.no_grad():
+        actor(a_batch(0))
+    with pytest.raises(RuntimeError, match=r"LlamaDecoderLayer would take more than 1 compiled graphs.*--compile"):
+        actor(a_batch(0))
+    assert not torch._dynamo.config.fail_on_recompile_limit_hit, "what others compile may fall back"
 
 
 @pytest.mark.proof

@@ -69,6 +69,21 @@ def test_a_process_that_has_ended_is_lost_and_its_phase_is_told(
     own.close()
 
 
+def test_the_others_know_a_rank_s_phase_as_soon_as_it_changes(
+    store: dist.TCPStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 60.0)
+    own = Heartbeat(store, 0, 2)
+    try:
+        for phase, count in (("judge of step 1", 2), ("judge of step 1", 2), ("estimate of step 1", 3)):
+            own.phase = phase
+            heard = json.loads(store.get("lightrft/beat/0"))
+            assert (heard["phase"], heard["count"]) == (phase, count)
+    finally:
+        own.close()
+    assert json.loads(store.get("lightrft/beat/0"))["phase"] == "done"
+
+
 def test_a_rank_that_said_it_is_done_is_not_lost(own: Heartbeat, store: dist.TCPStore, ended: int) -> None:
     say(store, ended, "done")
     assert own.lost() == ""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
-from lightrft_core import ALGORITHMS, BatchSizes
+from lightrft_core import ALGORITHMS, BatchSizes, OneRank, Ranks
 from lightrft_core.experience import make_experience
+from lightrft_strategy.language import LanguageActor
+from lightrft_strategy.training import OptimiserConfig, TorchStrategy, Whole
 
 from .pace_runs import SECONDS_A_TOKEN, slow_runs
-from .recorded import Case, build, recorded
+from .recorded import Case, a_batch, build, language_model, plain_loss, recorded
+
+CONFIG = OptimiserConfig(1e-2, 20)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -27,6 +34,22 @@ def test_a_step_says_what_was_computed_and_how_long_it_took() -> None:
     assert strategy.imbalance() == {}, "nothing was computed since"
     strategy.forward("policy", batches)
     assert strategy.watches["policy"].take() == 0, "only learning is timed"
+
+
+class Second(OneRank):
+    """The second of two ranks that compute each row together: the first speaks for both."""
+
+    rank, world_size = 1, 2
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_rank_that_another_speaks_for_times_nothing_and_keeps_nothing() -> None:
+    def hold(module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks) -> Whole:
+        return Whole(module, config, dtype, OneRank())
+
+    strategy = TorchStrategy({"policy": LanguageActor(language_model())}, {"policy": CONFIG}, hold=hold, ranks=Second())
+    assert strategy.train_step("policy", [replace(a_batch(0), work=1.0)], plain_loss).paces == ()
+    assert strategy.watches["policy"].spans == []
 
 
 @pytest.mark.proof

@@ -168,8 +168,13 @@ def test_so_it_has_in_shards(processes, tmp_path: Path) -> None:
     assert processes(2).run(resuming, "fsdp2", tmp_path / "checkpoint") == [expected] * 2
 
 
-def test_a_checkpoint_of_another_precision_is_refused_by_name(tmp_path: Path) -> None:
-    module = Weight()
-    TorchStrategy({"policy": module}, {"policy": CONFIG}).save(tmp_path)
-    with pytest.raises(ValueError, match="without --fp16"):
-        one_weight()[0].load(tmp_path)
+def test_a_checkpoint_goes_on_in_another_precision_and_the_scale_begins_anew(tmp_path: Path) -> None:
+    half, full = one_weight()[0], TorchStrategy({"policy": Weight()}, {"policy": CONFIG})
+    half.train_step("policy", [BATCH], lambda out, batch: (out, Metrics()))
+    half.save(tmp_path / "half")
+    full.load(tmp_path / "half")
+    assert torch.equal(full.held["policy"].state()["master.number"], half.held["policy"].state()["master.number"])
+    full.save(tmp_path / "full")
+    half.load(tmp_path / "full")
+    assert half.scales["policy"] == LossScale()
+    assert half.train_step("policy", [BATCH], lambda out, batch: (out, Metrics())).fault == ""

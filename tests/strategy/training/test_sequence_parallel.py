@@ -176,3 +176,8 @@ def test_positions_that_depend_on_the_whole_row_are_refused(kind: str) -> None:
 def test_rows_that_are_not_packed_are_refused() -> None:
     with pytest.raises(ValueError, match="turn packing on"):
         LanguageActor(language_model(llama()), sequence_group=SequenceGroup(None, 0, 2))
+
+
+def test_the_balance_of_routers_that_see_a_slice_of_each_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave balance or sequence_group out"):
+        LanguageActor(language_model(llama()), packing=True, balance=True, sequence_group=SequenceGroup(None, 0, 2))

@@ -25,7 +25,7 @@ class ParallelArgs:
     sp_size: int = 1
     """processes that compute each packed row together, a slice of its tokens each (Ulysses); needs --packing_samples"""
     placement: Literal["resident", "colocate"] = "resident"
-    """colocate: moments, and models that only score, leave the accelerator in phases that do not need them"""
+    """colocate: moments, and without --fsdp models that only score, leave the accelerator in phases without need"""
     balance_speeds: bool = False
     """give faster processes more to learn from, by what they were seen to do; such a run cannot be repeated exactly"""
     ranks_timeout: float = 1800.0

@@ -14,6 +14,7 @@ from lightrft_core import FinishReason, Group, Metrics, Prompt, Rollout, Samplin
 from lightrft_strategy.engines.attention import DecodeStep, rollout_attention
 from lightrft_strategy.engines.footprint import kv_bytes_per_token
 from lightrft_strategy.engines.kv_cache import RolloutCache
+from lightrft_strategy.engines.laid_out import laid_out
 from lightrft_strategy.engines.law import Laws
 from lightrft_strategy.engines.refusals import refusal
 from lightrft_strategy.engines.running import Ended, Running
@@ -84,7 +85,8 @@ class EmbeddedEngine:
         training = self.model.training
         self.model.eval()
         try:
-            ended = self._run([prompts[index] for index in order], sampling, step) if order else []
+            with laid_out(self.model, self.max_sequences or len(order) * sampling.n):
+                ended = self._run([prompts[index] for index in order], sampling, step) if order else []
         finally:
             self.model.train(training)
         texts = self.decode([answer.token_ids for answer in ended]) if ended else []
@@ -166,8 +168,8 @@ class EmbeddedEngine:
         return self._logits(hidden)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        head: Tensor = self.model.get_output_embeddings().weight
-        return (hidden @ head.T).float()
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits.float()
 
     def _report(self, finished: int) -> None:
         if self.progress is not None:

@@ -29,7 +29,7 @@ def open_foreign(folder: Path) -> Foreign:
 
     Raises ValueError, naming the file, if it is none of these or cannot be read without trusting it.
     """
-    if (folder / MANIFEST).is_file() or (folder / "checkpoints").is_dir():
+    if (folder / MANIFEST).is_file() or any(folder.glob(f"checkpoints/step_*/{MANIFEST}")):
         raise ValueError(f"{folder} was written by lightrft: use lightrft export {folder}")
     if (folder / METADATA).is_file():
         return DistributedCheckpoint(folder)

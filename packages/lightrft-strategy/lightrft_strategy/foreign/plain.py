@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
+
+from lightrft_strategy.foreign.damage import DAMAGE
 
 
 class PlainTensors:
@@ -21,11 +23,15 @@ class PlainTensors:
                 with safe_open(path, "pt") as file:
                     for name in file.keys():  # noqa: SIM118
                         self.shapes[name], self.files[name] = tuple(file.get_slice(name).get_shape()), path
-            except SafetensorError as error:
+            except DAMAGE as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
 
     def read(self, name: str) -> Tensor:
         """One tensor."""
-        with safe_open(self.files[name], "pt") as file:
-            tensor: Tensor = file.get_tensor(name)
+        path = self.files[name]
+        try:
+            with safe_open(path, "pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+        except DAMAGE as error:
+            raise ValueError(f"{path} is damaged: {name} cannot be read: {error}") from error
         return tensor

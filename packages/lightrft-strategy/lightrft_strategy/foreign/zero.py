@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from lightrft_strategy.foreign.damage import DAMAGE
+
 _SHARD = re.compile(r"(?:bf16_|fp16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_optim_states\.pt")
 _SHARDS = "*_optim_states.pt"
 
@@ -145,10 +147,10 @@ def read_plain(path: Path) -> dict[str, Any]:
     try:
         with safe_globals(_KNOWN):
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (EOFError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} {_unsafe(path)}") from error
+    except DAMAGE as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no file of a DeepSpeed checkpoint")
     return content
@@ -156,7 +158,10 @@ def read_plain(path: Path) -> dict[str, Any]:
 
 def _unsafe(path: Path) -> str:
     known = {name for _, name in _KNOWN}
-    others = [name for name in get_unsafe_globals_in_checkpoint(path) if name not in known]
+    try:
+        others = [name for name in get_unsafe_globals_in_checkpoint(path) if name not in known]
+    except DAMAGE as error:
+        return f"is damaged: {error!r}"
     return (
         f"holds Python objects ({', '.join(others) or 'of an unknown kind'}), which could run code when they are read, "
         "so it is not read. Where you trust it, run DeepSpeed's own script in the checkpoint's folder, python "

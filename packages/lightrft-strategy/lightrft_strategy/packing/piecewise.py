@@ -25,24 +25,27 @@ def piecewise_attention(
 ) -> Tensor:
     """[1, heads, tokens, value dim]; query, key, value: [1, heads|key heads, tokens, dim|value dim].
 
-    Queries of head h read key head h // (heads / key heads). Below 32 bits it is computed in float32, which is nearer
-    and, torch's backward kernel of bfloat16 being what it is, four to six times faster for answers of usual length.
+    Queries of head h read key head h // (heads / key heads).
     """
-    dtype, exact = query.dtype, torch.promote_types(query.dtype, torch.float32)
-    query, key, value = (states.to(exact) for states in (query, key, value))
     dim, value_dim = query.shape[-1], value.shape[-1]
     if value_dim != dim:
         query, key, value = (pad(states, (0, max(dim, value_dim) - states.shape[-1])) for states in (query, key, value))
     grouped = query[0].view(key.shape[1], -1, *query.shape[2:])
     attended: Tensor = _Piecewise.apply(grouped, key[0], value[0], row.plan(window, pieces), scale)  # type: ignore[no-untyped-call]
-    return attended.flatten(0, 1)[None, ..., :value_dim].to(dtype)
+    return attended.flatten(0, 1)[None, ..., :value_dim]
 
 
 class _Piecewise(torch.autograd.Function):
-    """query [key heads, group, tokens, dim], key and value [key heads, tokens, dim] -> as query."""
+    """query [key heads, group, tokens, dim], key and value [key heads, tokens, dim] -> as query.
+
+    Below 32 bits it is kept as it is and computed in float32: nearer, and backward four to six times faster for answers
+    of usual length, torch's kernel for bfloat16 being slow on short ones.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: list[Piece], scale: float) -> Tensor:
+        kept, dtype = (query, key, value), query.dtype
+        query, key, value = _exact(query, key, value)
         heads, group, tokens, dim = query.shape
         out = query.new_empty(tokens, heads, group, dim).permute(1, 2, 0, 3)
         sums = query.new_empty(heads, tokens, group).transpose(1, 2)
@@ -57,17 +60,19 @@ class _Piecewise(torch.autograd.Function):
                 before = sums[:, :, place]
                 out[:, :, place].lerp_(part, (part_sums - before).sigmoid()[..., None])
                 sums[:, :, place] = before.logaddexp(part_sums)
-        ctx.save_for_backward(query, key, value, out, sums)
+        out = out.to(dtype)
+        ctx.save_for_backward(*kept, out, sums)
         ctx.plan, ctx.scale = plan, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        query, key, value, out, sums = ctx.saved_tensors
+        *kept, sums = ctx.saved_tensors
+        query, key, value, out, gradient = _exact(*kept, gradients[0])
         of_query, of_key, of_value = (torch.zeros_like(states) for states in (query, key, value))
         for piece in ctx.plan:
             place, seen = _slice(piece.queries), _slice(piece.keys)
-            own = [_turned(piece, states[:, :, place], 2) for states in (gradients[0], out, sums)]
+            own = [_turned(piece, states[:, :, place], 2) for states in (gradient, out, sums)]
             parts = _backward(
                 own[0],
                 *_states(piece, query, key, value),
@@ -80,7 +85,12 @@ class _Piecewise(torch.autograd.Function):
             of_query[:, :, place] += _turned(piece, parts[0], 2)
             of_key[:, seen] += _turned(piece, parts[1].sum(1), 1)
             of_value[:, seen] += _turned(piece, parts[2].sum(1), 1)
-        return of_query, of_key, of_value, None, None
+        dtype = kept[0].dtype
+        return of_query.to(dtype), of_key.to(dtype), of_value.to(dtype), None, None
+
+
+def _exact(*states: Tensor) -> tuple[Tensor, ...]:
+    return tuple(each.to(torch.promote_types(each.dtype, torch.float32)) for each in states)
 
 
 def _states(piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,15 +16,28 @@ EMA = "ema."
 
 
 class Average:
-    """beta * average + (1 - beta) * masters after each optimiser step, in their precision, beginning with the weights.
+    """beta * average + (1 - beta) * masters after each optimiser step, in their precision.
 
+    It begins with the weights as they are when it is first asked for anything, so that a model whose weights are filled
+    after it is held is filled before that.
     (Polyak and Juditsky 1992; with exponential weights as in Tarvainen and Valpola 2017, arXiv 1703.01780, eq. 2.)
     Every rank keeps the average of what it holds of the masters and no more, so that an update needs no exchange.
     """
 
     def __init__(self, held: Held, beta: float) -> None:
         self.held, self.beta = held, beta
-        self.shards = [shard.clone() for shard in held.shards()]
+        self._shards: list[Tensor] = []
+
+    def begin(self) -> None:
+        """Before a step: where there is no average yet, it is the weights as they now stand."""
+        if not self._shards:
+            self._shards = [shard.clone() for shard in self.held.shards()]
+
+    @property
+    def shards(self) -> list[Tensor]:
+        """The average of what this rank holds of the masters."""
+        self.begin()
+        return self._shards
 
     @torch.no_grad()
     def update(self) -> None:
@@ -43,8 +56,8 @@ class Average:
     def in_place(self) -> Iterator[None]:
         """Within, the model has the averaged weights; every rank enters it. Afterwards it has its own again."""
         exchange(self.held.shards(), self.shards)
-        self.held.publish()
         try:
+            self.held.publish()
             yield
         finally:
             exchange(self.held.shards(), self.shards)

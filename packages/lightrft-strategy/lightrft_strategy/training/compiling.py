@@ -22,7 +22,8 @@ def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "induct
 
     The layers share their graphs, in which sizes are symbols. What is around them, and the attention of packed rows,
     whose pieces are others in each micro-batch, stays as it is. Hooks on layers, such as those that gather shards, run
-    outside of the graphs. Raises ValueError if the model has no list of layers.
+    outside of the graphs. Raises ValueError if the model has no list of layers; and later, when a kind of layer would
+    take more than MOST_GRAPHS graphs, RuntimeError: it would be computed without, and nobody would know.
     """
     import torch._dynamo
 
@@ -33,8 +34,26 @@ def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "induct
     for layer in layers(model):
         plain = type(layer).forward
         if plain not in compiled:
-            compiled[plain] = torch.compile(plain, backend=backend, dynamic=True)
+            compiled[plain] = _limited(torch.compile(plain, backend=backend, dynamic=True))
         layer.forward = MethodType(compiled[plain], layer)
+
+
+def _limited(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's compiled function, which raises where dynamo would fall back to the plain one."""
+    from torch._dynamo import config
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
+    def forward(layer: nn.Module, *inputs: Any, **named: Any) -> Any:
+        try:
+            with config.patch(fail_on_recompile_limit_hit=True):
+                return compiled(layer, *inputs, **named)
+        except FailOnRecompileLimitHit as error:
+            raise RuntimeError(
+                f"{type(layer).__name__} would take more than {MOST_GRAPHS} compiled graphs, so that compiling it does "
+                "not pay: go on without --compile"
+            ) from error
+
+    return forward
 
 
 @contextmanager

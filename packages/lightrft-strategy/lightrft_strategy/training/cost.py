@@ -14,15 +14,21 @@ def cost_of(model: Any) -> Cost:
     """
     config = model.config.get_text_config()
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    experts = next((number for name in _EXPERTS if (number := getattr(config, name, None))), None)
-    chosen = config.num_experts_per_tok / experts if experts else 1.0
+    experts, chosen = _first(config, _EXPERTS), _first(config, _CHOSEN)
+    share = chosen / experts if experts and chosen else 1.0
     embedded = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
     used = 0.0
     for name, weight in model.named_parameters():
         if weight.ndim >= 2 and id(weight) not in embedded:
-            used += weight.numel() * (chosen if ".experts." in name else 1.0)
+            used += weight.numel() * (share if ".experts." in name else 1.0)
     return Cost.of_shape(config.num_attention_heads * width, config.num_hidden_layers, round(used))
+
+
+def _first(config: Any, names: tuple[str, ...]) -> int | None:
+    return next((number for name in names if (number := getattr(config, name, None))), None)
 
 
 _EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts")
 """What configurations call the number of experts that a token is sent to some of."""
+_CHOSEN = ("num_experts_per_tok", "top_k_experts")
+"""What they call the number of experts that it is sent to."""

@@ -124,7 +124,7 @@ class Sharded:
             tensor.grad = None
 
     def movable(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The moments: FSDP2 knows where its shards lie."""
+        """The moments alone, of a frozen model nothing: FSDP2 keeps views of its shards, which cannot be moved away."""
         if self.config is None:
             return [], []
         return [value for master in self.masters.values() for value in self.adam.state[master].values()], []

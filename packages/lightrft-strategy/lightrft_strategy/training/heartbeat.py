@@ -49,8 +49,8 @@ class Heartbeat:
 
     def __init__(self, store: Store, rank: int, world_size: int) -> None:
         self.store, self.rank, self.world_size = store, rank, world_size
-        self.phase = "starting"
-        self._count = 0
+        self._phase = "starting"
+        self._count, self._beating = 0, threading.Lock()
         self._last: dict[int, tuple[Beat, float]] = {}
         self._stop = threading.Event()
         self._before = signal.signal(signal.SIGTERM, self._terminated)
@@ -63,14 +63,24 @@ class Heartbeat:
         """Over the store that torchrun's environment variables name."""
         return cls(launch_store(timedelta(seconds=60)), rank, world_size)
 
+    @property
+    def phase(self) -> str:
+        """What this rank does. The others know of a change at once: it may be lost before the next beat."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        if phase != self._phase:
+            self._phase = phase
+            with suppress(RuntimeError):
+                self._beat()
+
     def close(self) -> None:
         """Tell the others that this rank is done, which is not the same as lost."""
         self._stop.set()
         self._thread.join()
         signal.signal(signal.SIGTERM, self._before)
         self.phase = "done"
-        with suppress(RuntimeError):
-            self._beat()
 
     def lost(self, seconds: float = 0.0) -> str:
         """Which ranks are lost, "" if none is; a moment may pass until the end of one shows."""
@@ -122,9 +132,10 @@ class Heartbeat:
         return gone
 
     def _beat(self) -> None:
-        self._count += 1
-        beat = Beat(self.rank, socket.gethostname(), os.getpid(), self.phase, self._count)
-        self.store.set(_key(self.rank), json.dumps(vars(beat)))
+        with self._beating:
+            self._count += 1
+            beat = Beat(self.rank, socket.gethostname(), os.getpid(), self.phase, self._count)
+            self.store.set(_key(self.rank), json.dumps(vars(beat)))
 
 
 def _key(rank: int) -> str:

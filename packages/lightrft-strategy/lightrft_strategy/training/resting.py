@@ -41,7 +41,8 @@ class Resting:
 def resting(strategy: TorchStrategy, *, away: Carry | None = None, back: Carry | None = None) -> list[Resting]:
     """Of a strategy's models: what only the optimiser step reads, and all of those that are neither sampled nor learn.
 
-    The policy's weights stay: engines read them. away, back: None: to the host and to the device.
+    The policy's weights stay: engines read them; so do weights in shards (Held.movable).
+    away, back: None: to the host and to the device.
     """
     travel = away or to_host, back or to_device
     parts: list[Resting] = []

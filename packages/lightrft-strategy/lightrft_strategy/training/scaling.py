@@ -44,7 +44,7 @@ class LossScale:
 
     @classmethod
     def of(cls, counters: Mapping[str, int]) -> LossScale:
-        """What `counters` gave. Raises ValueError if these are of a run that has none."""
+        """What `counters` gave; a first scale if these are of a run that has none."""
         if "loss_scale" not in counters:
-            raise ValueError("the checkpoint holds no loss scale: it is of a run without --fp16")
+            return cls()
         return cls(counters["loss_scale"], counters["steps_at_loss_scale"])

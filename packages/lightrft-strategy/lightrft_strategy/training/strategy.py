@@ -53,7 +53,7 @@ class TorchStrategy:
         self.learner, self.learners = self.ranks.learner, self.ranks.learners
         self.speaks = self.rank % (self.world_size // self.learners) == 0
         self.timed, self.seconds = timed, list[float]()
-        self.watches = {name: Stopwatch(models[name] if timed else None) for name in optimisers}
+        self.watches = {name: Stopwatch(models[name] if timed and self.speaks else None) for name in optimisers}
         dtype = torch.float16 if fp16 else torch.bfloat16 if bf16 else None
         self.held = {name: hold(model, optimisers.get(name), dtype, self.ranks) for name, model in models.items()}
         self.optimisers, self.attempts = dict(optimisers), dict.fromkeys(optimisers, 0)
@@ -75,6 +75,8 @@ class TorchStrategy:
         watch = self.watches[model]
         self.attempts[model] += 1
         held.scale = float(self.scales[model].value) if model in self.scales else 1.0
+        if model in self.averages:
+            self.averages[model].begin()
         for number, batch in enumerate(map(_on_device, batches), start=1):
             with watch.running(batch.work > 0):
                 output = held.module(batch)
@@ -142,7 +144,11 @@ class TorchStrategy:
             save_tensors(folder / name, self._state(name), counters, self.ranks)
 
     def load(self, folder: Path) -> None:
-        """What save wrote, by whatever kind of holding, on however many ranks. Raises ValueError if it is of others."""
+        """What save wrote, by whatever kind of holding, on however many ranks, in whatever precision it computed.
+
+        The loss scale begins anew where the checkpoint has none, and ends where it is not needed any more. Raises
+        ValueError if it is of other models.
+        """
         for name in self.attempts:
             state = self._state(name)
             counters = load_tensors(folder / name, state, self.ranks)
