@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import nn
 
 from lightrft_core import Engine, Group, Metrics, Prompt, SamplingParams
@@ -25,10 +26,6 @@ def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "induct
     outside of the graphs. Raises ValueError if the model has no list of layers; and later, when a kind of layer would
     take more than MOST_GRAPHS graphs, RuntimeError: it would be computed without, and nobody would know.
     """
-    import torch._dynamo
-
-    limit = torch._dynamo.config.recompile_limit
-    torch._dynamo.config.recompile_limit = max(limit, MOST_GRAPHS)
     left_as_it_is()
     compiled: dict[Any, Any] = {}
     for layer in layers(model):
@@ -45,7 +42,7 @@ def _limited(compiled: Callable[..., Any]) -> Callable[..., Any]:
 
     def forward(layer: nn.Module, *inputs: Any, **named: Any) -> Any:
         try:
-            with config.patch(fail_on_recompile_limit_hit=True):
+            with config.patch(recompile_limit=MOST_GRAPHS, fail_on_recompile_limit_hit=True):
                 return compiled(layer, *inputs, **named)
         except FailOnRecompileLimitHit as error:
             raise RuntimeError(
