@@ -25,7 +25,7 @@ from lightrft_apps.config import (
 )
 from lightrft_apps.parallel import hold_of
 from lightrft_apps.precision import compute_dtype
-from lightrft_core import Algorithm, FirstToken, Prompt, Ranks, SamplingParams
+from lightrft_core import Algorithm, BatchSizes, Cost, FirstToken, Prompt, Ranks, SamplingParams, Schedule
 from lightrft_rewards import parse_spec
 from lightrft_rewards.judge import Judge
 from lightrft_rewards.majority import MajorityVote
@@ -173,6 +173,31 @@ def build_strategy(
         hold=sharing(hold_of(config.parallel)),
         ranks=ranks,
         timed=config.parallel.zero_stage != 3,
+    )
+
+
+def batch_sizes(config: RLConfig, cost: Cost) -> BatchSizes:
+    """How batches are cut, and dealt by what the model's passes cost."""
+    train = config.train
+    return BatchSizes(
+        train.train_batch_size,
+        train.micro_train_batch_size,
+        train.max_tokens_per_micro_batch,
+        config.rollout.generate_max_len,
+        train.max_epochs,
+        shared_prompts=shares_prompts(config),
+        packing=train.packing_samples,
+        cost=cost,
+    )
+
+
+def schedule(config: RLConfig) -> Schedule:
+    """When what happens besides learning."""
+    return Schedule(
+        freezing_actor_steps=config.critic.freezing_actor_steps,
+        max_skipped_steps=config.train.max_skipped_steps,
+        save_steps=max(0, config.run.save_steps),
+        eval_steps=max(0, config.evaluation.eval_steps),
     )
 
 

@@ -20,7 +20,7 @@ from lightrft_apps.adaptation import adapt
 from lightrft_apps.config import ConfigError, ModelArgs, RLConfig
 from lightrft_apps.config.export_command import ExportArgs
 from lightrft_apps.hugging_face import write_new
-from lightrft_apps.precision import compute_dtype
+from lightrft_apps.precision import dtype_name
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_strategy.checkpoints import checkpoints, newest_whole
 from lightrft_strategy.language import LanguageActor, LanguageCritic
@@ -46,9 +46,9 @@ def export_checkpoint(args: ExportArgs) -> None:
         raise ConfigError(["--model critic: a value head beside an adapter is no folder of peft: set --merge"])
     with _refused(config):
         model, untrained = _trained(args, of, config if adapter else None, folder)
-    dtype = getattr(torch, args.dtype) if args.dtype is not None else compute_dtype(of)
-    set_precision(model, dtype)
-    said = f"{args.model} of {folder}, {str(dtype).removeprefix('torch.')}{_kept(untrained, of.pretrain)}"
+    dtype = args.dtype or dtype_name(of)
+    set_precision(model, getattr(torch, dtype))
+    said = f"{args.model} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
     write_new(args.output, model, compose.load_tokenizer(of), said)
 
 

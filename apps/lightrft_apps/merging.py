@@ -30,10 +30,8 @@ def merge_adapter(args: MergeArgs) -> None:
         model = merged(base, adapter)
     beside = (adapter / "tokenizer_config.json").is_file()
     tokenizer = compose.load_tokenizer(replace(of, pretrain=str(adapter)) if beside else of)
-    if args.bf16:
-        set_precision(model, torch.bfloat16)
-    kind = "bfloat16" if args.bf16 else "float32"
-    write_new(args.output, model, tokenizer, f"{args.pretrain} with {args.adapter}, {kind}")
+    set_precision(model, getattr(torch, args.dtype))
+    write_new(args.output, model, tokenizer, f"{args.pretrain} with {args.adapter}, {args.dtype}")
 
 
 @contextmanager

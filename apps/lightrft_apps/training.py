@@ -24,7 +24,7 @@ from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory, open_run
 from lightrft_apps.run_prompts import read_prompts
 from lightrft_apps.summary import read_summary, show_summary, write_summary
-from lightrft_core import BatchSizes, Engine, Paces, Schedule, Trainer, TrainState
+from lightrft_core import Engine, Paces, Trainer, TrainState
 from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.engines.served import ServedEngine
@@ -160,22 +160,8 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                 doing=together.doing,
             ),
             sampling=sampling,
-            sizes=BatchSizes(
-                config.train.train_batch_size,
-                config.train.micro_train_batch_size,
-                config.train.max_tokens_per_micro_batch,
-                config.rollout.generate_max_len,
-                config.train.max_epochs,
-                shared_prompts=compose.shares_prompts(config),
-                packing=config.train.packing_samples,
-                cost=cost,
-            ),
-            schedule=Schedule(
-                freezing_actor_steps=config.critic.freezing_actor_steps,
-                max_skipped_steps=config.train.max_skipped_steps,
-                save_steps=max(0, config.run.save_steps),
-                eval_steps=max(0, config.evaluation.eval_steps),
-            ),
+            sizes=compose.batch_sizes(config, cost),
+            schedule=compose.schedule(config),
             eval_prompts=prompts.evaluation,
             eval_sampling=eval_sampling,
             eval_reward=judge,

@@ -70,8 +70,8 @@ def test_the_merged_folder_is_a_plain_model_that_answers_as_the_adapter_did(
 def test_in_bfloat16_each_weight_is_the_float32_one_rounded_once(
     lightrft: Command, tiny_folder: Path, adapter: Path, tmp_path: Path
 ) -> None:
-    for name, bf16 in (("whole", "false"), ("half", "true")):
-        ended = lightrft("merge-lora", pretrain=tiny_folder, adapter=adapter, output=tmp_path / name, bf16=bf16)
+    for name, dtype in (("whole", "float32"), ("half", "bfloat16")):
+        ended = lightrft("merge-lora", pretrain=tiny_folder, adapter=adapter, output=tmp_path / name, dtype=dtype)
         assert ended.code == 0, ended.err
     whole, half = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "half"))
     assert whole.keys() == half.keys()

@@ -50,6 +50,14 @@ def test_afterwards_layers_are_as_they_were_even_after_an_error():
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_a_layer_whose_forward_somebody_else_has_replaced_keeps_that():
+    model = layers(torch.bfloat16)
+    theirs = model[0].forward = lambda states: states.new_ones(len(states), 160)
+    with laid_out(model, 2):
+        assert model[0].forward is theirs
+    assert model[0].forward is theirs
+
+
 def test_layers_in_float32_are_left_alone():
     model = layers(torch.float32)
     with laid_out(model, 2):

@@ -273,6 +273,20 @@ def test_the_embedded_engines_cache_is_the_one_it_allocates(tiny_model) -> None:
     assert phase.parts["keys and values"] == sum(real.values())
 
 
+def test_on_the_cpu_sampling_in_bfloat16_takes_a_copy_of_every_linear_layer_and_of_nothing_else(tiny_model) -> None:
+    model = tiny_model()
+    linear = sum(part.weight.numel() for part in model.modules() if isinstance(part, nn.Linear))
+
+    def copied(dtype: torch.dtype, *, on_host: bool) -> int:
+        job = Job(planned(tiny_model(), dtype), Holding(), Engine(), WORK, memory=1e12, runtime=0, on_host=on_host)
+        phases = {phase.name: phase.parts for phase in plan_memory(job)}
+        assert "weights laid out for decoding" not in phases["optimise"]
+        return phases["sample"].get("weights laid out for decoding", 0)
+
+    assert copied(torch.bfloat16, on_host=True) == pytest.approx(2 * linear, rel=0.02)
+    assert copied(torch.float32, on_host=True) == copied(torch.bfloat16, on_host=False) == 0
+
+
 # Shards
 
 

@@ -17,27 +17,15 @@ from lightrft_core.batching import read_tokens
 from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.routing import Routers, Routing, load_balancing_loss, read_counts
 
+from .training import recorded
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 VOCABULARY = 50
 MOE: dict[str, dict[str, Any]] = {
     "Mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "Qwen3Moe": {"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "head_dim": 16},
-    "DeepseekV3": {
-        "moe_intermediate_size": 24,
-        "n_routed_experts": 4,
-        "num_experts_per_tok": 2,
-        "n_group": 1,
-        "topk_group": 1,
-        "first_k_dense_replace": 1,
-        "kv_lora_rank": 16,
-        "q_lora_rank": 16,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 8,
-        "v_head_dim": 16,
-        "head_dim": 8,
-        "num_key_value_heads": 4,
-    },
+    "DeepseekV3": recorded.MOE | {"num_key_value_heads": 4},
 }
 
 

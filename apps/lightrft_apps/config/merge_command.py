@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from lightrft_apps.config.conversion_checks import conversion_problems
 from lightrft_apps.config.errors import ConfigError
@@ -21,7 +22,7 @@ The folder appears whole or not at all.
 
 examples:
   lightrft merge-lora --pretrain MODEL --adapter runs/lora/final --output runs/lora/merged
-  lightrft merge-lora --pretrain MODEL --adapter runs/lora/final --output merged --bf16
+  lightrft merge-lora --pretrain MODEL --adapter runs/lora/final --output merged --dtype bfloat16
   lightrft eval --pretrain runs/lora/merged --prompt_data heldout.jsonl --rule_reward number --engine_type vllm"""
 
 
@@ -35,8 +36,8 @@ class MergeArgs:
     """folder of the adapter: adapter_config.json and adapter_model.safetensors"""
     output: str
     """folder to write, which must be new or empty"""
-    bf16: bool = False
-    """write bfloat16, half the size; otherwise float32"""
+    dtype: Literal["bfloat16", "float16", "float32"] = "float32"
+    """precision to write"""
     trust_remote_code: bool = False
     """let the model's repository run its own Python code"""
 
@@ -52,7 +53,7 @@ def parse_merge(argv: Sequence[str]) -> MergeArgs:
     """The checked arguments. Raises SystemExit: code 0 after --help, 2 after printing what is wrong."""
     with exit_on_config_error("lightrft merge-lora"):
         args = parse(MergeCommand, argv, prog="lightrft merge-lora", about=ABOUT).merge
-        problems = [*conversion_problems(args.pretrain, args.output)]
+        problems = list(conversion_problems(args.pretrain, args.output))
         if problems:
             raise ConfigError(problems)
         return args

@@ -23,19 +23,16 @@ def precision_problems(args: ModelArgs, zero_stage: int | None = None) -> Iterat
 
     from lightrft_strategy.devices import computes_in, device
 
-    flag, dtype = ("fp16", torch.float16) if args.fp16 else ("bf16", torch.bfloat16)
+    flag, name = ("fp16", "float16") if args.fp16 else ("bf16", "bfloat16")
+    dtype = getattr(torch, name)
     other = "bf16" if args.fp16 else "fp16"
     if not computes_in(dtype):
-        yield f"--{flag}: {device().type} does not compute in {_name(dtype)} here: set --{other}, or leave --{flag} out"
+        yield f"--{flag}: {device().type} does not compute in {name} here: set --{other}, or leave --{flag} out"
     elif zero_stage is not None and find_spec("deepspeed") is not None:
         from lightrft_strategy.training.zero import deepspeed_computes_in
 
         if not deepspeed_computes_in(dtype):
             yield (
-                f"--{flag} with --zero_stage {zero_stage}: DeepSpeed does not compute in {_name(dtype)} on this "
+                f"--{flag} with --zero_stage {zero_stage}: DeepSpeed does not compute in {name} on this "
                 f"{device().type}: set --{other}, or hold the model by --fsdp"
             )
-
-
-def _name(dtype: object) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -47,8 +47,13 @@ def hidden_before_tokens(model: Any, batch: Batch, *, packing: bool = False, sha
     if packing:
         row, ids, before = flatten(batch, sharing=sharing)
         return packed_hidden(model, row, ids).index_select(0, before)
-    hidden = _shared(model, batch) if sharing and not model.is_gradient_checkpointing else _unshared(model, batch)
-    return hidden[batch.loss_mask]
+    hidden = _shared if shares(model, packing=packing, sharing=sharing) else _unshared
+    return hidden(model, batch)[batch.loss_mask]
+
+
+def shares(model: Any, *, packing: bool, sharing: bool) -> bool:
+    """Whether hidden_before_tokens computes a prompt once for all its answers."""
+    return sharing and (packing or not model.is_gradient_checkpointing)
 
 
 def _shared(model: Any, batch: Batch) -> Tensor:

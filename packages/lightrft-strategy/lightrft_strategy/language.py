@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
 from lightrft_core import Batch, CriticOutput, PolicyOutput, chosen_logprobs
-from lightrft_strategy.hidden import score_tokens
+from lightrft_strategy.hidden import score_tokens, shares
 from lightrft_strategy.packing import pack_attention
 from lightrft_strategy.routing import Routers, load_balancing_loss, read_counts
 from lightrft_strategy.ulysses import SequenceGroup, require_sliceable
@@ -59,7 +59,7 @@ class LanguageActor(nn.Module):
             return PolicyOutput(*self._score(batch))
         with self.routers.noting() as layers:
             logprobs, entropy = self._score(batch)
-        sharing = self.sharing and (self.packing or not self.model.is_gradient_checkpointing)
+        sharing = shares(self.model, packing=self.packing, sharing=self.sharing)
         counts = read_counts(batch, packing=self.packing, sharing=sharing)
         return PolicyOutput(logprobs, entropy, load_balancing_loss(layers, counts))
 

@@ -15,9 +15,11 @@ def laid_out(model: nn.Module, rows: int) -> Iterator[None]:
     """Within, linear layers in bfloat16 on the CPU compute from copies of their weights laid out for so many rows.
 
     oneDNN lays a weight out anew at every call, which for the few rows of a decoding step costs as much as multiplying
-    by it. The copies are of the weights as they stand on entry. Other layers compute as ever.
+    by it. The copies are of the weights as they stand on entry, and take as much memory as these. Other layers, and
+    those whose forward somebody else has replaced, compute as ever.
     """
-    layers = [module for module in model.modules() if type(module) is nn.Linear and _gains(module.weight)]
+    linear = [module for module in model.modules() if type(module) is nn.Linear and "forward" not in vars(module)]
+    layers = [layer for layer in linear if lays_out(layer.weight.dtype, layer.weight.device)]
     for layer in layers:
         weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight, rows)
         layer.forward = partial(_linear, weight, layer.bias)  # type: ignore[method-assign]
@@ -28,10 +30,11 @@ def laid_out(model: nn.Module, rows: int) -> Iterator[None]:
             del layer.forward
 
 
-def _gains(weight: Tensor) -> bool:
+def lays_out(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether weights of this type, computed with in this place, are laid out for decoding."""
     return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.bfloat16
+        device.type == "cpu"
+        and dtype == torch.bfloat16
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )

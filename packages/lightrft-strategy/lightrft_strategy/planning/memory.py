@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from lightrft_strategy.engines.embedded import CACHE_BYTES
 from lightrft_strategy.engines.footprint import kv_bytes_per_token
+from lightrft_strategy.engines.laid_out import lays_out
 from lightrft_strategy.planning.accelerators import GIB
 from lightrft_strategy.planning.holding import Holding, Parts, gathered, keep, learn
 from lightrft_strategy.planning.subject import Subject
@@ -188,7 +191,11 @@ def _rooms(job: Job) -> int:
 
 
 def _embedded(job: Job, parts: Parts) -> None:
-    """Its cache, in float32, then the larger of reading prompts and of drawing a token for every row."""
+    """Its cache in float32, copies of weights on the CPU, and the larger of reading prompts and of drawing tokens."""
+    weights = job.policy.weights
+    if job.on_host and lays_out(job.policy.dtype, torch.device("cpu")):
+        copied = weights.total - weights.table - weights.quantised
+        parts.add("weights laid out for decoding", copied * job.policy.itemsize)
     work, per_token = job.work, kv_bytes_per_token(job.policy.config, FLOAT)
     room = _rooms(job)
     slots, rows = min(2 * room, work.answers(job.holding.ranks) // work.samples), room * work.samples

@@ -88,7 +88,7 @@ class Subject:
 
     def __init__(self, module: LanguageActor | LanguageCritic, dtype: torch.dtype, *, four_bit: bool = False) -> None:
         self.module: LanguageActor | LanguageCritic = module.to(META)
-        self.itemsize, self.config = dtype.itemsize, module.model.config.get_text_config()
+        self.dtype, self.itemsize, self.config = dtype, dtype.itemsize, module.model.config.get_text_config()
         self.weights = _weights(module, four_bit)
         set_precision(module, dtype)
         module.model.config._attn_implementation = NAME
