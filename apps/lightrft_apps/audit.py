@@ -155,6 +155,7 @@ def score(trainer: TorchStrategy, answered: Sequence[tuple[Prompt, Rollout]], *,
     sequences = [
         TrainingSequence(
             prompt_ids=prompt.token_ids,
+            media=prompt.media,
             response_ids=rollout.token_ids,
             loss_mask=[True] * len(rollout.token_ids),
             weight=0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightrft_core import TrainingSequence, collate, micro_batches
+from lightrft_core.batching import padded_tokens
 
 
 @st.composite
@@ -139,3 +141,20 @@ def test_a_prompt_that_is_not_shared_counts_once_an_answer(sequences, shared: bo
         prompts = len({s.prompt_ids for s in part}) if shared else len(part)
         longest = max(len(s.prompt_ids) for s in part), max(len(s.response_ids) for s in part)
         assert len(part) == 1 or prompts * longest[0] + len(part) * longest[1] <= 60
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A medium that is its hash."""
+
+    sha256: str
+    modality: str = "image"
+
+
+def test_prompts_of_the_same_tokens_with_other_pictures_are_not_shared() -> None:
+    answer = TrainingSequence((1, 2, 3), [4, 5], [True, True], 1.0, torch.ones(2), torch.zeros(2))
+    one, other = (replace(answer, media=(Picture(name),)) for name in ("one", "other"))
+    batch = collate([one, one, other])
+    assert batch.prompt_index.tolist() == [0, 0, 1]
+    assert batch.media == ((Picture("one"),), (Picture("other"),))
+    assert padded_tokens([one, one, other], packing=True) == 2 * 3 + 3 * 2

@@ -56,7 +56,7 @@ from lightrft_core.sampling import FirstToken, SamplingParams, answer_seed, unif
 from lightrft_core.shaping import RewardShaping, RunningMoments, majority_vote, overlong_penalty, stop_properly
 from lightrft_core.state import TrainState
 from lightrft_core.trainer import Trainer
-from lightrft_core.types import FinishReason, Group, Message, Prompt, Rollout, Verdict
+from lightrft_core.types import FinishReason, Group, Media, Message, Prompt, Rollout, Verdict
 from lightrft_core.updates import Schedule
 from lightrft_core.vitals import TrainingDiverged, Vitals
 
@@ -88,6 +88,7 @@ __all__ = [
     "FirstToken",
     "Group",
     "KLPlacement",
+    "Media",
     "Message",
     "Metrics",
     "Objective",

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from lightrft_core.types import Media
+
+PromptKey: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]
+"""A prompt's tokens, and the hashes of its media."""
 
 
 @dataclass
 class TrainingSequence:
     """One rollout as the loss sees it.
 
-    prompt_ids, response_ids: the tokens as sampled; sequences side by side with equal prompt_ids share them.
+    prompt_ids, response_ids: the tokens as sampled; sequences side by side with equal prompts share them.
     loss_mask: [response] which response tokens carry loss; the tensors below hold one number for each of those.
     weight: of each loss token in the step's loss (aggregation.token_weight).
     share: of the tokens that are read in its optimiser step (read_tokens), those of this sequence.
     place: its number in the step's batch of rollouts.
+    media: the prompt's.
     The optional columns [tokens] are what models said of the answer before it was learnt from.
     """
 
@@ -37,6 +44,12 @@ class TrainingSequence:
     old_values: Tensor | None = None
     returns: Tensor | None = None
     selected: Tensor | None = None
+    media: tuple[Media, ...] = ()
+
+    @property
+    def prompt(self) -> PromptKey:
+        """What tells its prompt from others: its tokens, and what their placeholders stand for."""
+        return self.prompt_ids, tuple(media.sha256 for media in self.media)
 
 
 @dataclass
@@ -50,6 +63,7 @@ class Batch:
     weights, advantages, rollout_logprobs: [tokens].
     share: of the tokens that are read in the optimiser step, those of this micro-batch.
     work: what computing it costs, in a partition's units.
+    media: of each row of prompt_ids, in reading order.
     The optional columns are [tokens], or None where no model was asked: old_logprobs are then the policy's own (a first
     step on fresh samples). selected: which tokens carry the objective; None: all.
     """
@@ -65,6 +79,7 @@ class Batch:
     rollout_logprobs: Tensor
     share: float = 1.0
     work: float = 0.0
+    media: tuple[tuple[Media, ...], ...] = ()
     old_logprobs: Tensor | None = None
     reference_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
@@ -95,7 +110,7 @@ def micro_batches(
     Groups with long answers come first and like lengths stand together, so that little is padded. A single sequence
     over the budget stands alone.
     """
-    groups = [list(group) for _, group in groupby(sequences, key=lambda sequence: sequence.prompt_ids)]
+    groups = [list(group) for _, group in groupby(sequences, key=lambda sequence: sequence.prompt)]
     groups.sort(key=lambda group: -max(len(sequence.response_ids) for sequence in group))
     plan: list[list[TrainingSequence]] = []
     for sequence in (sequence for group in groups for sequence in group):
@@ -110,7 +125,8 @@ def micro_batches(
 
 def padded_tokens(sequences: Sequence[TrainingSequence], *, shared: bool = True, packing: bool = False) -> int:
     """Tokens a batch of these sequences computes: prompts, once each if shared, and responses; padded unless packed."""
-    prompts = _distinct_prompts(sequences) if shared else [sequence.prompt_ids for sequence in sequences]
+    read = _distinct_prompts(sequences) if shared else sequences
+    prompts = [sequence.prompt_ids for sequence in read]
     if packing:
         return sum(map(len, prompts)) + sum(len(sequence.response_ids) for sequence in sequences)
     longest_prompt = max(map(len, prompts))
@@ -126,8 +142,8 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
     if not sequences:
         return collate([_NOTHING])
     prompts = _distinct_prompts(sequences)
-    changes = [a.prompt_ids != b.prompt_ids for a, b in pairwise(sequences)]
-    prompt_ids, prompt_mask = _padded(prompts, left=True)
+    changes = [a.prompt != b.prompt for a, b in pairwise(sequences)]
+    prompt_ids, prompt_mask = _padded([sequence.prompt_ids for sequence in prompts], left=True)
     response_ids, _ = _padded([sequence.response_ids for sequence in sequences], left=False)
     loss_mask, _ = _padded([sequence.loss_mask for sequence in sequences], left=False)
     return Batch(
@@ -141,6 +157,7 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
         advantages=torch.cat([s.advantages for s in sequences]).float(),
         rollout_logprobs=torch.cat([s.rollout_logprobs for s in sequences]).float(),
         share=sum(s.share for s in sequences),
+        media=tuple(sequence.media for sequence in prompts),
         old_logprobs=_column([s.old_logprobs for s in sequences]),
         reference_logprobs=_column([s.reference_logprobs for s in sequences]),
         teacher_logprobs=_column([s.teacher_logprobs for s in sequences]),
@@ -167,8 +184,9 @@ def _column(parts: Sequence[Tensor | None]) -> Tensor | None:
     return column if column.dtype == torch.bool else column.float()
 
 
-def _distinct_prompts(sequences: Sequence[TrainingSequence]) -> list[tuple[int, ...]]:
-    return [prompt for prompt, _ in groupby(sequence.prompt_ids for sequence in sequences)]
+def _distinct_prompts(sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
+    """Of each run of sequences with one prompt the first."""
+    return [next(group) for _, group in groupby(sequences, key=lambda sequence: sequence.prompt)]
 
 
 def _padded(rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:

@@ -114,7 +114,7 @@ def _group(prompt: float, answers: list[tuple[float, int]]) -> _Group:
 
 def _groups(sequences: Sequence[TrainingSequence], cost: Cost, shared_prompts: bool) -> list[_Group]:
     groups: list[_Group] = []
-    for prompt_ids, members in groupby(enumerate(sequences), key=lambda pair: pair[1].prompt_ids):
+    for (prompt_ids, _), members in groupby(enumerate(sequences), key=lambda pair: pair[1].prompt):
         length = len(prompt_ids)
         prompt = cost.of(length)
         answers = [(cost.of(len(sequence.response_ids), length), place) for place, sequence in members]

@@ -55,6 +55,7 @@ def _sequence(place: int, group: Group, rollout: Rollout) -> TrainingSequence:
     return TrainingSequence(
         place=place,
         prompt_ids=group.prompt.token_ids,
+        media=group.prompt.media,
         response_ids=rollout.token_ids,
         loss_mask=rollout.loss_mask,
         weight=0.0,

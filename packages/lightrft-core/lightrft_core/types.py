@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 Part: TypeAlias = Mapping[str, Any]
 """One piece of a message: ``{"type": "text", "text": ...}``, or an image, video or audio part."""
@@ -19,6 +19,20 @@ class Message:
     content: str | Sequence[Part]
 
 
+class Media(Protocol):
+    """An image, a video or a sound, known by its content: of two with one hash, either may be read for the other."""
+
+    @property
+    def modality(self) -> str:
+        """ "image", "video" or "audio"."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of what it shows or plays, in hexadecimal."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One task for the policy.
@@ -29,6 +43,7 @@ class Prompt:
     label: what a reward compares the answer with; any JSON value, None without one.
     route: which rewards judge it ("" for the run's own).
     occurrence: how often the run has drawn this row before (its episode).
+    media: what its messages show and play, in reading order; each has placeholder tokens in token_ids.
     """
 
     uid: str
@@ -38,6 +53,7 @@ class Prompt:
     label: Any = None
     route: str = ""
     occurrence: int = 0
+    media: tuple[Media, ...] = ()
 
 
 class FinishReason(StrEnum):
