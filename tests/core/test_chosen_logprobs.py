@@ -65,6 +65,34 @@ def test_values_and_gradients_are_those_of_materialised_logits(
         torch.testing.assert_close(mine.double(), reference, rtol=tolerance, atol=tolerance)
 
 
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**31),
+    vocab=st.integers(6, 40),
+    chunk=st.integers(1, 400),
+    temperature=st.sampled_from([1.0, 0.3, 2.5]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_tokens_that_are_never_chosen_weigh_nothing(seed, vocab, chunk, temperature, dtype) -> None:
+    hidden, head, ids = example(seed, 9, 5, vocab, dtype)
+    never = tuple(torch.randperm(vocab, generator=torch.Generator().manual_seed(seed))[: vocab // 2].tolist())
+    others = torch.tensor([token for token in range(vocab) if token not in never])
+    ids = ids % len(others)
+    weights = (torch.randn(9, dtype=torch.float64), torch.randn(9, dtype=torch.float64))
+    got = results(
+        lambda h, w: chosen_logprobs(h, w, others[ids], temperature=temperature, never=never, chunk_elements=chunk),
+        hidden,
+        head,
+        weights,
+    )
+    wide = (hidden.detach().double().requires_grad_(), head.detach().double().requires_grad_())
+    expected = results(lambda h, w: naive(h, w[others], ids, temperature), *wide, weights)
+    for mine, theirs in zip(got, expected, strict=True):
+        tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+        torch.testing.assert_close(mine.double(), theirs, rtol=tolerance, atol=tolerance)
+    assert not got[3][list(never)].any()
+
+
 @pytest.mark.parametrize("chunk", [1, 12, 1000])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_gradients_pass_numerical_differentiation(chunk: int, temperature: float) -> None:

@@ -40,7 +40,7 @@ def test_prompts_that_join_and_answers_that_end_leave_every_other_answer_its_att
         if lengths:
             new = [(states(len(lengths), HEADS, max(lengths), WIDTH), states(len(lengths), HEADS, max(lengths), WIDTH))]
             new += [(2 * new[0][0], 3 * new[0][1])]
-            cache.admit(new, torch.tensor(lengths), copies)
+            cache.admit(new, torch.tensor(lengths), torch.tensor(lengths), copies)
             for prompt, length in enumerate(lengths):
                 row = [torch.stack([keys[prompt, :, :length], values[prompt, :, :length]]) for keys, values in new]
                 plain += [list(row) for _ in range(copies)]

@@ -16,6 +16,7 @@ from lightrft_core import Batch, TrainingSequence, collate
 from lightrft_core.batching import micro_batches, padded_tokens
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.packing import flatten, pack_attention, packed_hidden
+from lightrft_strategy.reading import TEXT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -298,9 +299,10 @@ def test_a_model_that_is_to_have_another_attention_is_refused(tiny_model) -> Non
 
 
 def test_a_row_is_not_computed_by_an_attention_that_would_mix_its_answers(tiny_model) -> None:
-    row, ids, _ = flatten(batch_of(examples(MIXED)))
+    batch = batch_of(examples(MIXED))
+    model, (row, places, _) = tiny_model(), flatten(batch)
     with pytest.raises(ValueError, match=r"call pack_attention\(model\)"):
-        packed_hidden(tiny_model(), row, ids)
+        packed_hidden(model.base_model, row, TEXT.read(model, batch).inputs(places))
 
 
 def test_what_stands_in_the_padding_changes_no_bit(tiny_model) -> None:

@@ -268,7 +268,7 @@ def test_the_embedded_engines_cache_is_the_one_it_allocates(tiny_model) -> None:
     (phase,) = (phase for phase in plan_memory(job) if phase.name == "sample")
     cache = RolloutCache(rows=16, prompts=4, prompt_time=24, answer_time=40, device=torch.device("cpu"))
     states = [(torch.zeros(4, 2, 24, 16), torch.zeros(4, 2, 24, 16)) for _ in range(2)]
-    cache.admit(states, torch.full((4,), 24), 4)
+    cache.admit(states, torch.full((4,), 24), torch.full((4,), 24), 4)
     real = storages(*chain.from_iterable(chain(cache._prompts, cache._answers)))
     assert phase.parts["keys and values"] == sum(real.values())
 

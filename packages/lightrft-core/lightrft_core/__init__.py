@@ -55,6 +55,7 @@ from lightrft_core.rollout_metrics import correct, rollout_metrics
 from lightrft_core.sampling import FirstToken, SamplingParams, answer_seed, uniforms
 from lightrft_core.shaping import RewardShaping, RunningMoments, majority_vote, overlong_penalty, stop_properly
 from lightrft_core.state import TrainState
+from lightrft_core.supervised import Example, Likelihood, example_batches
 from lightrft_core.trainer import Trainer
 from lightrft_core.types import FinishReason, Group, Media, Message, Prompt, Rollout, Verdict
 from lightrft_core.updates import Schedule
@@ -84,10 +85,12 @@ __all__ = [
     "Engine",
     "Estimate",
     "Evaluation",
+    "Example",
     "FinishReason",
     "FirstToken",
     "Group",
     "KLPlacement",
+    "Likelihood",
     "Media",
     "Message",
     "Metrics",
@@ -126,6 +129,7 @@ __all__ = [
     "cpgd",
     "drift",
     "evaluate",
+    "example_batches",
     "gae",
     "gmpo",
     "group_mean",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -15,11 +14,11 @@ from lightrft_core.batching import Batch, TrainingSequence, collate
 from lightrft_core.kl import KL_ESTIMATORS, KLPlacement
 from lightrft_core.metrics import Metrics
 from lightrft_core.pace import Paces
-from lightrft_core.partition import work
 from lightrft_core.plan import (
     BatchSizes,
     MicroBatch,
     optimiser_steps,
+    ready,
     select_high_entropy_tokens,
     training_sequences,
 )
@@ -66,11 +65,7 @@ def make_experience(
             select_high_entropy_tokens(together, algorithm.high_entropy_share)
     for rollout, sequence in pairs:
         rollout.advantage = float(sequence.advantages.mean())
-    return [[_batch(micro_batch, sizes) for micro_batch in step] for step in mine], metrics
-
-
-def _batch(micro_batch: MicroBatch, sizes: BatchSizes) -> Batch:
-    return replace(collate(micro_batch), work=work(micro_batch, sizes.cost, sizes.shared_prompts))
+    return [[ready(micro_batch, sizes) for micro_batch in step] for step in mine], metrics
 
 
 def _score(sequences: Sequence[TrainingSequence], mine: Sequence[MicroBatch], model: str, strategy: Strategy) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,18 +15,28 @@ CHUNK_ELEMENTS = 2**24
 CPU_CHUNK_ELEMENTS = 2**20
 """Logits held at once on a processor: 4 MiB in float32, which its cache holds."""
 
+LEAST = -1e30
+"""The logit of a token that is never chosen: finite, so that zero times it is zero."""
+
 HALF_ROOM = 2**14
 """What a sum in float16 may come to, which holds numbers up to almost 2**16."""
 
 
 def chosen_logprobs(
-    hidden: Tensor, head: Tensor, token_ids: Tensor, *, temperature: float = 1.0, chunk_elements: int | None = None
+    hidden: Tensor,
+    head: Tensor,
+    token_ids: Tensor,
+    *,
+    temperature: float = 1.0,
+    never: Sequence[int] = (),
+    chunk_elements: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Score tokens under softmax(hidden @ head.T / temperature), with gradients for hidden and head.
 
     hidden: [tokens, dim] last hidden states, each one position before its token.
     head: [vocab, dim] the language-model head's weight.
     token_ids: [tokens] the tokens to score.
+    never: tokens whose probability is 0, the others' being that much higher; they may not be scored.
     chunk_elements: None: what suits the device.
     Returns (logprobs, entropy), both [tokens] float32; entropy in nats. Memory: chunk_elements logits at a time, a tile
     of some tokens and a part of the vocabulary, in the backward pass too, which computes them again; beside them only
@@ -35,7 +46,8 @@ def chosen_logprobs(
     tile's tokens: powers of two are taken out of them and put back into what becomes of them.
     """
     chunk = chunk_elements or (CPU_CHUNK_ELEMENTS if hidden.device.type == "cpu" else CHUNK_ELEMENTS)
-    return _ChosenLogprobs.apply(hidden, head, token_ids, temperature, chunk)  # type: ignore[no-any-return, no-untyped-call]
+    law = _Law(temperature, tuple(never))
+    return _ChosenLogprobs.apply(hidden, head, token_ids, law, chunk)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _tiles(hidden: Tensor, head: Tensor, chunk: int) -> tuple[list[slice], list[slice]]:
@@ -49,9 +61,21 @@ def _slices(length: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
-def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
-    logits = (hidden @ head.T).to(torch.promote_types(hidden.dtype, torch.float32))
-    return logits if temperature == 1 else logits.div_(temperature)
+class _Law(NamedTuple):
+    """softmax(logits / temperature) over all tokens but those that are never chosen."""
+
+    temperature: float
+    never: tuple[int, ...]
+
+    def logits(self, hidden: Tensor, head: Tensor, columns: slice) -> Tensor:
+        """[tokens, columns] over the temperature; those of the others so low that their probability is exactly 0."""
+        logits = (hidden @ head[columns].T).to(torch.promote_types(hidden.dtype, torch.float32))
+        if self.temperature != 1:
+            logits.div_(self.temperature)
+        excluded = [token - columns.start for token in self.never if columns.start <= token < columns.stop]
+        if excluded:
+            logits[:, excluded] = LEAST
+        return logits
 
 
 def _unit(dtype: torch.dtype, *gradients: Tensor | None) -> Tensor | None:
@@ -85,7 +109,7 @@ def _within(token_ids: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
 class _ChosenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, token_ids: Tensor, temperature: float, chunk: int
+        ctx: Any, hidden: Tensor, head: Tensor, token_ids: Tensor, law: _Law, chunk: int
     ) -> tuple[Tensor, Tensor]:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         logprobs, normaliser, entropy = (hidden.new_zeros(len(hidden), dtype=exact) for _ in range(3))
@@ -94,7 +118,7 @@ class _ChosenLogprobs(torch.autograd.Function):
             # One tensor each for all tiles: a small one that outlives its tile keeps the tile's memory from the next.
             tops, sums, dots = normaliser.new_empty(3, len(vocabulary), part.stop - part.start)
             for number, columns in enumerate(vocabulary):
-                logits = _logits(hidden[part], head[columns], temperature)
+                logits = law.logits(hidden[part], head, columns)
                 places, inside = _within(token_ids[part], columns)
                 logprobs[part] += torch.where(inside, logits.gather(-1, places), 0)[:, 0]
                 tops[number] = logits.amax(-1)
@@ -110,7 +134,7 @@ class _ChosenLogprobs(torch.autograd.Function):
             normaliser[part] = top + total.log()
             entropy[part] = total.log() - weighted / total
         ctx.save_for_backward(hidden, head, token_ids, normaliser, entropy)
-        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.law, ctx.chunk = law, chunk
         ctx.set_materialize_grads(False)
         return logprobs, entropy
 
@@ -130,7 +154,7 @@ class _ChosenLogprobs(torch.autograd.Function):
         for columns in vocabulary:
             total = torch.zeros_like(head[columns], dtype=normaliser.dtype)
             for part in parts:
-                log_p = _logits(hidden[part], head[columns], ctx.temperature).sub_(normaliser[part, None])
+                log_p = ctx.law.logits(hidden[part], head, columns).sub_(normaliser[part, None])
                 if grad_entropy is None:
                     grad = log_p.exp_().mul_(-grad_logprobs[part, None])
                 else:
@@ -139,7 +163,7 @@ class _ChosenLogprobs(torch.autograd.Function):
                     grad.sub_(grad_logprobs[part, None]).mul_(p)
                 places, inside = _within(token_ids[part], columns)
                 grad.scatter_add_(-1, places, grad_logprobs[part, None] * inside)
-                grad = grad.div_(ctx.temperature).to(hidden.dtype)
+                grad = grad.div_(ctx.law.temperature).to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] += grad @ head[columns]
                 if grad_head is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import torch
 
-from lightrft_core.aggregation import StepTotals, token_weight
+from lightrft_core.aggregation import Aggregation, StepTotals, token_weight
 from lightrft_core.algorithm import Algorithm
-from lightrft_core.batching import TrainingSequence, micro_batches, padded_tokens, read_tokens
+from lightrft_core.batching import Batch, TrainingSequence, collate, micro_batches, padded_tokens, read_tokens
 from lightrft_core.filters import RolloutFilter
 from lightrft_core.partition import Cost, partition, work
 from lightrft_core.types import Group, Rollout
@@ -84,21 +84,40 @@ def optimiser_steps(
     steps: list[list[list[MicroBatch]]] = []
     for start in range(0, max(1, rollouts), size):
         part = [sequence for sequence in sequences if start <= sequence.place < start + size]
-        totals = StepTotals(float(len(part)), float(sum(len(sequence.advantages) for sequence in part)))
-        for sequence in part:
-            length = len(sequence.advantages)
-            sequence.weight = token_weight(algorithm.aggregation, length, totals, sizes.max_new_tokens)
+        weigh(part, algorithm.aggregation, sizes.max_new_tokens)
         learnt_from = [s for s in part if algorithm.learns_without_signal or s.advantages.any()]
-        read = max(1, sum(map(read_tokens, learnt_from)))
-        for sequence in learnt_from:
-            sequence.share = read_tokens(sequence) / read
-        dealt = partition(learnt_from, world_size, cost=sizes.cost, shared_prompts=sizes.shared_prompts, speeds=speeds)
-        shares = [_micro_batches(share, sizes) for share in dealt]
-        most = max(map(len, shares))
-        if sizes.packing and world_size > 1 and most > 1:
-            shares = [_evened(share, most, sizes) for share in shares]
-        steps.append([share + [[]] * (most - len(share)) for share in shares])
+        steps.append(deal(learnt_from, sizes, world_size, speeds))
     return steps
+
+
+def weigh(sequences: Sequence[TrainingSequence], aggregation: Aggregation, max_new_tokens: int) -> None:
+    """Set the weight of each sequence of one optimiser step."""
+    totals = StepTotals(float(len(sequences)), float(sum(len(sequence.advantages) for sequence in sequences)))
+    for sequence in sequences:
+        sequence.weight = token_weight(aggregation, len(sequence.advantages), totals, max_new_tokens)
+
+
+def deal(
+    sequences: Sequence[TrainingSequence],
+    sizes: BatchSizes,
+    world_size: int = 1,
+    speeds: Sequence[float] | None = None,
+) -> list[list[MicroBatch]]:
+    """One optimiser step's micro-batches of every rank, equally many on each; sets each sequence's share."""
+    read = max(1, sum(map(read_tokens, sequences)))
+    for sequence in sequences:
+        sequence.share = read_tokens(sequence) / read
+    dealt = partition(sequences, world_size, cost=sizes.cost, shared_prompts=sizes.shared_prompts, speeds=speeds)
+    shares = [_micro_batches(share, sizes) for share in dealt]
+    most = max(map(len, shares))
+    if sizes.packing and world_size > 1 and most > 1:
+        shares = [_evened(share, most, sizes) for share in shares]
+    return [share + [[]] * (most - len(share)) for share in shares]
+
+
+def ready(micro_batch: MicroBatch, sizes: BatchSizes) -> Batch:
+    """A micro-batch as tensors, which knows its work."""
+    return replace(collate(micro_batch), work=work(micro_batch, sizes.cost, sizes.shared_prompts))
 
 
 def _evened(share: list[MicroBatch], count: int, sizes: BatchSizes) -> list[MicroBatch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
@@ -37,6 +37,7 @@ class SamplingParams:
     stop_token_ids: end an answer, besides the model's own end-of-sequence tokens.
     stop: texts that end an answer; the token that completes one is the answer's last, and its text keeps it.
     logit_bias: token id -> what is added to its logit, before the temperature.
+    never: token ids that are not drawn: their probability is 0, and that of the others higher accordingly.
     first_token: another law for an answer's first token alone (FIRE).
     per_sample: a law of its own (with n = 1) for each of the n answers; the rest of these fields then stand for none.
     """
@@ -50,6 +51,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     stop: tuple[str, ...] = ()
     logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
+    never: tuple[int, ...] = ()
     first_token: FirstToken | None = None
     per_sample: tuple[SamplingParams, ...] = ()
 
@@ -74,6 +76,11 @@ class SamplingParams:
     def of(self, sample: int) -> SamplingParams:
         """The law of the sample-th answer alone, n being 1."""
         return self.per_sample[sample] if self.per_sample else replace(self, n=1)
+
+    def without(self, tokens: Sequence[int]) -> SamplingParams:
+        """The same law, which never draws these tokens, for any of its answers."""
+        per_sample = tuple(law.without(tokens) for law in self.per_sample)
+        return replace(self, never=(*self.never, *tokens), per_sample=per_sample) if tokens else self
 
     def at(self, position: int) -> SamplingParams:
         """The law of the token at this position of an answer, 0 being the first.

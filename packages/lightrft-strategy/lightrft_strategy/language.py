@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from lightrft_core import Batch, CriticOutput, PolicyOutput, chosen_logprobs
 from lightrft_strategy.hidden import score_tokens, shares
 from lightrft_strategy.packing import pack_attention
+from lightrft_strategy.reading import TEXT, Reader
 from lightrft_strategy.routing import Routers, load_balancing_loss, read_counts
 from lightrft_strategy.ulysses import SequenceGroup, require_sliceable
 
@@ -21,7 +22,8 @@ class LanguageActor(nn.Module):
     """A Hugging Face causal language model that maps a Batch to a PolicyOutput.
 
     model: a *ForCausalLM; its logits must be its last hidden states times its head, nothing in between.
-    temperature: the law log-probabilities are taken under is softmax(logits / temperature).
+    temperature: the law log-probabilities are taken under is softmax(logits / temperature), placeholders aside.
+    reader: how it reads prompts; whose placeholders no answer holds.
     packing, sharing: compute no padding, and a prompt once for all its answers (hidden_before_tokens).
     sequence_group: the ranks that compute each packed row together; None: each rank computes rows of its own.
     balance: where gradients are taken, tell what the imbalance of its routers costs, too (load_balancing_loss).
@@ -34,6 +36,7 @@ class LanguageActor(nn.Module):
         model: Any,
         temperature: float = 1.0,
         *,
+        reader: Reader = TEXT,
         packing: bool = False,
         sharing: bool = True,
         sequence_group: SequenceGroup | None = None,
@@ -47,10 +50,11 @@ class LanguageActor(nn.Module):
             )
         self.model = model
         self.temperature = temperature
+        self.reader = reader
         self.packing, self.sharing, self.sequence_group = packing, sharing, sequence_group
         if not model.get_output_embeddings().weight.is_meta:
-            check_head(model)
-        _prepare(model, packing, sequence_group)
+            check_head(model, reader)
+        _prepare(model, reader, packing, sequence_group)
         self.routers = Routers(model) if balance else None
 
     def forward(self, batch: Batch) -> PolicyOutput:
@@ -67,7 +71,7 @@ class LanguageActor(nn.Module):
 
         def score(hidden: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
             head = self.model.get_output_embeddings().weight
-            return chosen_logprobs(hidden, head, tokens, temperature=self.temperature)
+            return chosen_logprobs(hidden, head, tokens, temperature=self.temperature, never=self.reader.placeholders)
 
         return score_tokens(self.model, batch, score, **_rows(self))
 
@@ -75,22 +79,24 @@ class LanguageActor(nn.Module):
 class LanguageCritic(nn.Module):
     """A Hugging Face causal language model that maps a Batch to a CriticOutput: a value head in place of its own.
 
-    The head begins at zero, so that the first values are 0 whatever the model. packing, sharing, sequence_group: as for
-    LanguageActor.
+    The head begins at zero, so that the first values are 0 whatever the model. reader, packing, sharing,
+    sequence_group: as for LanguageActor.
     """
 
     def __init__(
         self,
         model: Any,
         *,
+        reader: Reader = TEXT,
         packing: bool = False,
         sharing: bool = True,
         sequence_group: SequenceGroup | None = None,
     ) -> None:
         super().__init__()
-        self.model = model.base_model
+        self.model = reader.headless(model)
+        self.reader = reader
         self.packing, self.sharing, self.sequence_group = packing, sharing, sequence_group
-        _prepare(self.model, packing, sequence_group)
+        _prepare(self.model, reader, packing, sequence_group)
         self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -105,10 +111,10 @@ class LanguageCritic(nn.Module):
         return CriticOutput(*score_tokens(self.model, batch, score, **_rows(self)))
 
 
-def _prepare(model: Any, packing: bool, sequence_group: SequenceGroup | None) -> None:
+def _prepare(model: Any, reader: Reader, packing: bool, sequence_group: SequenceGroup | None) -> None:
     """Let a model compute rows in this way."""
     if packing:
-        pack_attention(model)
+        pack_attention(model, reader)
     if sequence_group is not None:
         if not packing:
             raise ValueError("only packed rows can be computed by several ranks together: turn packing on")
@@ -116,7 +122,8 @@ def _prepare(model: Any, packing: bool, sequence_group: SequenceGroup | None) ->
 
 
 def _rows(scorer: LanguageActor | LanguageCritic) -> dict[str, Any]:
-    return {"packing": scorer.packing, "sharing": scorer.sharing, "sequence_group": scorer.sequence_group}
+    names = ("reader", "packing", "sharing", "sequence_group")
+    return {name: getattr(scorer, name) for name in names}
 
 
 def load_language_model(
@@ -144,11 +151,11 @@ def without_dropout(model: Any) -> Any:
 
 
 @torch.no_grad()
-def check_head(model: Any) -> None:
+def check_head(model: Any, reader: Reader = TEXT) -> None:
     """Raise ValueError unless logits = hidden states times head: a soft cap or a scale would make log-probs wrong."""
     head = model.get_output_embeddings()
     ids = torch.arange(4, device=head.weight.device)[None]
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = reader.decoder(model)(input_ids=ids, use_cache=False).last_hidden_state
     if not torch.allclose(model(input_ids=ids).logits.float(), (hidden @ head.weight.T).float(), rtol=1e-3, atol=1e-3):
         raise ValueError(
             f"{type(model).__name__} does more to its logits than multiply hidden states with its head (a soft cap, a "

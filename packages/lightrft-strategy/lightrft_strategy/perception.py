@@ -21,6 +21,8 @@ class Perception:
     following: [prompts] the position, on all axes, of the token after each prompt.
     deep: each [media tokens, dim], added to the hidden states behind the first, second, ... decoder layer at the same
     tokens (DeepStack, Meng et al. 2024, arXiv 2406.04334).
+    nothing: scalar, a zero whose gradient reaches the towers that had nothing to read and ran nevertheless; None: there
+    were none.
     blocks: [prompts, time] a number for tokens that see each other whatever their order, -1 elsewhere; None: no model
     of this family looks ahead.
     """
@@ -30,6 +32,7 @@ class Perception:
     positions: Tensor
     following: Tensor
     deep: tuple[Tensor, ...] = ()
+    nothing: Tensor | None = None
     blocks: Tensor | None = None
 
 
@@ -57,7 +60,11 @@ class Adapter(Protocol):
     towers: Mapping[str, tuple[str, ...]]
 
     def decoder(self, model: Any) -> nn.Module:
-        """The part of a model that maps inputs_embeds to last_hidden_state."""
+        """The part of a model that maps inputs_embeds to last_hidden_state; it has the table of embeddings."""
+        ...
+
+    def headless(self, model: Any) -> nn.Module:
+        """What of a model is left without its output head: towers and decoder, which perceive and decoder take, too."""
         ...
 
     def perceive(
@@ -71,8 +78,9 @@ class Adapter(Protocol):
     ) -> Perception:
         """Run the towers once over the media of prompts, ids and mask [prompts, time], padded on either side.
 
-        every_tower: run also those for which there is nothing here, on something small that changes nothing, because
-        other ranks run them. Gradients reach towers that learn.
+        Gradients reach towers that learn; the embeddings of towers that do not may be kept from call to call.
+        every_tower: run all of them, those without anything to read on something small whose embeddings, times zero,
+        are `nothing`: other ranks run them, too, and nobody may keep embeddings.
         Raises ValueError if a prompt's placeholders are not as many as its media's embeddings.
         """
         ...

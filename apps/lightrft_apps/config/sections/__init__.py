@@ -3,15 +3,16 @@
 from lightrft_apps.config.sections.algorithm import AlgorithmArgs, CorrectionArgs, CriticArgs, DivergenceArgs
 from lightrft_apps.config.sections.data import DataArgs
 from lightrft_apps.config.sections.engine import EngineArgs
-from lightrft_apps.config.sections.evaluation import EvalArgs
+from lightrft_apps.config.sections.evaluation import EvalArgs, HeldOutArgs
+from lightrft_apps.config.sections.examples import ExamplesArgs
 from lightrft_apps.config.sections.lora import LoraArgs
 from lightrft_apps.config.sections.model import ModelArgs
-from lightrft_apps.config.sections.parallel import ParallelArgs
+from lightrft_apps.config.sections.parallel import ParallelArgs, RanksArgs
 from lightrft_apps.config.sections.reward import RewardArgs
 from lightrft_apps.config.sections.rollout import RolloutArgs, SamplingArgs
-from lightrft_apps.config.sections.run import RunArgs
+from lightrft_apps.config.sections.run import FolderArgs, RunArgs
 from lightrft_apps.config.sections.shaping import ShapingArgs
-from lightrft_apps.config.sections.train import TrainArgs
+from lightrft_apps.config.sections.train import LearningArgs, TrainArgs, TuneArgs
 
 __all__ = [
     "AlgorithmArgs",
@@ -21,13 +22,19 @@ __all__ = [
     "DivergenceArgs",
     "EngineArgs",
     "EvalArgs",
+    "ExamplesArgs",
+    "FolderArgs",
+    "HeldOutArgs",
+    "LearningArgs",
     "LoraArgs",
     "ModelArgs",
     "ParallelArgs",
+    "RanksArgs",
     "RewardArgs",
     "RolloutArgs",
     "RunArgs",
     "SamplingArgs",
     "ShapingArgs",
     "TrainArgs",
+    "TuneArgs",
 ]

@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class ParallelArgs:
+class RanksArgs:
     """Several processes (lightrft launch, torchrun)"""
 
     fsdp: bool = False
@@ -24,9 +24,15 @@ class ParallelArgs:
     """with --zero_stage: exchange gradients while the backward pass goes on"""
     sp_size: int = 1
     """processes that compute each packed row together, a slice of its tokens each (Ulysses); needs --packing_samples"""
-    placement: Literal["resident", "colocate"] = "resident"
-    """colocate: moments, and without --fsdp models that only score, leave the accelerator in phases without need"""
     balance_speeds: bool = False
     """give faster processes more to learn from, by what they were seen to do; such a run cannot be repeated exactly"""
     ranks_timeout: float = 1800.0
     """seconds a process waits for the others before it gives up"""
+
+
+@dataclass(frozen=True)
+class ParallelArgs(RanksArgs):
+    """Several processes (lightrft launch, torchrun)"""
+
+    placement: Literal["resident", "colocate"] = "resident"
+    """colocate: moments, and without --fsdp models that only score, leave the accelerator in phases without need"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class RunArgs:
+class FolderArgs:
     """The run"""
 
     output_dir: str
@@ -21,9 +21,15 @@ class RunArgs:
     """gigabytes that all checkpoints may take; the newest is kept in any case"""
     save_hf_ckpt: bool = False
     """also write the policy in Hugging Face form into every checkpoint, as its folder huggingface"""
-    save_trajectories: bool = True
-    """keep every prompt, answer and reward as Parquet files"""
     profile_steps: str | None = None
     """write where the time of these steps goes, such as 3-4, into output_dir/profile: traces, top operators by phase"""
     progress: bool = True
     """show progress on the terminal"""
+
+
+@dataclass(frozen=True)
+class RunArgs(FolderArgs):
+    """The run"""
+
+    save_trajectories: bool = True
+    """keep every prompt, answer and reward as Parquet files"""

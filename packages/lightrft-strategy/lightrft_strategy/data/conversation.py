@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from string import Formatter
 from typing import Any
 
-from lightrft_core.types import Message
 from lightrft_strategy.data.json_values import json_value
-from lightrft_strategy.data.rejected import PromptDataError
+from lightrft_strategy.data.parts import Piece, Turn, described, joined, read_part
+from lightrft_strategy.data.placing import listed_media, place_media
+from lightrft_strategy.data.rejected import PromptDataError, RowError
 from lightrft_strategy.data.rows import Keys
-
-
-class RowError(ValueError):
-    """Why a row cannot be a prompt."""
 
 
 def check_input_template(template: str) -> None:
@@ -29,31 +27,47 @@ def check_input_template(template: str) -> None:
         )
 
 
-def read_messages(
-    content: Mapping[str, Any], keys: Keys, system_prompt: str | None, template: str | None
-) -> tuple[Message, ...]:
-    """The chat a row asks to continue, every content as plain text.
+def read_prompt(
+    content: Mapping[str, Any],
+    keys: Keys,
+    system_prompt: str | None,
+    template: str | None,
+    modalities: Collection[str] = (),
+) -> list[Turn]:
+    """The chat a row asks to continue, with its media in their places.
 
-    A string becomes the user's message. A list of {"role", "content"} is taken as it is, further keys aside; text
-    parts of a content are joined. The template is applied to the last message; the system prompt goes first
-    unless the row brings its own.
-    Raises RowError if the input is missing, empty or of another form.
+    A string becomes the user's message. A list of {"role", "content"} is taken as it is, further keys aside. The
+    template is applied to the last message; the system prompt goes first unless the row brings its own.
+    modalities: what the model reads besides text.
+    Raises RowError if the input is missing, empty or of another form, or if its media find no place.
     """
+    turns, listed = read_turns(content, keys), listed_media(content, keys)
+    last = turns[-1]
+    if last.role == "assistant":
+        raise RowError("ends with a message of the assistant, so there is nothing to answer")
+    if not (last.text.strip() or last.media or any(each.media for each in listed.values())):
+        raise RowError("has an empty prompt")
+    if template is not None:
+        turns[-1] = replace(last, pieces=_written_around(last.pieces, template))
+    turns = place_media(turns, listed, modalities)
+    if system_prompt and turns[0].role != "system":
+        turns.insert(0, Turn("system", (system_prompt,)))
+    return turns
+
+
+def read_turns(content: Mapping[str, Any], keys: Keys) -> list[Turn]:
+    """The messages under the key for the input. Raises RowError if it is missing or of another form."""
     if keys.input not in content:
         present = ", ".join(f'"{key}"' for key in content) or "nothing"
         raise RowError(f'has no key "{keys.input}" (it has {present}): set --input_key')
     value = content[keys.input]
-    messages = _listed_messages(value) if isinstance(value, list) else (Message("user", _text(value, keys.input)),)
-    last = messages[-1]
-    if last.role == "assistant":
-        raise RowError("ends with a message of the assistant, so there is nothing to answer")
-    if not str(last.content).strip():
-        raise RowError("has an empty prompt")
-    if template is not None:
-        messages = (*messages[:-1], Message(last.role, template.format(last.content)))
-    if system_prompt and messages[0].role != "system":
-        return (Message("system", system_prompt), *messages)
-    return messages
+    if isinstance(value, list):
+        if not value:
+            raise RowError("has an empty prompt: a list of no messages")
+        return [_turn(f"message {number}", item) for number, item in enumerate(value, start=1)]
+    if isinstance(value, str):
+        return [Turn("user", (value,))]
+    raise RowError(f'its input "{keys.input}" is {described(value)}, neither a string nor a list of chat messages')
 
 
 def read_label(content: Mapping[str, Any], keys: Keys) -> Any:
@@ -70,56 +84,30 @@ def read_route(content: Mapping[str, Any], keys: Keys) -> str:
     if route is None:
         return ""
     if not isinstance(route, str):
-        raise RowError(f'its route "{keys.route}" is {_kind(route)}, not a string')
+        raise RowError(f'its route "{keys.route}" is {described(route)}, not a string')
     return route
 
 
-def _text(value: Any, key: str) -> str:
-    if isinstance(value, str):
-        return value
-    raise RowError(f'its input "{key}" is {_kind(value)}, neither a string nor a list of chat messages')
-
-
-def _listed_messages(items: list[Any]) -> tuple[Message, ...]:
-    if not items:
-        raise RowError("has an empty prompt: a list of no messages")
-    return tuple(_message(number, item) for number, item in enumerate(items, start=1))
-
-
-def _message(number: int, item: Any) -> Message:
+def _turn(place: str, item: Any) -> Turn:
     if not isinstance(item, Mapping):
-        raise RowError(f"message {number} is {_kind(item)}, not an object with role and content")
+        raise RowError(f"{place} is {described(item)}, not an object with role and content")
     missing = [key for key in ("role", "content") if key not in item]
     if missing:
         present = ", ".join(f'"{key}"' for key in item) or "nothing"
-        raise RowError(f'message {number} has no "{missing[0]}" (it has {present})')
+        raise RowError(f'{place} has no "{missing[0]}" (it has {present})')
     role, content = item["role"], item["content"]
     if not isinstance(role, str) or not role:
-        raise RowError(f"message {number} has a role that is {_kind(role)}, not a name")
+        raise RowError(f"{place} has a role that is {described(role)}, not a name")
     if isinstance(content, list):
-        content = "".join(_part_text(number, part) for part in content)
+        return Turn(role, joined(tuple(read_part(part, place) for part in content)))
     if not isinstance(content, str):
-        raise RowError(f"message {number} has a content that is {_kind(content)}, neither a string nor a list of parts")
-    return Message(role, content)
+        raise RowError(f"{place} has a content that is {described(content)}, neither a string nor a list of parts")
+    return Turn(role, (content,))
 
 
-def _part_text(number: int, part: Any) -> str:
-    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
-        raise RowError(f'message {number} holds a part that is not an object with a "type"')
-    if part["type"] != "text":
-        raise RowError(f'message {number} holds a part of type "{part["type"]}": only text parts are read')
-    if not isinstance(part.get("text"), str):
-        raise RowError(f'message {number} holds a text part whose "text" is {_kind(part.get("text"))}')
-    return str(part["text"])
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case "":
-            return "empty"
-        case Mapping():
-            return "an object"
-        case _:
-            return f"of type {type(value).__name__}"
+def _written_around(pieces: tuple[Piece, ...], template: str) -> tuple[Piece, ...]:
+    """The template with the pieces in its place."""
+    parsed = list(Formatter().parse(template))
+    texts = [text for text, *_ in parsed]
+    end = 1 + [field for _, field, *_ in parsed].index("")
+    return joined(("".join(texts[:end]), *pieces, "".join(texts[end:])))

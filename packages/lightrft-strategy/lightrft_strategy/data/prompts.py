@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from lightrft_core.types import Message, Prompt
-from lightrft_strategy.data.conversation import RowError, read_label, read_messages, read_route
-from lightrft_strategy.data.rejected import PromptDataError, Rejected
+from lightrft_core.types import Media, Message, Prompt
+from lightrft_strategy.data.conversation import read_label, read_prompt, read_route
+from lightrft_strategy.data.encoder import Encoder, as_messages, read_media
+from lightrft_strategy.data.rejected import PromptDataError, Rejected, RowError
 from lightrft_strategy.data.render import check_chat_template, encode, plain_text, templated_text
 from lightrft_strategy.data.rows import Row, Table, unique_names
 from lightrft_strategy.data.sources import open_source
@@ -37,27 +38,34 @@ class LoadedPrompts:
 
 @dataclass(frozen=True)
 class _Draft:
-    """A prompt that only lacks its tokens."""
+    """A prompt that may only lack its tokens. token_ids: None until then."""
 
     source: str
     row: Row
     uid: str
     messages: tuple[Message, ...]
+    media: tuple[Media, ...]
     text: str
+    token_ids: tuple[int, ...] | None
     label: Any
     route: str
 
 
 def load_prompts(
-    spec: PromptSpec, tokenizer: PreTrainedTokenizerBase, *, progress: Callable[[int], None] | None = None
+    spec: PromptSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    encoder: Encoder | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
 ) -> LoadedPrompts:
     """Read every source; a row that cannot be used is kept as Rejected and the rest goes on.
 
     A prompt's uid is "<file name, dataset id or task>:<row>", with more of the path where two sources share a name.
+    encoder: of a model that sees or hears; None for one of text alone, of which rows with media are refused.
     progress: called with the number of rows read so far.
     Raises PromptDataError if a source cannot be read, has no rows, or not one that can be used.
     """
-    if spec.apply_chat_template:
+    if spec.apply_chat_template and encoder is None:
         check_chat_template(tokenizer)
     opened = [
         open_source(source, split=spec.prompt_split, keys=spec.keys, count=spec.max_samples) for source in spec.sources
@@ -70,7 +78,7 @@ def load_prompts(
     for source, tables in zip(spec.sources, named, strict=True):
         prompts: list[Prompt] = []
         rejected: list[Rejected] = []
-        rows = chain.from_iterable(_drafts(table, name, spec, tokenizer) for table, name in tables)
+        rows = chain.from_iterable(_drafts(table, name, spec, tokenizer, encoder) for table, name in tables)
         limited = islice(rows, spec.max_samples)
         while chunk := list(islice(limited, _CHUNK)):
             finished = _finish(chunk, spec, tokenizer)
@@ -88,39 +96,72 @@ def load_prompts(
 
 
 def _drafts(
-    table: Table, uid_name: str, spec: PromptSpec, tokenizer: PreTrainedTokenizerBase
+    table: Table, uid_name: str, spec: PromptSpec, tokenizer: PreTrainedTokenizerBase, encoder: Encoder | None
 ) -> Iterator[_Draft | Rejected]:
     for row in table.read():
         if isinstance(row, Rejected):
             yield row
             continue
         try:
-            messages = read_messages(row.content, table.keys, spec.system_prompt, spec.input_template)
-            text = templated_text(messages, tokenizer) if spec.apply_chat_template else plain_text(messages)
-            label, route = read_label(row.content, table.keys), read_route(row.content, table.keys)
+            yield _draft(table, row, f"{uid_name}:{row.number}", spec, tokenizer, encoder)
         except RowError as error:
             yield Rejected(table.source, row.number, str(error), row.content)
-            continue
-        yield _Draft(table.source, row, f"{uid_name}:{row.number}", messages, text, label, route)
+
+
+def _draft(
+    table: Table, row: Row, uid: str, spec: PromptSpec, tokenizer: PreTrainedTokenizerBase, encoder: Encoder | None
+) -> _Draft:
+    content = table.reshape(row.content)
+    modalities = encoder.modalities if encoder is not None else ()
+    turns = read_prompt(content, table.keys, spec.system_prompt, spec.input_template, modalities)
+    label, route = read_label(content, table.keys), read_route(content, table.keys)
+    root = spec.media_folder or table.folder
+    media = read_media(turns, encoder, root=root, urls=spec.media_urls, limits=spec.media_limits)
+    messages = as_messages(turns, media)
+    text, token_ids = _written(messages, media, spec, tokenizer, encoder)
+    return _Draft(table.source, row, uid, messages, media, text, token_ids, label, route)
+
+
+def _written(
+    messages: tuple[Message, ...],
+    media: tuple[Media, ...],
+    spec: PromptSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    encoder: Encoder | None,
+) -> tuple[str, tuple[int, ...] | None]:
+    """The prompt as text, and its tokens where they come with it."""
+    if not spec.apply_chat_template:
+        if media:
+            raise RowError(f"has media ({media[0].modality}), which only --apply_chat_template can write out")
+        return plain_text(messages), None
+    if encoder is None:
+        return templated_text(messages, tokenizer), None
+    try:
+        return encoder.encode(messages, media)
+    except ValueError as error:
+        raise RowError(f"cannot be written as the model reads it: {error}") from error
 
 
 def _finish(
     chunk: list[_Draft | Rejected], spec: PromptSpec, tokenizer: PreTrainedTokenizerBase
 ) -> list[Prompt | Rejected]:
     """The chunk with its drafts tokenised, all in one call."""
-    texts = [item.text for item in chunk if isinstance(item, _Draft)]
+    texts = [item.text for item in chunk if isinstance(item, _Draft) and item.token_ids is None]
     token_ids = iter(encode(tokenizer, texts, special_tokens=not spec.apply_chat_template))
-    return [item if isinstance(item, Rejected) else _prompt(item, next(token_ids), spec) for item in chunk]
+    return [item if isinstance(item, Rejected) else _prompt(item, token_ids, spec) for item in chunk]
 
 
-def _prompt(draft: _Draft, token_ids: list[int], spec: PromptSpec) -> Prompt | Rejected:
+def _prompt(draft: _Draft, tokenised: Iterator[list[int]], spec: PromptSpec) -> Prompt | Rejected:
+    """tokenised: the tokens of each draft that came without, in order."""
+    token_ids = tuple(next(tokenised)) if draft.token_ids is None else draft.token_ids
     length, limit = len(token_ids), spec.prompt_max_len
     if length == 0:
         return Rejected(draft.source, draft.row.number, "has a prompt of no tokens", draft.row.content)
     if limit is not None and length > limit:
-        reason = f"has a prompt of {length} tokens, more than --prompt_max_len {limit}"
+        seen = ", those of its media among them" if draft.media else ""
+        reason = f"has a prompt of {length} tokens{seen}, more than --prompt_max_len {limit}"
         return Rejected(draft.source, draft.row.number, reason, draft.row.content)
-    return Prompt(draft.uid, draft.messages, draft.text, tuple(token_ids), draft.label, draft.route)
+    return Prompt(draft.uid, draft.messages, draft.text, token_ids, draft.label, draft.route, media=draft.media)
 
 
 def _nothing_usable(source: str, rejected: list[Rejected]) -> str:

@@ -31,6 +31,10 @@ class Rejected:
         return f"{self.source}, row {self.row}: {self.reason}"
 
 
+class RowError(ValueError):
+    """Why a row cannot be a prompt."""
+
+
 class PromptDataError(ValueError):
     """Prompt data that cannot be used at all. rejected: the rows that were refused before giving up."""
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightrft_core.types import Message
-from lightrft_strategy.data.conversation import RowError
-from lightrft_strategy.data.rejected import PromptDataError
+from lightrft_strategy.data.rejected import PromptDataError, RowError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

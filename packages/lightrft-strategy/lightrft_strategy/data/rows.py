@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from lightrft_strategy.data.rejected import PromptDataError, Rejected
@@ -20,14 +21,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Keys:
-    """Under which keys a row holds its prompt, its label and its reward route."""
+    """Under which keys a row holds its prompt, its label, its reward route and its media, one or a list of each."""
 
     input: str = "input"
     label: str = "label"
     route: str = "route"
+    images: str = "images"
+    videos: str = "videos"
+    audios: str = "audios"
 
 
 RowReader: TypeAlias = Callable[[], Iterator[Row | Rejected]]
+Reshape: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def unchanged(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of no named format."""
+    return content
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,16 @@ class Table:
     names: what uids may call it, shortest first; the last one tells it from every other table.
     keys: where its rows keep what.
     read: yields its rows in order; raises PromptDataError if it cannot be read at all.
+    folder: what the paths of its media are relative to, and may not leave; None where it lies in no folder of its own.
+    reshape: a row of a named format as `keys` has it; raises RowError for one of another form.
     """
 
     source: str
     names: tuple[str, ...]
     keys: Keys
     read: RowReader
+    folder: Path | None = None
+    reshape: Reshape = unchanged
 
 
 def unique_names(tables: Sequence[Table]) -> list[str]:

@@ -1,12 +1,14 @@
-"""What `--prompt_data` names: files, folders of files, saved datasets, dataset ids, procedural tasks."""
+"""What `--prompt_data` names: files, folders of files, saved datasets, dataset ids, tasks; each perhaps in a format."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from lightrft_strategy.data.arrow_rows import load_hub_dataset, open_dataset_folder, read_dataset, read_parquet
+from lightrft_strategy.data.formats import FORMAT_KEYS, FORMATS, split_format
 from lightrft_strategy.data.procedural import TASK_KEYS, TASK_PREFIX, read_task
 from lightrft_strategy.data.rejected import PromptDataError
 from lightrft_strategy.data.rows import Keys, Table
@@ -37,10 +39,14 @@ def open_source(source: str, *, split: str, keys: Keys, count: int | None) -> li
     """The tables of one source.
 
     split: which part of a dataset, or of a folder whose files are named for their splits.
-    keys: where the rows of files and datasets keep what.
+    keys: where the rows of files and datasets keep what; those of a named format have keys of their own.
     count: how many rows will be read at most; None for all.
     Raises PromptDataError if the source is not there or is of no known kind.
     """
+    format_name, place = split_format(source)
+    if format_name:
+        tables = open_source(place, split=split, keys=FORMAT_KEYS, count=count)
+        return [replace(table, reshape=FORMATS[format_name]) for table in tables]
     if source.startswith(TASK_PREFIX):
         name, options = _parse_options(source)
         reader = partial(read_task, name.removeprefix(TASK_PREFIX), options, count)
@@ -52,7 +58,10 @@ def open_source(source: str, *, split: str, keys: Keys, count: int | None) -> li
         return _folder_tables(path, split, keys)
     name, options = _parse_options(source)
     if not _DATASET_ID.fullmatch(name) or path.suffix in _READERS or name.startswith("."):
-        raise PromptDataError(f"{source} is neither a file, a directory nor a dataset id: correct --prompt_data")
+        raise PromptDataError(
+            f"{source} is neither a file, a directory nor a dataset id: correct --prompt_data "
+            f"(formats that may be named before a colon: {', '.join(FORMATS)})"
+        )
     dataset = load_hub_dataset(name, options, split)
     uid_names = (f"{name}[{split}]", f"{source}[{split}]")
     return [Table(uid_names[-1], uid_names, keys, partial(read_dataset, dataset))]
@@ -70,7 +79,7 @@ def _parse_options(source: str) -> tuple[str, dict[str, str]]:
 def _file_table(path: Path, keys: Keys) -> Table:
     if path.suffix not in _READERS:
         raise PromptDataError(f"{path} is of no known format: prompt data is read from {', '.join(_READERS)} files")
-    return Table(str(path), _path_names(path), keys, partial(_READERS[path.suffix], path))
+    return Table(str(path), _path_names(path), keys, partial(_READERS[path.suffix], path), path.absolute().parent)
 
 
 def _folder_tables(folder: Path, split: str, keys: Keys) -> list[Table]:
@@ -78,7 +87,7 @@ def _folder_tables(folder: Path, split: str, keys: Keys) -> list[Table]:
         dataset, has_splits = open_dataset_folder(folder, split)
         part = f"[{split}]" if has_splits else ""
         uid_names = tuple(name + part for name in _path_names(folder))
-        return [Table(f"{folder}{part}", uid_names, keys, partial(read_dataset, dataset))]
+        return [Table(f"{folder}{part}", uid_names, keys, partial(read_dataset, dataset), folder.absolute())]
     files = [path for path in sorted(folder.rglob("*")) if _holds_rows(path, folder)]
     if not files:
         raise PromptDataError(f"{folder} holds no {', '.join(_READERS)} file and no saved dataset")

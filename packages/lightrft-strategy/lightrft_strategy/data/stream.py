@@ -6,11 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lightrft_core.types import Prompt
-from lightrft_strategy.data.mixture import mixture_weights, permutation, source_of_position, turn_within_source
+from lightrft_strategy.data.order import RowOrder
 from lightrft_strategy.data.rejected import PromptDataError
 
 
@@ -19,11 +16,7 @@ class PromptStream:
 
     The run is one sequence of num_episodes times as many positions as there are rows, cut into steps of
     prompts_per_step; the last step may be smaller. Another prompts_per_step cuts the same sequence elsewhere, and
-    further episodes only make it longer.
-
-    Without probs all sources are one, and each episode reads every row once, in an order of its own. With probs each
-    position first draws its source; every source is read through, in a new order each time, before a row of it
-    comes again. Prompt.occurrence counts how often that row came before.
+    further episodes only make it longer. Its order is a RowOrder; Prompt.occurrence counts how often a row came before.
 
     sources: the prompts of each source; probs: a share for each source, of any sum; seed: keys every order.
     Raises PromptDataError for an empty source, a uid that occurs twice, or probs that do not fit the sources.
@@ -40,15 +33,10 @@ class PromptStream:
         seed: int,
     ) -> None:
         _check(sources, prompts_per_step, num_episodes)
-        merged = [prompt for source in sources for prompt in source]
-        self._sources: list[Sequence[Prompt]] = [merged] if probs is None else list(sources)
+        self._sources = list(sources)
         self._prompts_per_step = prompts_per_step
-        self._seed = seed
-        self._num_positions = len(merged) * num_episodes
-        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
-        self._weights = None if probs is None else mixture_weights(probs, len(sources))
-        nothing = np.zeros(0, dtype=np.int64)
-        self._drawn = (nothing, nothing) if self._weights is None else _draw(self._weights, self._num_positions, seed)
+        self._num_positions = sum(map(len, sources)) * num_episodes
+        self._order = RowOrder([len(source) for source in sources], probs, seed, self._num_positions)
         self.num_steps = -(-self._num_positions // prompts_per_step)
 
     def batch(self, step: int) -> list[Prompt]:
@@ -61,31 +49,11 @@ class PromptStream:
     def spare(self, start: int, count: int) -> list[Prompt]:
         """Prompts beyond those of all episodes, from number `start` on: what further episodes would read."""
         first = self._num_positions + start
-        if self._weights is not None and first + count > len(self._drawn[0]):
-            self._drawn = _draw(self._weights, 2 * (first + count), self._seed)
         return [self._prompt(i) for i in range(first, first + count)]
 
     def _prompt(self, position: int) -> Prompt:
-        source, turn = 0, position
-        if self._weights is not None:
-            source, turn = int(self._drawn[0][position]), int(self._drawn[1][position])
-        prompts = self._sources[source]
-        episode, place = divmod(turn, len(prompts))
-        return replace(prompts[int(self._order(source, episode)[place])], occurrence=episode)
-
-    def _order(self, source: int, episode: int) -> NDArray[np.int64]:
-        """[rows] a source's order in an episode; the latest is kept, since the next position mostly asks for it."""
-        cached = self._orders.get(source)
-        if cached is None or cached[0] != episode:
-            cached = episode, permutation(len(self._sources[source]), self._seed, source, episode)
-            self._orders[source] = cached
-        return cached[1]
-
-
-def _draw(weights: NDArray[np.float64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """([count] source, [count] turn within that source) of each position."""
-    sources = source_of_position(weights, count, seed)
-    return sources, turn_within_source(sources, len(weights))
+        place = self._order.place(position)
+        return replace(self._sources[place.source][place.row], occurrence=place.episode)
 
 
 def _check(sources: Sequence[Sequence[Prompt]], prompts_per_step: int, num_episodes: int) -> None:

@@ -29,7 +29,7 @@ Part: TypeAlias = tuple[Tensor, Tensor, Tensor]
 class DecodeStep:
     """Where the queries of one step belong. The rows of a prompt share its keys: their queries are laid side by side.
 
-    positions: [rows] of the tokens being read, counted from the start of the prompt.
+    positions: [rows] of the tokens being read, counted from the start of the prompt; rotary: as they are turned by.
     """
 
     def __init__(self, cache: RolloutCache) -> None:
@@ -43,7 +43,7 @@ class DecodeStep:
         self._place = group, rank
         self._row = group.new_zeros(cache.prompts, int(counts.max()))
         self._row[group, rank] = rows
-        self.positions = prompt_lengths[group] + lengths
+        self.positions, self.rotary = prompt_lengths[group] + lengths, cache.following[group] + lengths
         self.prompt_time, self.answer_time = int(prompt_lengths.max()), int(lengths.max()) + 1
         self._masks: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
 

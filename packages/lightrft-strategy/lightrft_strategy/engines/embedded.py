@@ -18,6 +18,9 @@ from lightrft_strategy.engines.laid_out import laid_out
 from lightrft_strategy.engines.law import Laws
 from lightrft_strategy.engines.refusals import refusal
 from lightrft_strategy.engines.running import Ended, Running
+from lightrft_strategy.looking_ahead import looking_ahead_masks
+from lightrft_strategy.packing import places_of
+from lightrft_strategy.reading import TEXT, Reader
 
 CACHE_BYTES = 4 * 2**30
 """Keys and values held at once unless max_sequences says otherwise."""
@@ -34,7 +37,8 @@ for answers of 128 tokens, and flat around it.
 class EmbeddedEngine:
     """Samples from a causal language model that somebody else may be training.
 
-    model: a Hugging Face *ForCausalLM; its weights are read where they are, so there is nothing to synchronise.
+    model: a Hugging Face language model; its weights are read where they are, so there is nothing to synchronise.
+    reader: how it reads prompts, whose placeholders it never draws.
     decode: token ids -> text without special tokens.
     eos_token_ids: each of these ends an answer.
     max_sequences: answers drawn side by side, or those of one prompt if they are more; 0: as many as CACHE_BYTES of
@@ -50,6 +54,7 @@ class EmbeddedEngine:
         *,
         eos_token_ids: Sequence[int],
         seed: int,
+        reader: Reader = TEXT,
         max_sequences: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -60,7 +65,8 @@ class EmbeddedEngine:
                 f"the embedded engine cannot sample from a {self.config.model_type} model, whose layers are not plain "
                 f"attention ({', '.join(sorted(strange)) or 'they choose their own'}): sample with another engine"
             )
-        self.model, self.decode, self.seed = model, decode, seed
+        self.model, self.decode, self.seed, self.reader = model, decode, seed, reader
+        self.decoder = reader.decoder(model)
         self.eos_token_ids = tuple(eos_token_ids)
         self.max_sequences = max_sequences
         self.progress = progress
@@ -75,6 +81,7 @@ class EmbeddedEngine:
 
         Raises TrainingDiverged if the model's logits are not numbers, ValueError if a bias names none of its tokens.
         """
+        sampling = sampling.without(self.reader.placeholders)
         vocabulary = self.model.get_input_embeddings().weight.shape[0]
         positions = getattr(self.config, "max_position_embeddings", None)
         budget = max(sampling.of(sample).max_new_tokens for sample in range(sampling.n))
@@ -144,11 +151,18 @@ class EmbeddedEngine:
         ids = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long)
         for row, prompt in enumerate(prompts):
             ids[row, : lengths[row]] = torch.tensor(prompt.token_ids)
-        states = DynamicCache()
-        hidden = self.model.base_model(
-            input_ids=ids.to(device), past_key_values=states, use_cache=True
+        ids, lengths, states = ids.to(device), lengths.to(device), DynamicCache()
+        places = places_of(ids)
+        real = places_of(ids[:1]) < lengths[:, None]
+        reading = self.reader.read_prompts(self.model, ids, real, [prompt.media for prompt in prompts])
+        blocks = reading.blocks(places)
+        hidden = self.decoder(
+            **reading.inputs(places),
+            attention_mask=None if blocks is None else looking_ahead_masks(self.config, real, blocks),
+            past_key_values=states,
+            use_cache=True,
         ).last_hidden_state[torch.arange(len(prompts)), lengths - 1]
-        cache.admit([(layer.keys, layer.values) for layer in states.layers], lengths.to(device), n)
+        cache.admit([(layer.keys, layer.values) for layer in states.layers], lengths, reading.following, n)
         logits = self._logits(hidden)
         if logits.isnan().any():
             raise TrainingDiverged(
@@ -161,8 +175,8 @@ class EmbeddedEngine:
         """Next-token logits [rows, vocab] after one more token a row."""
         rollouts = DecodeStep(cache)
         with rollout_attention(self.config):
-            hidden = self.model.base_model(
-                input_ids=tokens[:, None], position_ids=rollouts.positions[:, None], use_cache=False, rollouts=rollouts
+            hidden = self.decoder(
+                input_ids=tokens[:, None], position_ids=rollouts.rotary[:, None], use_cache=False, rollouts=rollouts
             ).last_hidden_state[:, -1]
         cache.grow()
         return self._logits(hidden)

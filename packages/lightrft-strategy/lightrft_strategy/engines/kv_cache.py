@@ -26,6 +26,7 @@ class RolloutCache:
 
     rows, prompts: how many there are now; they come first in every tensor.
     group: [rows] each answer's prompt. lengths: [rows] its tokens held. prompt_lengths: [prompts].
+    following: [prompts] the rotary position of the token after each prompt.
     """
 
     def __init__(self, *, rows: int, prompts: int, prompt_time: int, answer_time: int, device: torch.device) -> None:
@@ -36,11 +37,12 @@ class RolloutCache:
         self.group = torch.zeros(rows, dtype=torch.long, device=device)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
         self.prompt_lengths = torch.zeros(prompts, dtype=torch.long, device=device)
+        self.following = torch.zeros_like(self.prompt_lengths)
 
-    def admit(self, states: Sequence[KeysValues], lengths: Tensor, copies: int) -> None:
+    def admit(self, states: Sequence[KeysValues], lengths: Tensor, following: Tensor, copies: int) -> None:
         """New prompts, with as many empty answers each as `copies`.
 
-        states: each layer's keys and values of the prompts, padded on the right. lengths: [new prompts].
+        states: each layer's keys and values of the prompts, padded on the right. lengths, following: [new prompts].
         """
         if not self._prompts:
             self._prompts, self._answers = (
@@ -50,7 +52,7 @@ class RolloutCache:
         for stored, layer in zip(self._prompts, states, strict=True):
             for store, state in zip(stored, layer, strict=True):
                 store[new, :, : state.shape[2]] = state
-        self.prompt_lengths[new] = lengths
+        self.prompt_lengths[new], self.following[new] = lengths, following
         rows = slice(self.rows, self.rows + len(lengths) * copies)
         self.group[rows] = torch.arange(new.start, new.stop, device=lengths.device).repeat_interleave(copies)
         self.lengths[rows] = 0
@@ -85,7 +87,8 @@ class RolloutCache:
         wanted = torch.bincount(self.group[: self.rows], minlength=self.prompts) > 0
         places, prompts = closing_moves(wanted)
         _move(self._prompts, places, prompts, int(self.prompt_lengths[: self.prompts].max()))
-        self.prompt_lengths[places] = self.prompt_lengths[prompts]
+        for column in (self.prompt_lengths, self.following):
+            column[places] = column[prompts]
         place = torch.arange(self.prompts, device=alive.device)
         place[prompts] = places
         self.group[: self.rows] = place[self.group[: self.rows]]

@@ -76,6 +76,7 @@ class Laws:
             raise ValueError(f"logit_bias names token {token}, but tokens go from 0 to {vocabulary - 1}: leave it out")
         ends = [{*eos_token_ids, *law.stop_token_ids}.intersection(range(vocabulary)) for law in laws]
         self._ends = [_tokens(tokens, device) for tokens in ends]
+        self._never = [_tokens(law.never, device) for law in laws]
         self._biased = [_tokens(law.logit_bias, device) for law in laws]
         self._biases = [torch.tensor([*law.logit_bias.values()], dtype=torch.float32, device=device) for law in laws]
         self._least = torch.tensor([law.min_new_tokens for law in laws], device=device)
@@ -102,6 +103,8 @@ class Laws:
     ) -> tuple[Tensor, Tensor, Tensor]:
         if len(self._biased[number]):
             logits = logits.index_add(1, self._biased[number], self._biases[number].expand(len(logits), -1))
+        if len(self._never[number]):
+            logits = logits.index_fill(1, self._never[number], -torch.inf)
         if early:
             logits = logits.index_fill(1, self._ends[number], -torch.inf)
         tokens, logprobs = draw(logits, uniforms, self._laws[number].at(0 if first else 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from lightrft_strategy.packing.flex import flexible_attention
 from lightrft_strategy.packing.piecewise import piecewise_attention
 from lightrft_strategy.packing.row import FlatRow
+from lightrft_strategy.reading import TEXT, Reader
 from lightrft_strategy.ulysses import SequenceGroup
 
 NAME = "lightrft_packed"
@@ -57,21 +59,20 @@ def attend(
     return attended if sequence_group is None else sequence_group.by_tokens(attended), None
 
 
-def packed_hidden(model: Any, row: FlatRow, ids: Tensor, sequence_group: SequenceGroup | None = None) -> Tensor:
-    """[tokens, dim] the last hidden states of a model whose attention is ours; ids [1, tokens].
+def packed_hidden(
+    decoder: Any, row: FlatRow, inputs: Mapping[str, Any], sequence_group: SequenceGroup | None = None
+) -> Tensor:
+    """[tokens, dim] the last hidden states of a decoder whose attention is ours.
 
-    sequence_group: the ranks that compute the row together: each has the hidden states of its own slice.
+    inputs: what the row's tokens are to it (Reading.inputs). sequence_group: the ranks that compute the row together:
+    each has the inputs and the hidden states of its own slice.
     A mask of four dimensions is what transformers hands on as it is, so that none is built.
     """
-    positions = row.positions
-    if sequence_group is not None:
-        ids, positions = sequence_group.own(ids), sequence_group.own(positions)
-    if model.config._attn_implementation != NAME:
+    if decoder.config._attn_implementation != NAME:
         raise ValueError("a packed row needs its own attention: call pack_attention(model) once before")
-    return model.base_model(  # type: ignore[no-any-return]
-        input_ids=ids,
-        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
-        position_ids=positions,
+    return decoder(  # type: ignore[no-any-return]
+        **inputs,
+        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=row.positions.device),
         use_cache=False,
         flat_row=row,
         sequence_group=sequence_group,
@@ -79,14 +80,15 @@ def packed_hidden(model: Any, row: FlatRow, ids: Tensor, sequence_group: Sequenc
 
 
 @torch.no_grad()
-def pack_attention(model: Any) -> None:
-    """Let a causal language model compute packed rows from now on; without a row it computes as with sdpa.
+def pack_attention(model: Any, reader: Reader = TEXT) -> None:
+    """Let a language model's decoder compute packed rows from now on; without a row it computes as with sdpa.
 
     The choice stays with the model: gradient checkpointing computes again in the backward pass.
     Raises ValueError, naming the model and leaving it as it was, if a packed row would give it other hidden states than
     each sequence alone: linear attention, chunks, soft caps, sinks, a window that attention is not told of.
     """
-    config, before = model.config.get_text_config(), model.config._attn_implementation
+    decoder = reader.decoder(model)
+    config, before = decoder.config, decoder.config._attn_implementation
     if before == NAME:
         return
     if before != "sdpa":
@@ -94,31 +96,31 @@ def pack_attention(model: Any) -> None:
             f"packing brings its own attention, and {type(model).__name__} is to have {before!r}: load it without "
             "attn_implementation or turn packing off"
         )
-    model.config._attn_implementation = NAME
+    config._attn_implementation = NAME
     try:
-        problem = _problem(model, config)
+        problem = _problem(decoder, config)
     except ValueError as error:
         problem = str(error)
     if problem:
-        model.config._attn_implementation = before
+        config._attn_implementation = before
         raise ValueError(f"{type(model).__name__} cannot compute packed rows ({problem}): turn packing off")
 
 
-def _problem(model: Any, config: Any) -> str:
+def _problem(decoder: Any, config: Any) -> str:
     kinds = getattr(config, "layer_types", None)
     odd = set(kinds or ()) - {"full_attention", "sliding_attention"}
     if odd:
         return f"layers of {', '.join(sorted(odd))}"
     window = getattr(config, "sliding_window", None)
     windows = {window if kind == "sliding_attention" else None for kind in kinds} if kinds else {window}
-    row = FlatRow([(2, [2, 1, 2]), (3, [1]), (1, [])], model.device)
-    ids = torch.arange(1, row.tokens + 1, device=model.device)[None]
-    packed = packed_hidden(model, row, ids)
+    row = FlatRow([(2, [2, 1, 2]), (3, [1]), (1, [])], decoder.device)
+    ids = torch.arange(1, row.tokens + 1, device=decoder.device)[None]
+    packed = packed_hidden(decoder, row, {"input_ids": ids, "position_ids": row.positions})
     if set(row.plans) != windows:
         told, said = (", ".join(sorted(map(str, each))) for each in (row.plans, windows))
         return f"attention is told of windows {told} and its configuration says {said}"
     for places in ([0, 1, 2, 3], [0, 1, 4], [0, 1, 5, 6], [7, 8, 9, 10], [11]):
-        alone = model.base_model(input_ids=ids[:, places], use_cache=False).last_hidden_state[0]
+        alone = decoder(input_ids=ids[:, places], use_cache=False).last_hidden_state[0]
         tolerance = 1e-4 if alone.dtype in (torch.float32, torch.float64) else 3e-2
         if not (packed[places] - alone).norm() <= tolerance * alone.norm():
             return "its hidden states are not those of each sequence alone"

@@ -29,11 +29,15 @@ def rule(row: FlatRow, window: int | None) -> Rule:
     device = row.positions.device
     owners, roots = torch.tensor(owner, device=device), torch.tensor(root, device=device)
     positions = row.positions[0]
+    blocks = torch.full_like(positions, -1)
+    for number, span in enumerate(row.ahead):
+        blocks[span.start : span.stop] = number
 
     def seen(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         related = (owners[k] == owners[q]) | (owners[k] == roots[q])
         near = positions[q] - positions[k] < window if window is not None else True
-        return related & (k <= q) & near
+        together = (blocks[q] == blocks[k]) & (blocks[q] >= 0)
+        return ((related & (k <= q)) | together) & near
 
     return seen
 

@@ -29,9 +29,15 @@ class Piece(NamedTuple):
 def pieces(row: FlatRow, window: int | None) -> list[Piece]:
     """Every visible pair of tokens, each in one piece; first the causal ones, in which each token is a query once.
 
-    window: how many tokens a query sees, itself included; None: all.
+    window: how many tokens a query sees, itself included; None: all. Raises ValueError if tokens look ahead in a range
+    that is longer.
     """
-    found = list[Piece]()
+    found = [Piece(span[:-1], span[1:], Shape.BACKWARD) for span in row.ahead if len(span) > 1]
+    if window is not None and any(len(span) > window for span in row.ahead):
+        raise ValueError(
+            f"{max(map(len, row.ahead))} tokens see each other, more than the {window} that attention reaches: turn "
+            "packing off"
+        )
     for root, leaves in row.trees:
         found += _within(root, window)
         for leaf in leaves:

@@ -18,6 +18,8 @@ CANNOT: Mapping[str, str] = {
     "set --top_p 1, or sample with --engine_type vllm or embedded"
 }
 ALL = -1
+NEVER = -1e9
+"""Added to the logit of a token that is never drawn: its probability is 0 at any temperature below ten million."""
 NOT_NUMBERS = "NaN happened"
 """What SGLang says matched when it ends an answer because its logits are not numbers."""
 
@@ -47,8 +49,9 @@ def generate_body(request: Request, eos_token_ids: Sequence[int]) -> dict[str, A
     }
     if law.stop:
         sampling["stop"] = list(law.stop)
-    if law.logit_bias:
-        sampling["logit_bias"] = {str(token): bias for token, bias in law.logit_bias.items()}
+    biases = {**law.logit_bias, **dict.fromkeys(law.never, NEVER)}
+    if biases:
+        sampling["logit_bias"] = {str(token): bias for token, bias in biases.items()}
     body = {"input_ids": list(request.token_ids), "sampling_params": sampling, "return_logprob": True}
     return body | {"return_sampling_mask": True} if masked(law) else body
 

@@ -7,7 +7,7 @@ from typing import Any
 from lightrft_strategy.engines.backend import Completion, Request
 
 HOTTEST = 2.0
-"""The highest temperature vLLM takes; what is beyond goes through our own logits processor, `heat`."""
+"""The highest temperature vLLM takes; what is beyond goes through our own logits processor, `Heat`."""
 
 
 def sampling_arguments(request: Request, eos_token_ids: tuple[int, ...]) -> dict[str, Any]:
@@ -30,8 +30,11 @@ def sampling_arguments(request: Request, eos_token_ids: tuple[int, ...]) -> dict
         "skip_special_tokens": False,
         "include_stop_str_in_output": True,
     }
-    if law.temperature > HOTTEST:
-        arguments["extra_args"] = {"heat": law.temperature / HOTTEST}
+    extra: dict[str, Any] = {"heat": law.temperature / HOTTEST} if law.temperature > HOTTEST else {}
+    if law.never:
+        extra["never"] = list(law.never)
+    if extra:
+        arguments["extra_args"] = extra
     if law.stop:
         arguments["stop"] = list(law.stop)
     if law.logit_bias:

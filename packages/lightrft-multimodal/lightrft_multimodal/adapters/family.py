@@ -1,0 +1,91 @@
+"""What makes a family of models: a value of plain functions, one a file beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lightrft_core import Media
+
+Inputs: TypeAlias = Mapping[str, Tensor]
+"""What the processor makes of a prompt's media together, by the names of its own, on the CPU."""
+
+Key: TypeAlias = tuple[str, ...]
+"""The hashes of a prompt's media, in reading order."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The embeddings of a prompt's placeholders of one kind, in reading order.
+
+    features: [tokens, dim]. deep: each [tokens, dim], for the hidden states behind the first decoder layers.
+    """
+
+    features: Tensor
+    deep: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Modules that make embeddings of media.
+
+    modalities: what it reads; it learns about the run's ranks by something blank of the first.
+    modules: their names in the base model, each of which features calls exactly once.
+    features: (base model, inputs of prompts with something to read) -> for each the embeddings by kind of placeholder.
+    """
+
+    modalities: tuple[str, ...]
+    modules: tuple[str, ...]
+    features: Callable[[Any, Sequence[Inputs]], Sequence[Mapping[str, Seen]]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How models of some model_types see and hear.
+
+    model_class: the class of transformers that loads them.
+    placeholders: config -> the token id of each kind of placeholder.
+    root: where their base model is in the whole model, "" if it is the whole model.
+    decoder: the name of the decoder in the base model.
+    positions: (base model, ids [time] without padding, inputs) -> [axes, time]; None: 0, 1, 2, ... on one axis.
+    axes: how many there are.
+    blocks: (ids, mask [prompts, time], placeholders) -> Perception.blocks; None: no token looks ahead.
+    written: (processor, modality) -> what a medium is written as before the processor expands it.
+    finish: (processor, media, inputs of the processor) -> the inputs.
+    headless: a whole model -> what is left without its output head.
+    config: the config that knows the placeholders, in that of a checkpoint.
+    """
+
+    model_class: Callable[[], Any]
+    towers: tuple[Tower, ...]
+    placeholders: Callable[[Any], Mapping[str, int]]
+    root: str = "model"
+    decoder: str = "language_model"
+    positions: Callable[[Any, Tensor, Inputs], Tensor] | None = None
+    axes: int = 1
+    blocks: Callable[[Tensor, Tensor, Mapping[str, int]], Tensor] | None = None
+    written: Callable[[Any, str], str] = lambda processor, modality: str(getattr(processor, f"{modality}_token"))
+    finish: Callable[[Any, Sequence[Media], dict[str, Tensor]], dict[str, Tensor]] = lambda _, __, inputs: inputs
+    headless: Callable[[Any], Any] = lambda model: model.base_model
+    config: Callable[[Any], Any] = lambda config: config
+
+
+def image_text_model() -> Any:
+    """The class of models that read images and text."""
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText
+
+
+def joined(inputs: Sequence[Inputs], *names: str) -> list[Tensor]:
+    """All tensors of these names, prompt by prompt, in the order of names."""
+    return [one[name] for one in inputs for name in names if name in one]
+
+
+def onto(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor where the parameter is and, if it counts nothing, as precise."""
+    return tensor.to(parameter.device, parameter.dtype if torch.is_floating_point(tensor) else None)

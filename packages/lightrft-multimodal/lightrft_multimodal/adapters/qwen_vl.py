@@ -1,0 +1,52 @@
+"""Qwen2-VL (Wang et al. 2024, arXiv 2409.12191) and Qwen2.5-VL (Bai et al. 2025, arXiv 2502.13923)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightrft_multimodal.adapters.family import Family, Inputs, Seen, Tower, image_text_model, joined, onto
+
+
+def placeholders(config: Any) -> dict[str, int]:
+    """The tokens of patches of images and of videos."""
+    return {"image": config.image_token_id, "video": config.video_token_id}
+
+
+def see(base: Any, inputs: Sequence[Inputs]) -> list[Mapping[str, Seen]]:
+    """Images and videos in one run: both are rows of patches with a grid [time, height, width] for each medium."""
+    weight, merged = next(base.visual.parameters()), base.visual.spatial_merge_size**2
+    grids = torch.cat(joined(inputs, "image_grid_thw", "video_grid_thw"))
+    patches = torch.cat(joined(inputs, "pixel_values", "pixel_values_videos"))
+    output = base.visual(onto(weight, patches), grid_thw=grids.to(weight.device))
+    deep = output.get("deepstack_features") or ()
+    kinds = [
+        (kind, int(one[f"{kind}_grid_thw"].prod(-1).sum()) // merged)
+        for one in inputs
+        for kind in ("image", "video")
+        if f"{kind}_grid_thw" in one
+    ]
+    sizes = [size for _, size in kinds]
+    parts = zip(*(layer.split(sizes) for layer in (output.pooler_output, *deep)), strict=True)
+    found = iter(Seen(features, tuple(rest)) for features, *rest in parts)
+    return [{kind: next(found) for kind in ("image", "video") if f"{kind}_grid_thw" in one} for one in inputs]
+
+
+def positions(base: Any, ids: Tensor, inputs: Inputs) -> Tensor:
+    """[3, time] time, height and width of multimodal rotary embedding (M-RoPE, section 2.1 of Qwen2-VL)."""
+    kinds = (ids == base.config.image_token_id) + 2 * (ids == base.config.video_token_id)
+    grids = {name: inputs.get(name) for name in ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")}
+    found: Tensor = base.get_rope_index(ids[None], mm_token_type_ids=kinds[None], **grids)[0][:, 0]
+    return found
+
+
+FAMILY = Family(
+    model_class=image_text_model,
+    towers=(Tower(("image", "video"), ("visual",), see),),
+    placeholders=placeholders,
+    positions=positions,
+    axes=3,
+)

@@ -1,0 +1,39 @@
+"""Conversations with media in a processor's chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightrft_core import Media, Message, Part
+from lightrft_multimodal.media import MediaError
+
+MODALITIES = ("image", "video", "audio")
+
+
+def rendered(processor: Any, messages: Sequence[Message], media: Sequence[Media], *, prompt: bool = True) -> str:
+    """The text of a conversation, each medium as the template writes it.
+
+    prompt: up to where the assistant begins. Raises MediaError if media are not those of the messages' parts.
+    """
+    turns = [{"role": message.role, "content": _parts(message)} for message in messages]
+    told = [part["type"] for turn in turns for part in turn["content"] if part["type"] in MODALITIES]
+    given = [medium.modality for medium in media]
+    if told != given:
+        raise MediaError(f"its messages show {_listed(told)} and its media are {_listed(given)}: they must be the same")
+    return str(processor.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False))
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    """A message's parts, of media their type alone: templates look into everything they find."""
+    if isinstance(message.content, str):
+        return [{"type": "text", "text": message.content}]
+    return [_part(part) for part in message.content]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {"type": "text", "text": part["text"]} if part["type"] == "text" else {"type": part["type"]}
+
+
+def _listed(modalities: Sequence[str]) -> str:
+    return ", ".join(modalities) or "nothing"

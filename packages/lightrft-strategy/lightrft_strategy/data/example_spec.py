@@ -1,0 +1,111 @@
+"""The flags of supervised data, checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lightrft_strategy.data.rejected import PromptDataError
+from lightrft_strategy.data.rows import Keys
+from lightrft_strategy.data.spec import PromptSpec
+
+_CALLED = {
+    "--prompt_data_probs or --num_episodes": "--dataset_probs or --max_epochs",
+    "--prompt_data_probs": "--dataset_probs",
+    "--prompt_data": "--dataset",
+    "--prompt_split": "--dataset_split",
+    "--label_key": "--output_key",
+    "--prompt_max_len": "--max_len",
+}
+"""What prompts are read by, and what the same is called where answers are given."""
+
+
+@dataclass(frozen=True)
+class ExampleSpec:
+    """Where examples come from and how they are written; each field is the flag of the same name.
+
+    dataset: sources, as PromptSpec.prompt_data names them.
+    dataset_split: which split of a dataset, or of a folder whose files are named for their splits.
+    dataset_probs: the share of each source in the run, such as 0.7,0.3, of any sum; None: every row equally often.
+    input_key: where a row keeps what it asks, or a whole conversation; output_key: where it keeps the answer.
+    apply_chat_template: write conversations in the tokenizer's chat template.
+    multiturn: learn all turns of the assistant; else the last one.
+    pretrain_mode: the input is plain text, and all of it is learnt.
+    system_prompt: a system message before each conversation that has none of its own; None for none.
+    input_template: written around the input, which goes in its `{}`; other braces are doubled. None: the input alone.
+    max_len: tokens an example may have.
+    max_samples: read only this many first rows of each source, bad ones counted; None for all.
+
+    Raises PromptDataError, naming the flag, where a field cannot be right, alone or beside the others.
+    """
+
+    dataset: str
+    dataset_split: str = "train"
+    dataset_probs: str | None = None
+    input_key: str = "input"
+    output_key: str = "output"
+    apply_chat_template: bool = False
+    multiturn: bool = False
+    pretrain_mode: bool = False
+    system_prompt: str | None = None
+    input_template: str | None = None
+    max_len: int = 2048
+    max_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        with called_as_flags():
+            self._prompts()
+        for broken, problem in self._rules():
+            if broken:
+                raise PromptDataError(problem)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources `dataset` names."""
+        return self._prompts().sources
+
+    @property
+    def probs(self) -> list[float] | None:
+        """What ExampleStream takes for dataset_probs."""
+        return self._prompts().probs
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.input_key, self.output_key)
+
+    def _prompts(self) -> PromptSpec:
+        return PromptSpec(
+            self.dataset,
+            prompt_split=self.dataset_split,
+            prompt_data_probs=self.dataset_probs,
+            input_template=self.input_template,
+            prompt_max_len=self.max_len,
+            max_samples=self.max_samples,
+        )
+
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        chat = self.apply_chat_template
+        yield self.max_len < 2, f"--max_len {self.max_len}: an example has 2 tokens or more"
+        yield self.pretrain_mode and chat, "--pretrain_mode reads plain text: leave --apply_chat_template out"
+        yield (
+            self.multiturn and not chat,
+            "--multiturn: turns can be told apart in a chat template: add it by " + ("--apply_chat_template"),
+        )
+        yield self.pretrain_mode and self.system_prompt is not None, "--pretrain_mode: leave --system_prompt out"
+        yield (
+            self.multiturn and self.input_template is not None,
+            "--input_template is written around one input, and --multiturn learns several: leave one of them out",
+        )
+
+
+@contextmanager
+def called_as_flags() -> Iterator[None]:
+    """Let what is said of the flags of prompts name those of examples, which mean the same."""
+    try:
+        yield
+    except PromptDataError as error:
+        text = str(error)
+        for prompt_flag, flag in _CALLED.items():
+            text = text.replace(prompt_flag, flag)
+        raise PromptDataError(text, error.rejected) from error

@@ -1,0 +1,120 @@
+"""The pieces of a message: text, and media that a row names or leaves a place for."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from lightrft_strategy.data.rejected import RowError
+
+MODALITIES = ("image", "video", "audio")
+_TYPES = {
+    **{modality: modality for modality in MODALITIES},
+    **{f"{modality}_url": modality for modality in MODALITIES},
+    "input_audio": "audio",
+}
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A medium of a row, not read yet.
+
+    modality: "image", "video" or "audio".
+    source: a path, a URL, bytes, ...: whatever an Encoder can read; None: a place for one that a key of the row holds.
+    place: how errors say where in the row it stands.
+    """
+
+    modality: str
+    source: Any
+    place: str
+
+
+Piece: TypeAlias = str | Medium
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message in pieces, in reading order."""
+
+    role: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def media(self) -> tuple[Medium, ...]:
+        return tuple(piece for piece in self.pieces if isinstance(piece, Medium))
+
+    @property
+    def text(self) -> str:
+        """Its text alone."""
+        return "".join(piece for piece in self.pieces if isinstance(piece, str))
+
+
+def read_part(part: Any, place: str) -> Piece:
+    """One part of a content: {"type": "text", "text": ...}, or {"type": "image", "image": source} and so on.
+
+    A source may as well stand under "url", "path" or "base64", and parts may be OpenAI's: {"type": "image_url",
+    "image_url": {"url": ...}}, {"type": "input_audio", "input_audio": {"data": base64, ...}}. Without any source the
+    part is a place. Further keys are not read. place: how errors call the message.
+    Raises RowError for a part of another form.
+    """
+    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+        raise RowError(f'{place} holds a part that is not an object with a "type"')
+    kind = part["type"]
+    if kind == "text":
+        if not isinstance(part.get("text"), str):
+            raise RowError(f'{place} holds a text part whose "text" is {described(part.get("text"))}')
+        return str(part["text"])
+    if kind not in _TYPES:
+        raise RowError(f'{place} holds a part of type "{kind}": there are text, {", ".join(_TYPES)}')
+    modality = _TYPES[kind]
+    names = (modality, f"{modality}_url", f"input_{modality}", "url", "path", "base64")
+    given = [name for name in names if part.get(name) is not None]
+    if len(given) > 1:
+        raise RowError(f'{place} holds a part of type "{kind}" with both "{given[0]}" and "{given[1]}": keep one')
+    source = _source(given[0], part[given[0]], place) if given else None
+    return Medium(modality, source, place)
+
+
+def joined(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    """The pieces with neighbouring texts in one, and no empty text."""
+    merged: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        elif piece != "":
+            merged.append(piece)
+    return tuple(merged)
+
+
+def described(value: Any) -> str:
+    """A value as errors call it."""
+    match value:
+        case None:
+            return "null"
+        case "":
+            return "empty"
+        case Mapping():
+            return "an object"
+        case _:
+            return f"of type {type(value).__name__}"
+
+
+def _source(name: str, value: Any, place: str) -> Any:
+    match value:
+        case {"url": str() as url}:
+            return url
+        case {"data": str() as data}:
+            return _decoded(data, name, place)
+        case str() if name == "base64":
+            return _decoded(value, name, place)
+        case _:
+            return value
+
+
+def _decoded(data: str, name: str, place: str) -> bytes:
+    try:
+        return b64decode("".join(data.split()), validate=True)
+    except ValueError as error:
+        raise RowError(f'{place} holds a part whose "{name}" is not base64: {error}') from error

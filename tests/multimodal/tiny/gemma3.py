@@ -1,0 +1,44 @@
+"""A tiny Gemma 3: an image is sixteen tokens that see each other, more than its sliding layers look back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3ImageProcessor, Gemma3Processor
+
+from .parts import Sizes, byte_tokenizer, chat_template, save
+
+WINDOW = 7
+
+
+def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0) -> Path:  # noqa: B008
+    """Write the model and its processor into a folder."""
+    side = 32
+    tokenizer = byte_tokenizer(
+        {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    )
+    processor = Gemma3Processor(
+        Gemma3ImageProcessor(size={"height": side, "width": side}),
+        tokenizer,
+        image_seq_length=16,
+        chat_template=chat_template({"image": "<start_of_image>"}),
+    )
+    width = sizes.hidden_size // sizes.num_attention_heads
+    config = Gemma3Config(
+        vision_config={**sizes.vision(), "image_size": side, "patch_size": 4, "vision_use_head": False},
+        text_config={
+            **sizes.text(),
+            "head_dim": width,
+            "query_pre_attn_scalar": width,
+            "sliding_window": WINDOW,
+            "layer_types": (["sliding_attention", "full_attention"] * sizes.num_hidden_layers)[
+                : sizes.num_hidden_layers
+            ],
+        },
+        mm_tokens_per_image=16,
+        boi_token_index=tokenizer.boi_token_id,
+        eoi_token_index=tokenizer.eoi_token_id,
+        image_token_index=tokenizer.image_token_id,
+        initializer_range=0.1,
+    )
+    return save(Gemma3ForConditionalGeneration, config, processor, folder, seed)
