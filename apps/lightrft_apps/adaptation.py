@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightrft_apps.config import ConfigError, RLConfig
+from lightrft_apps.config import ConfigError, LearningConfig
 from lightrft_apps.config.lora_checks import names_in
 from lightrft_apps.config.sections.lora import ALL_LINEAR
 from lightrft_apps.precision import compute_dtype
@@ -15,7 +15,7 @@ from lightrft_strategy.freezing import freeze
 from lightrft_strategy.lora import add_adapter
 
 
-def adapt(model: Any, config: RLConfig) -> None:
+def adapt(model: Any, config: LearningConfig) -> None:
     """Put the run's adapter, if it has one, onto a model, which is held in 4 bits if the flags say so.
 
     Raises ConfigError if the model has no layer of a name in --target_modules.
@@ -30,7 +30,7 @@ def adapt(model: Any, config: RLConfig) -> None:
         add_adapter(model, rank=args.lora_rank, alpha=args.lora_alpha, target_modules=targets, seed=config.run.seed)
 
 
-def freeze_named(model: Any, config: RLConfig) -> None:
+def freeze_named(model: Any, config: LearningConfig) -> None:
     """Freeze what --freeze_prefix names. Raises ConfigError for a prefix of no parameter, or of all."""
     if config.lora.freeze_prefix is not None:
         with _naming("freeze_prefix"):

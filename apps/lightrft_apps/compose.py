@@ -15,11 +15,12 @@ from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.config import (
     ConfigError,
     DataArgs,
+    LearningArgs,
+    LearningConfig,
     ModelArgs,
     RewardArgs,
     RLConfig,
     SamplingArgs,
-    TrainArgs,
     rules_by_route,
     stop_texts,
 )
@@ -140,7 +141,7 @@ def build_strategy(
     }
 
     def actor(model: Any, *, balance: bool = False) -> LanguageActor:
-        with _packable(config.model.pretrain):
+        with packable(config.model.pretrain):
             return LanguageActor(model, temperature, balance=balance, **rows)
 
     models: dict[str, nn.Module] = {"policy": actor(model, balance=config.train.aux_loss_coef > 0)}
@@ -154,13 +155,13 @@ def build_strategy(
     if frozen >= batches:
         raise ConfigError([f"--freezing_actor_steps {frozen}: the run has {batches} steps, so the policy never learns"])
     train = config.train
-    optimisers = {"policy": _optimiser(train, train.actor_learning_rate, (batches - frozen) * steps_per_batch)}
+    optimisers = {"policy": optimiser_of(train, train.actor_learning_rate, (batches - frozen) * steps_per_batch)}
     if "critic" in wanted:
         critic = _load_beside(config, "critic_pretrain", config.critic.critic_pretrain)
         adapt(critic, config)
-        with _packable(config.critic.critic_pretrain or config.model.pretrain):
+        with packable(config.critic.critic_pretrain or config.model.pretrain):
             models["critic"] = LanguageCritic(critic, **rows)
-        optimisers["critic"] = _optimiser(train, config.critic.critic_learning_rate, batches * steps_per_batch)
+        optimisers["critic"] = optimiser_of(train, config.critic.critic_learning_rate, batches * steps_per_batch)
     for module in models.values():
         if config.train.compile and not isinstance(module, AdapterOff):
             compile_layers(module)
@@ -207,14 +208,15 @@ def shares_prompts(config: RLConfig) -> bool:
 
 
 @contextmanager
-def _packable(pretrain: str) -> Iterator[None]:
+def packable(pretrain: str) -> Iterator[None]:
+    """Raise ConfigError, naming the model, where it cannot be scored from hidden states or computed as packed rows."""
     try:
         yield
     except ValueError as error:
         raise ConfigError([f"--pretrain {pretrain}: {error}"]) from error
 
 
-def build_replica(config: RLConfig, strategy: TorchStrategy) -> Replica | None:
+def build_replica(config: LearningConfig, strategy: TorchStrategy) -> Replica | None:
     """A whole copy of the policy to sample from where its weights lie in shards; None where they are whole."""
     if not (config.parallel.fsdp or config.parallel.zero_stage == 3):
         return None
@@ -239,7 +241,8 @@ def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:
     return load_model(args)
 
 
-def _optimiser(train: TrainArgs, learning_rate: float, total_steps: int) -> OptimiserConfig:
+def optimiser_of(train: LearningArgs, learning_rate: float, total_steps: int) -> OptimiserConfig:
+    """What steps a model, over so many steps."""
     return OptimiserConfig(
         learning_rate=learning_rate,
         total_steps=total_steps,

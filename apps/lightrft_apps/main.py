@@ -9,6 +9,7 @@ import sys
 COMMANDS = {
     "quickstart": "watch a small language model learn to add, in minutes, on any computer",
     "rl": "reinforcement fine-tuning of a language model on your prompts and rewards",
+    "sft": "supervised fine-tuning of a language model on answers that are given",
     "launch": "one of these commands in several processes of this machine",
     "eval": "accuracy of a model on held-out prompts, with intervals",
     "audit-logprobs": "whether sampling engine and trainer agree, before you train",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from lightrft_apps.config import ParallelArgs
+from lightrft_apps.config import RanksArgs
 from lightrft_core import Ranks
 from lightrft_strategy.training import Hold, Whole
 from lightrft_strategy.training.fsdp2 import FullyShard
@@ -44,7 +44,7 @@ class Together:
 
 
 @contextmanager
-def several(args: ParallelArgs) -> Iterator[Together]:
+def several(args: RanksArgs) -> Iterator[Together]:
     """The processes that the launcher has started, or this one alone.
 
     Raises RankLost in place of what a collective says when another process has ended in it.
@@ -81,7 +81,7 @@ def by_the_first(ranks: Ranks, action: Callable[[], T]) -> T:
     return done[0]
 
 
-def hold_of(args: ParallelArgs) -> Hold:
+def hold_of(args: RanksArgs) -> Hold:
     """How the flags want models to lie on the ranks."""
     if args.fsdp:
         return FullyShard(args.fsdp_reshard, args.fsdp_offload)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch.profiler import ProfilerActivity, profile, record_function, supported_activities
 
-from lightrft_apps.config import ConfigError, RunArgs, beyond, profiled_steps
+from lightrft_apps.config import ConfigError, FolderArgs, beyond, profiled_steps
 from lightrft_apps.operator_table import OUTSIDE, Row, table
 from lightrft_core import Ranks
 from lightrft_strategy.devices import device
@@ -83,7 +83,7 @@ class Profiler:
 
 
 def build_profiler(
-    args: RunArgs, folder: Path, ranks: Ranks, say: Callable[[str], None], *, done: int, num_steps: int
+    args: FolderArgs, folder: Path, ranks: Ranks, say: Callable[[str], None], *, done: int, num_steps: int
 ) -> Profiler | None:
     """What --profile_steps asks for, in a run of so many steps; None: nothing.
 

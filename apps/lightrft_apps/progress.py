@@ -71,6 +71,11 @@ class Progress:
             used, bubble = metrics["time/bandwidth_utilisation"], metrics["rollout/bubble_ratio"]
             speed = f"{metrics['time/tokens_per_second']:.0f} tokens/s"
             parts.append(f"{speed} [dim](bandwidth {used:.0%}, bubble {bubble:.0%})[/dim]")
+        if "policy/nll" in metrics:
+            parts.append(f"loss {metrics['policy/nll']:.3f}")
+            parts.append(f"{metrics['data/tokens'] / max(metrics['time/step'], 1e-9):.0f} tokens/s")
+        if "eval/nll" in metrics:
+            parts.append(f"[bold]held-out loss {metrics['eval/nll']:.3f}[/bold]")
         if "sync/probe_gap_max" in metrics:
             parts.append(f"weights {metrics['sync/version']:.0f} arrived, gap {metrics['sync/probe_gap_max']:.0e}")
         if "eval/accuracy" in metrics:

@@ -25,7 +25,7 @@ class RunRecorder:
     """The core's Recorder over a run directory.
 
     keep, max_bytes: checkpoints to keep, at most. placement: moves what a phase needs onto the devices.
-    roofline: of the policy's decoding. profiler: watches some of the steps.
+    roofline: of the policy's decoding; None: it draws no answers. profiler: watches some of the steps.
     measured: more numbers for the metrics line, since the last call.
     export: writes the policy into a folder for others to load, with each checkpoint; None: nothing does.
     ranks: the first of them writes. doing: told each phase.
@@ -37,10 +37,10 @@ class RunRecorder:
         progress: Progress,
         *,
         placement: Placement,
-        roofline: Roofline,
+        roofline: Roofline | None = None,
         keep: int,
         max_bytes: float | None = None,
-        save_trajectories: bool,
+        save_trajectories: bool = False,
         profiler: Profiler | None = None,
         measured: Callable[[], Mapping[str, float]] = dict,
         export: Callable[[Path], None] | None = None,
@@ -82,7 +82,8 @@ class RunRecorder:
             seconds = times["time/sample"]
             times["time/tokens_per_second"] = sum(lengths) / seconds
             times["rollout/bubble_ratio"] = 1 - sum(lengths) / len(lengths) / max(lengths)
-            times["time/bandwidth_utilisation"] = self.roofline.utilisation(groups, seconds)
+            if self.roofline is not None:
+                times["time/bandwidth_utilisation"] = self.roofline.utilisation(groups, seconds)
         line = {"step": step} | dict(sorted(metrics.items())) | times
         with self.run.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

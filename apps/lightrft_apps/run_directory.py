@@ -82,12 +82,15 @@ class RunDirectory:
             self.lock.close()
 
     def best(self, *others: int) -> int | None:
-        """Of the checkpoints, and other steps, the one of the highest held-out accuracy, the latest of equals."""
+        """Of the checkpoints, and other steps, the one that does best on what is held out, the latest of equals.
+
+        By accuracy; in a run that answers nothing by the likelihood of the answers that are given.
+        """
         if not self.metrics.exists():
             return None
         candidates = {*checkpoints(self.checkpoints), *others}
         lines = map(json.loads, filter(_whole, self.metrics.read_bytes().splitlines(True)))
-        known = [(line["eval/accuracy"], line["step"]) for line in lines if "eval/accuracy" in line]
+        known = [(quality, line["step"]) for line in lines if (quality := _quality(line)) is not None]
         return max((pair for pair in known if pair[1] in candidates), default=(0.0, None))[1]
 
     def rewind(self) -> tuple[Path | None, list[str]]:
@@ -152,6 +155,12 @@ def _lock(path: Path) -> IO[str]:
             f"{path} is in use by another process: wait for it, or choose another --output_dir"
         ) from None
     return handle
+
+
+def _quality(line: Mapping[str, Any]) -> float | None:
+    if "eval/accuracy" in line:
+        return float(line["eval/accuracy"])
+    return -float(line["eval/nll"]) if "eval/nll" in line else None
 
 
 def _step(line: bytes) -> float:

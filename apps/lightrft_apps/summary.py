@@ -33,13 +33,18 @@ def write_summary(run: RunDirectory, state: TrainState) -> None:
         "seconds": sum(line["time/step"] for line in lines),
         "cpu_seconds": sum(line["time/cpu"] for line in lines),
     }
-    unfinished = run.summary.with_suffix(".unfinished")
+    keep_summary(run.summary, summary)
+
+
+def keep_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write a summary; the file appears whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    unfinished.rename(run.summary)
+    unfinished.rename(path)
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """What write_summary wrote."""
+    """What keep_summary wrote."""
     summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return summary
 

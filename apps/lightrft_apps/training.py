@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps import compose
 from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.averaging import export_average
-from lightrft_apps.config import RLConfig, describe_batches, differences, require_valid, too_late
+from lightrft_apps.config import RLConfig, describe_batches, require_valid
 from lightrft_apps.engines import EngineNeeds, open_engine
-from lightrft_apps.environment import environment
 from lightrft_apps.hugging_face import write_model
-from lightrft_apps.parallel import Together, by_the_first, several
+from lightrft_apps.parallel import Together, by_the_first
 from lightrft_apps.profiling import build_profiler
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
-from lightrft_apps.run_directory import RunDirectory, open_run
+from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.run_prompts import read_prompts
-from lightrft_apps.summary import read_summary, show_summary, write_summary
+from lightrft_apps.running import bytes_for_checkpoints, in_its_directory, rewound
+from lightrft_apps.summary import show_summary, write_summary
 from lightrft_core import Engine, Paces, Trainer, TrainState
-from lightrft_strategy.checkpoints import prune_checkpoints, write_folder
-from lightrft_strategy.devices import keep_freed_memory
+from lightrft_strategy.checkpoints import write_folder
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.generation import ignored_wishes
 from lightrft_strategy.placement import Placement
@@ -44,32 +39,7 @@ def train(config: RLConfig) -> dict[str, Any]:
     with what to do about it.
     """
     require_valid(config)
-    keep_freed_memory()
-    hide_progress_bars()
-    path = Path(config.run.output_dir).expanduser()
-
-    def differ(path: Path) -> dict[str, tuple[Any, Any]]:
-        return differences(RLConfig.from_file(path).to_flat(), config.to_flat())
-
-    with several(config.parallel) as together, ExitStack() as stack:
-
-        def open_it() -> bool:
-            run, resuming = open_run(path, differ)
-            stack.callback(run.close)
-            if not resuming:
-                config.save(run.config, environment())
-            return run.summary.exists()
-
-        finished, run = by_the_first(together.ranks, open_it), RunDirectory(path)
-        if not finished:
-            _run(config, run, together)
-        elif together.first:
-            for warning in too_late(RLConfig.from_file(run.config).to_flat(), config.to_flat(), path):
-                sys.stderr.write(f"warning: {warning}\n")
-        summary = read_summary(run.summary)
-        if together.first:
-            show_summary(summary, run.path)
-        return summary
+    return in_its_directory(config, RLConfig, partial(_run, config), show_summary)
 
 
 def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
@@ -77,13 +47,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
     tokenizer = compose.load_tokenizer(config.model)
     prompts = read_prompts(config, tokenizer, run.rejected if together.first else None)
 
-    max_bytes = config.run.max_ckpt_mem and config.run.max_ckpt_mem * 1e9
-
-    def rewind() -> tuple[Path | None, list[str]]:
-        prune_checkpoints(run.checkpoints, keep=config.run.max_ckpt_num, max_bytes=max_bytes, best=run.best())
-        return run.rewind()
-
-    checkpoint, damaged = by_the_first(ranks, rewind)
+    checkpoint, damaged = rewound(config, run, together)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
     state.paces = (state.paces or Paces()) if config.parallel.balance_speeds else None
     answers = config.rollout.rollout_batch_size * config.rollout.n_samples_per_prompt
@@ -151,7 +115,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                 placement=Placement(sleeper, progress.say, rests),
                 roofline=Roofline.of(policy),
                 keep=config.run.max_ckpt_num,
-                max_bytes=max_bytes,
+                max_bytes=bytes_for_checkpoints(config),
                 save_trajectories=config.run.save_trajectories,
                 export=export if config.run.save_hf_ckpt else None,
                 profiler=profiler,

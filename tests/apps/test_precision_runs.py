@@ -202,8 +202,7 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_loads(
 
 
 def test_deepspeed_is_asked_what_it_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepspeed.accelerator import get_accelerator
-
+    get_accelerator = pytest.importorskip("deepspeed").accelerator.get_accelerator
     for dtypes, refused in (([torch.float32, torch.bfloat16], 1), ([torch.float32, torch.float16], 0)):
         monkeypatch.setattr(get_accelerator(), "supported_dtypes", lambda found=dtypes: found)
         problems = list(precision_problems(ModelArgs("model", fp16=True), zero_stage=2))

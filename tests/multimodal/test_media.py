@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lightrft_multimodal import ImageRecord, MediaError, load_image
+from lightrft_multimodal import ImageRecord, Limits, MediaError, load_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -32,7 +32,7 @@ def red_beside_blue() -> Image.Image:
 
 
 def load(source: Any, *, root: Path | None = None, max_pixels: int = 10_000) -> ImageRecord:
-    return load_image(source, root=root, max_pixels=max_pixels)
+    return load_image(source, root=root, limits=Limits(max_pixels=max_pixels))
 
 
 PICTURE = encode(red_beside_blue())

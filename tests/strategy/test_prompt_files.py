@@ -133,7 +133,8 @@ def test_each_bad_row_of_a_jsonl_file_is_kept_with_its_line_and_reason(tmp_path:
         '{"input": "x", "route": ["a"]}': 'its route "route" is of type list, not a string',
         '{"input": [{"from": "human", "value": "x"}]}': 'message 1 has no "role" (it has "from", "value")',
         '{"input": [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}]}': (
-            'message 1 holds a part of type "image": only text parts are read'
+            "shows or plays the image in message 1, and --pretrain is a model of text alone: set it to one that reads "
+            "images, such as Qwen2.5-VL (images, videos), Qwen2-Audio (audios) or Qwen2.5-Omni (all)"
         ),
         '{"input": [{"role": "user", "content": null}]}': (
             "message 1 has a content that is null, neither a string nor a list of parts"

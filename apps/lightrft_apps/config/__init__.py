@@ -4,6 +4,7 @@ from lightrft_apps.config.batches import describe_batches
 from lightrft_apps.config.checks import check, require_valid
 from lightrft_apps.config.differences import differences, too_late
 from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.learning import LearningConfig
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.profile_checks import beyond, profiled_steps
 from lightrft_apps.config.reward_checks import rules_by_route
@@ -18,16 +19,25 @@ from lightrft_apps.config.sections import (
     DivergenceArgs,
     EngineArgs,
     EvalArgs,
+    ExamplesArgs,
+    FolderArgs,
+    HeldOutArgs,
+    LearningArgs,
     LoraArgs,
     ModelArgs,
     ParallelArgs,
+    RanksArgs,
     RewardArgs,
     RolloutArgs,
     RunArgs,
     SamplingArgs,
     ShapingArgs,
     TrainArgs,
+    TuneArgs,
 )
+from lightrft_apps.config.sft import SFTConfig
+from lightrft_apps.config.sft_checks import require_valid_sft
+from lightrft_apps.config.sft_command import parse_sft
 
 __all__ = [
     "AlgorithmArgs",
@@ -38,16 +48,24 @@ __all__ = [
     "DivergenceArgs",
     "EngineArgs",
     "EvalArgs",
+    "ExamplesArgs",
+    "FolderArgs",
+    "HeldOutArgs",
+    "LearningArgs",
+    "LearningConfig",
     "LoraArgs",
     "ModelArgs",
     "ParallelArgs",
     "RLConfig",
+    "RanksArgs",
     "RewardArgs",
     "RolloutArgs",
     "RunArgs",
+    "SFTConfig",
     "SamplingArgs",
     "ShapingArgs",
     "TrainArgs",
+    "TuneArgs",
     "beyond",
     "check",
     "describe_batches",
@@ -56,8 +74,10 @@ __all__ = [
     "exit_on_config_error",
     "parse",
     "parse_rl",
+    "parse_sft",
     "profiled_steps",
     "require_valid",
+    "require_valid_sft",
     "rules_by_route",
     "stop_texts",
     "too_late",

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from lightrft_apps.config.rl import RLConfig
+from lightrft_apps.config.learning import LearningConfig
 
 COMPILERS = ("g++", "clang++", "c++")
 
 
-def compile_problems(config: RLConfig) -> Iterator[str]:
+def compile_problems(config: LearningConfig) -> Iterator[str]:
     """What to change about --compile."""
     if not config.train.compile:
         return
@@ -29,7 +29,7 @@ def compile_problems(config: RLConfig) -> Iterator[str]:
         yield "--compile: the package triton, which writes the kernels, is not installed: leave --compile out"
 
 
-def compile_conflicts(config: RLConfig) -> Iterator[str]:
+def compile_conflicts(config: LearningConfig) -> Iterator[str]:
     """What to change so that layers can be compiled beside the other flags, on whatever machine."""
     if not config.train.compile:
         return

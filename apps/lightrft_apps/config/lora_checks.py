@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lightrft_apps.config.effects import without_effect
+from lightrft_apps.config.learning import LearningConfig
 from lightrft_apps.config.places import missing_source
 from lightrft_apps.config.rl import RLConfig
 
@@ -15,18 +16,28 @@ OF_AN_ADAPTER = "adapter_config.json"
 
 
 def lora_problems(config: RLConfig) -> Iterator[str]:
+    """What to change about the flags that say what of the model is trained, and how it is then sampled from."""
+    yield from trained_problems(config)
+    args, engine = config.lora, config.engine.engine_type
+    if args.lora_rank > 0 and config.parallel.zero_stage == 3 and engine != "embedded":
+        yield (
+            f"--lora_rank {args.lora_rank} with --zero_stage 3 and --engine_type {engine}, which would be handed the "
+            "model without its adapter: set --zero_stage 2, --fsdp or --engine_type embedded"
+        )
+    if args.load_in_4bit and engine != "embedded":
+        yield (
+            f"--load_in_4bit with --engine_type {engine}, which cannot be handed weights in 4 bits: "
+            "set --engine_type embedded, or leave --load_in_4bit out"
+        )
+
+
+def trained_problems(config: LearningConfig) -> Iterator[str]:
     """What to change about the flags that say what of the model is trained."""
     args = config.lora
     adapter = args.lora_rank > 0
     yield from without_effect(config, [(("lora_alpha", "target_modules"), adapter, "set --lora_rank, such as 16")])
     if adapter and find_spec("peft") is None:
         yield f"--lora_rank {args.lora_rank}: the package peft is not installed: install lightrft-strategy[lora]"
-    engine = config.engine.engine_type
-    if adapter and config.parallel.zero_stage == 3 and engine != "embedded":
-        yield (
-            f"--lora_rank {args.lora_rank} with --zero_stage 3 and --engine_type {engine}, which would be handed the "
-            "model without its adapter: set --zero_stage 2, --fsdp or --engine_type embedded"
-        )
     if args.load_in_4bit:
         yield from (problem for broken, problem in _four_bit_rules(config) if broken)
     for flag, value in (("target_modules", args.target_modules), ("freeze_prefix", args.freeze_prefix)):
@@ -62,11 +73,10 @@ def adapters_for_models(models: Mapping[str, str | None]) -> Iterator[str]:
             )
 
 
-def _four_bit_rules(config: RLConfig) -> Iterator[tuple[bool, str]]:
+def _four_bit_rules(config: LearningConfig) -> Iterator[tuple[bool, str]]:
     """(whether it is broken, what to change), for --load_in_4bit."""
     from lightrft_strategy.devices import device
 
-    engine = config.engine.engine_type
     yield (
         config.lora.lora_rank <= 0,
         "--load_in_4bit: weights in 4 bits cannot be trained, an adapter on them can: set --lora_rank, such as 16",
@@ -78,11 +88,6 @@ def _four_bit_rules(config: RLConfig) -> Iterator[tuple[bool, str]]:
     yield (
         find_spec("bitsandbytes") is None,
         "--load_in_4bit: the package bitsandbytes is not installed: install it by uv pip install bitsandbytes",
-    )
-    yield (
-        engine != "embedded",
-        f"--load_in_4bit with --engine_type {engine}, which cannot be handed weights in 4 bits: "
-        "set --engine_type embedded, or leave --load_in_4bit out",
     )
     yield (
         config.parallel.fsdp or config.parallel.zero_stage is not None,

@@ -7,12 +7,27 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from lightrft_apps.config.effects import without_effect
+from lightrft_apps.config.learning import LearningConfig
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.sections import ParallelArgs
 
 
 def parallel_problems(config: RLConfig) -> Iterator[str]:
     """What to change about the flags that spread a run over the processes there are."""
+    args, ranks = config.parallel, int(os.environ.get("WORLD_SIZE", "1"))
+    yield from ranks_problems(config)
+    if args.placement == "colocate":
+        yield from _colocation_problems(args)
+    engine = config.engine
+    if ranks > 1 and engine.engine_type != "embedded" and not engine.engine_server and engine.engine_url is None:
+        yield (
+            f"--engine_type {engine.engine_type}: an engine inside one of {ranks} processes would take part in their "
+            "collectives: set --engine_server"
+        )
+
+
+def ranks_problems(config: LearningConfig) -> Iterator[str]:
+    """The same where nothing but training is to be spread."""
     args, ranks = config.parallel, int(os.environ.get("WORLD_SIZE", "1"))
     yield from holding_problems(config)
     if args.sp_size > 0 and ranks % args.sp_size:
@@ -27,21 +42,13 @@ def parallel_problems(config: RLConfig) -> Iterator[str]:
             "--balance_speeds with --zero_stage 3, where processes wait for each other within a layer, so that their "
             "speeds cannot be measured: set --zero_stage 2 or --fsdp, or leave --balance_speeds out"
         )
-    if args.placement == "colocate":
-        yield from _colocation_problems(args)
     if args.fsdp and "RANK" not in os.environ:
         yield "--fsdp: shards are held by processes that a launcher starts: lightrft launch --nproc_per_node 1 rl ..."
     if args.zero_stage is not None and find_spec("deepspeed") is None:
         yield f"--zero_stage {args.zero_stage}: the package deepspeed is not installed: uv sync --extra deepspeed"
-    engine = config.engine
-    if ranks > 1 and engine.engine_type != "embedded" and not engine.engine_server and engine.engine_url is None:
-        yield (
-            f"--engine_type {engine.engine_type}: an engine inside one of {ranks} processes would take part in their "
-            "collectives: set --engine_server"
-        )
 
 
-def holding_problems(config: RLConfig) -> Iterator[str]:
+def holding_problems(config: LearningConfig) -> Iterator[str]:
     """What to change about the flags that say how models lie on processes, wherever those are."""
     args = config.parallel
     yield from without_effect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightrft_apps.config.rl import RLConfig
+from lightrft_apps.config.learning import LearningConfig
 
 MOST_STEPS = 10
 """A trace takes tens of megabytes a step, and one step is much like another."""
@@ -26,7 +26,7 @@ def profiled_steps(text: str | None) -> range:
     return range(start, end + 1)
 
 
-def profile_problems(config: RLConfig) -> Iterator[str]:
+def profile_problems(config: LearningConfig) -> Iterator[str]:
     """What to change about --profile_steps, as far as it can be said before the prompts are read."""
     text, last = config.run.profile_steps, config.train.max_steps
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightrft_apps.config.effects import without_effect
-from lightrft_apps.config.rl import RLConfig
+from lightrft_apps.config.learning import LearningConfig
 
 
-def weight_problems(config: RLConfig) -> Iterator[str]:
+def weight_problems(config: LearningConfig) -> Iterator[str]:
     """What to change about the flags that average weights and balance experts."""
     train = config.train
     yield from without_effect(config, [(("ema_beta",), train.enable_ema, "set --enable_ema")])

@@ -1,5 +1,37 @@
-"""Eyes and ears of LightRFT: media in prompts, loaded once and safely."""
+"""Eyes and ears of LightRFT: media in prompts, loaded once and safely, read by every model family."""
 
-from lightrft_multimodal.media import ImageRecord, ImageSource, MediaError, load_image
+from lightrft_multimodal.media import (
+    DEFAULT_LIMITS,
+    MODALITIES,
+    AudioRecord,
+    AudioSource,
+    ImageRecord,
+    ImageSource,
+    Limits,
+    MediaError,
+    Record,
+    VideoRecord,
+    VideoSource,
+    load_audio,
+    load_image,
+    load_media,
+    load_video,
+)
 
-__all__ = ["ImageRecord", "ImageSource", "MediaError", "load_image"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MODALITIES",
+    "AudioRecord",
+    "AudioSource",
+    "ImageRecord",
+    "ImageSource",
+    "Limits",
+    "MediaError",
+    "Record",
+    "VideoRecord",
+    "VideoSource",
+    "load_audio",
+    "load_image",
+    "load_media",
+    "load_video",
+]

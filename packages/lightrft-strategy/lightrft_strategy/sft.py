@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp
 from pathlib import Path
@@ -40,7 +40,10 @@ class Objective(Protocol):
 
 @dataclass
 class SupervisedTrainer:
-    """Fine-tuning of the strategy's model of a name on examples; those held out are looked at in between."""
+    """Fine-tuning of the strategy's model of a name on examples; those held out are looked at in between.
+
+    saving: called by every rank with each checkpoint, before anything else reads the weights.
+    """
 
     strategy: Strategy
     examples: ExampleSource
@@ -50,6 +53,7 @@ class SupervisedTrainer:
     schedule: Schedule = field(default_factory=Schedule)
     held_out: Sequence[Example] = ()
     model: str = "policy"
+    saving: Callable[[], None] = lambda: None
     state: TrainState = field(default_factory=TrainState)
 
     def run(self) -> None:
@@ -74,7 +78,7 @@ class SupervisedTrainer:
         self.state.count([None if report.overflowed else report.fault], self.schedule.max_skipped_steps)
         metrics = report.summary(self.model)
         metrics.mean("data/tokens", [sum(len(example.token_ids) for example in examples)])
-        metrics.mean("data/loss_tokens", [sum(map(bool, example.loss_mask)) for example in examples])
+        metrics.mean("data/loss_tokens", [sum(sum(map(bool, example.loss_mask)) for example in examples)])
         return metrics
 
     def evaluate(self, step: int) -> dict[str, float]:
@@ -101,6 +105,7 @@ class SupervisedTrainer:
         """Everything needed to go on exactly."""
         self.strategy.save(folder)
         self.state.save(folder)
+        self.saving()
 
 
 def with_perplexity(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -89,6 +89,23 @@ def test_a_step_is_that_of_a_plain_loop_over_torchs_adamw() -> None:
         torch.testing.assert_close(one.cpu(), other.detach(), rtol=1e-5, atol=1e-6)
 
 
+def test_weights_whose_names_begin_so_learn_by_their_own_factor() -> None:
+    names = [name for name, _ in Scorer(3).named_parameters()]
+    ours, model = strategy(3, OptimiserConfig(1e-2, 20, max_norm=0, factors={names[0]: 0.1, "": 1.0})), Scorer(3)
+    slow, *others = model.parameters()
+    adam = torch.optim.AdamW(
+        [{"params": [slow], "lr": 1e-3}, {"params": others}], lr=1e-2, betas=(0.9, 0.95), weight_decay=0
+    )
+    for _ in range(3):
+        report = ours.train_step("policy", [batch(1, 2, 3)], squared_error)
+        adam.zero_grad()
+        squared_error(model(batch(1, 2, 3)), batch(1, 2, 3))[0].backward()
+        adam.step()
+        assert report.learning_rate == 1e-2
+    for one, other in zip(weights(ours, "policy"), model.parameters(), strict=True):
+        torch.testing.assert_close(one.cpu(), other.detach(), rtol=1e-5, atol=1e-6)
+
+
 def test_training_lowers_the_loss() -> None:
     ours = strategy()
     losses = [ours.train_step("policy", [batch(1, 2, 3, 4, 5, 6)], squared_error).loss for _ in range(15)]

@@ -16,7 +16,7 @@ class FolderArgs:
     save_steps: int = -1
     """checkpoint every so many steps; -1: only at the end"""
     max_ckpt_num: int = 2
-    """checkpoints to keep, the newest; the one with the best held-out accuracy is kept besides"""
+    """checkpoints to keep, the newest; the one that does best on what is held out is kept besides"""
     max_ckpt_mem: float | None = None
     """gigabytes that all checkpoints may take; the newest is kept in any case"""
     save_hf_ckpt: bool = False

@@ -93,13 +93,21 @@ class MediaAdapter:
 
     def _processed(self, text: str, arguments: Mapping[str, Any]) -> Any:
         try:
-            return self.processor(text=[text], add_special_tokens=False, return_tensors="pt", **arguments)
+            return self.processor(
+                text=[text], add_special_tokens=self._begins_bare(text), return_tensors="pt", **arguments
+            )
         except (ValueError, IndexError, StopIteration, RuntimeError) as error:
             raise MediaError(f"{type(self.processor).__name__} refuses the media: {error}") from error
 
+    def _begins_bare(self, text: str) -> bool:
+        """Whether the tokenizer adds its special tokens to a rendered text: as transformers' processors decide."""
+        begin = self.tokenizer.bos_token
+        return begin is None or not text.startswith(begin)
+
     def for_engine(self, prompt: Prompt) -> EngineMedia:
         """The prompt as engines of other projects take it: prompt.text is what encode gave."""
-        ids = self.tokenizer(prompt.text, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        special = self._begins_bare(prompt.text)
+        ids = self.tokenizer(prompt.text, add_special_tokens=special, return_attention_mask=False)["input_ids"]
         return EngineMedia(tuple(ids), decoded(self.processor, prompt.media))
 
     def decoder(self, model: Any) -> nn.Module:
@@ -180,7 +188,7 @@ class MediaAdapter:
         self, base: Any, index: int, readers: Mapping[Key, Inputs], *, keep: bool
     ) -> Mapping[Key, Mapping[str, Seen]]:
         tower = self.family.towers[index]
-        weights = [weight for name in tower.modules for weight in base.get_submodule(name).parameters()]
+        weights = [weight for name, weight in base.named_parameters() if f"{name}.".startswith(tower.prefixes)]
         if any(weight.requires_grad for weight in weights):
             return dict(zip(readers, tower.features(base, list(readers.values())), strict=True))
         kept = self._features.setdefault(base, Recent(self._features_bytes, _embeddings_bytes))

@@ -34,13 +34,19 @@ class Tower:
     """Modules that make embeddings of media.
 
     modalities: what it reads; it learns about the run's ranks by something blank of the first.
-    modules: their names in the base model, each of which features calls exactly once.
+    modules: their names in the base model, each of which features calls exactly once, and those of parameters it uses
+    beside them.
     features: (base model, inputs of prompts with something to read) -> for each the embeddings by kind of placeholder.
     """
 
     modalities: tuple[str, ...]
     modules: tuple[str, ...]
     features: Callable[[Any, Sequence[Inputs]], Sequence[Mapping[str, Seen]]]
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """How the names of its parameters in the base model begin, a point after each."""
+        return tuple(f"{name}." for name in self.modules)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,13 @@ FAMILIES = {
     "qwen2_audio": "qwen_audio",
     "qwen2_5_omni": "qwen_omni",
     "qwen2_5_omni_thinker": "qwen_omni",
+    "internvl": "internvl",
+    "llava": "llava",
+    "llava_next": "llava_next",
+    "llava_onevision": "llava_onevision",
+    "idefics3": "idefics3",
+    "smolvlm": "smolvlm",
+    "gemma3": "gemma3",
 }
 """model_type -> the file beside this one whose FAMILY it is."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lightrft_core import Media, Message, Part
+from lightrft_core import Media, Message
+from lightrft_core.types import Part
 from lightrft_multimodal.media import MediaError
 
 MODALITIES = ("image", "video", "audio")
@@ -16,11 +17,12 @@ def rendered(processor: Any, messages: Sequence[Message], media: Sequence[Media]
 
     prompt: up to where the assistant begins. Raises MediaError if media are not those of the messages' parts.
     """
-    turns = [{"role": message.role, "content": _parts(message)} for message in messages]
-    told = [part["type"] for turn in turns for part in turn["content"] if part["type"] in MODALITIES]
+    contents = [_parts(message) for message in messages]
+    told = [part["type"] for parts in contents for part in parts if part["type"] in MODALITIES]
     given = [medium.modality for medium in media]
     if told != given:
         raise MediaError(f"its messages show {_listed(told)} and its media are {_listed(given)}: they must be the same")
+    turns = [{"role": one.role, "content": parts} for one, parts in zip(messages, contents, strict=True)]
     return str(processor.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False))
 
 

@@ -7,17 +7,18 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from threading import Timer
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from lightrft_multimodal.media.errors import MediaError, refused, shortened
 from lightrft_multimodal.media.limits import Limits
 
 MOST_REDIRECTS = 3
 _CHUNK = 2**16
+_KEPT = "%/:=&?~+!$,;'@()*[]"
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "lightrft-multimodal"}
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64: an IPv4 address in its last 32 bits (RFC 6052)
 
@@ -51,37 +52,41 @@ def _checked(url: str, name: str) -> SplitResult:
 @contextmanager
 def _answered(url: SplitResult, name: str, limits: Limits, deadline: float) -> Iterator[http.client.HTTPResponse]:
     """The answer to GET; its connection is cut at the deadline, however slowly it drips."""
-    line = _connected(url, name, limits, deadline)
-    cut = Timer(_left(name, limits, deadline), _shut, (line,))
-    cut.daemon = True
-    cut.start()
+    target = quote(url._replace(scheme="", netloc="", fragment="").geturl() or "/", safe=_KEPT)
     try:
-        with closing(_connection(url, line)) as connection:
-            connection.request("GET", url._replace(scheme="", netloc="", fragment="").geturl() or "/", headers=_HEADERS)
-            yield connection.getresponse()
+        with closing(http.client.HTTPConnection(str(url.hostname), url.port)) as connection:
+            connection.sock = _line(url, name, limits, deadline)
+            cut = Timer(_left(name, limits, deadline), _shut, (connection.sock,))
+            cut.daemon = True
+            cut.start()
+            try:
+                connection.request("GET", target, headers=_HEADERS)
+                yield connection.getresponse()
+            finally:
+                cut.cancel()
     except (OSError, http.client.HTTPException):
         _left(name, limits, deadline)
         raise
-    finally:
-        cut.cancel()
 
 
-def _connection(url: SplitResult, line: socket.socket) -> http.client.HTTPConnection:
-    host = str(url.hostname)
-    connection = http.client.HTTPConnection(host, url.port)
-    secure = url.scheme.lower() == "https"
-    connection.sock = ssl.create_default_context().wrap_socket(line, server_hostname=host) if secure else line
-    return connection
-
-
-def _connected(url: SplitResult, name: str, limits: Limits, deadline: float) -> socket.socket:
-    host, port = str(url.hostname), url.port or (443 if url.scheme.lower() == "https" else 80)
-    found = [address[0] for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    if not limits.private_urls and not all(is_public(str(address)) for address in found):
+def _line(url: SplitResult, name: str, limits: Limits, deadline: float) -> socket.socket:
+    host, secure = str(url.hostname), url.scheme.lower() == "https"
+    port = url.port or (443 if secure else 80)
+    addresses = {str(found[0]) for *_, found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    if not limits.private_urls and not all(map(is_public, addresses)):
         raise MediaError(
-            f"{name} leads to {shortened(host)}, an address that is not public: download it and give the path of the file"
+            f"{name} leads to {shortened(host)}, an address that is not public: "
+            "download it and give the path of the file"
         )
-    return socket.create_connection((str(found[0]), port), timeout=_left(name, limits, deadline))
+    line = _connected(sorted(addresses, key=lambda address: ":" in address), port, name, limits, deadline)
+    return ssl.create_default_context().wrap_socket(line, server_hostname=host) if secure else line
+
+
+def _connected(addresses: list[str], port: int, name: str, limits: Limits, deadline: float) -> socket.socket:
+    for address in addresses[:-1]:
+        with suppress(OSError):
+            return socket.create_connection((address, port), timeout=_left(name, limits, deadline))
+    return socket.create_connection((addresses[-1], port), timeout=_left(name, limits, deadline))
 
 
 def is_public(address: str) -> bool:
@@ -103,8 +108,8 @@ def _read(answer: http.client.HTTPResponse, name: str, limits: Limits, deadline:
         _left(name, limits, deadline)
         if len(body) > most:
             raise MediaError(f"{name} is more than {most} bytes large: make it smaller or raise the limit of bytes")
+    _left(name, limits, deadline)
     if answer.length:
-        _left(name, limits, deadline)
         raise MediaError(f"{name} ended {answer.length} bytes early: fetch it again or download it")
     return bytes(body)
 
@@ -119,5 +124,5 @@ def _left(name: str, limits: Limits, deadline: float) -> float:
 
 
 def _shut(line: socket.socket) -> None:
-    with closing(line):
-        line.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):
+        socket.socket.shutdown(line, socket.SHUT_RDWR)

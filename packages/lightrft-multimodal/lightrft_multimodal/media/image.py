@@ -39,7 +39,9 @@ def load_image(source: ImageSource, *, root: Path | None = None, limits: Limits 
 
 
 def check_size(name: str, width: int, height: int, limits: Limits) -> None:
-    """Raises MediaError for a picture that is too large or too narrow."""
+    """Raises MediaError for a picture that is empty, too large or too narrow."""
+    if width * height == 0:
+        raise MediaError(f"{name} has no pixels: leave it out")
     if width * height > limits.max_pixels:
         raise MediaError(
             f"{name} has {width} x {height} pixels, more than {limits.max_pixels}: scale it down or raise the limit"

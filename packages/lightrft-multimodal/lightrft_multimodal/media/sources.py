@@ -15,7 +15,7 @@ from lightrft_multimodal.media.errors import MediaError, named, refused, shorten
 from lightrft_multimodal.media.limits import Limits
 
 Encoded: TypeAlias = str | Path | bytes | Mapping[str, Any]
-"""A path, encoded bytes, a `data:<kind>/...;base64,` URL, base64, {"bytes": ..., "path": ...} of a dataset, or a URL."""
+"""A path, encoded bytes, a `data:<kind>/...;base64,` URL, base64, {"bytes": ..., "path": ...} of a dataset, a URL."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FETCHED = re.compile(r"https?://", re.IGNORECASE)
@@ -28,11 +28,12 @@ _BEGINNINGS = (
 )
 
 
-def opened(source: Encoded, kind: str, root: Path | None, limits: Limits) -> BinaryIO:
+def opened(source: Any, kind: str, root: Path | None, limits: Limits) -> BinaryIO:
     """The encoded medium as a file to read and seek in; the caller closes it.
 
-    kind: "image", "video" or "audio", for messages and data URLs. root: the folder that paths are relative to and may
-    not leave; links below it are followed, since who made the folder made them.
+    source: what Encoded says; anything else is refused. kind: "image", "video" or "audio", for messages and data URLs.
+    root: the folder that paths are relative to and may not leave; links below it are followed, since who made the
+    folder made them.
     Raises MediaError for everything that is not there, too large or not allowed.
     """
     located = _located(source, kind, root, limits)
@@ -51,13 +52,13 @@ def opened(source: Encoded, kind: str, root: Path | None, limits: Limits) -> Bin
         raise MediaError(f"{name} cannot be read: {error.strerror}") from error
 
 
-def contents(source: Encoded, kind: str, root: Path | None, limits: Limits) -> bytes:
+def contents(source: Any, kind: str, root: Path | None, limits: Limits) -> bytes:
     """The encoded medium's bytes, on the same terms as `opened`."""
     with opened(source, kind, root, limits) as file, refused(f"{kind} {named(source)} cannot be read"):
         return file.read(limits.max_bytes)
 
 
-def _located(source: Encoded, kind: str, root: Path | None, limits: Limits) -> Path | bytes:
+def _located(source: Any, kind: str, root: Path | None, limits: Limits) -> Path | bytes:
     name = f"{kind} {named(source)}"
     match source:
         case bytes() | bytearray() | memoryview():
@@ -113,7 +114,7 @@ def _of_data_url(url: str, kind: str, name: str, limits: Limits) -> bytes:
 
 def decoded_base64(text: str, name: str, limits: Limits) -> bytes:
     """The bytes that base64 stands for, line breaks allowed. Raises MediaError if it is none, or too long."""
-    if len(text) * 3 // 4 > 2 * limits.max_bytes:
+    if len(text) > 2 * limits.max_bytes:
         raise MediaError(_too_large(name, len(text) * 3 // 4, limits))
     with refused(f"{name} is not base64"):
         return b64decode("".join(text.split()), validate=True)

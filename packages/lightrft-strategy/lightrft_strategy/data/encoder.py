@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from lightrft_core.types import Media, Message, Part
 from lightrft_strategy.data.parts import Medium, Piece, Turn
@@ -21,11 +21,12 @@ class Encoder(Protocol):
     @property
     def modalities(self) -> Collection[str]: ...
 
-    def read(self, modality: str, source: Any, *, root: Path | None, urls: bool) -> Media:
+    def read(self, part: Part, *, root: Path | None, urls: bool) -> Media:
         """A medium, loaded and known to be one.
 
-        source: a path, a URL, bytes, {"bytes": ..., "path": ...}; root: the folder that paths are relative to and may
-        not leave, None for any path; urls: whether URLs are fetched.
+        part: {"type": "image", "image": source}, likewise videos and audios, or another dialect of the same; a source
+        is a path, a URL, bytes, {"bytes": ..., "path": ...}. root: the folder that paths are relative to and may not
+        leave, None for any path. urls: whether URLs are fetched.
         Raises ValueError, for a person, if it cannot be read.
         """
         ...
@@ -80,6 +81,6 @@ def _read(medium: Medium, encoder: Encoder | None, root: Path | None, urls: bool
             f"shows or plays {medium.place}, and the model of --pretrain reads no {medium.modality}s ({reads})"
         )
     try:
-        return encoder.read(medium.modality, medium.source, root=root, urls=urls)
+        return encoder.read(medium.part or {}, root=root, urls=urls)
     except ValueError as error:
         raise RowError(f"{medium.place}: {error}") from error

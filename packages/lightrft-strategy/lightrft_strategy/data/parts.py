@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,12 +21,13 @@ class Medium:
     """A medium of a row, not read yet.
 
     modality: "image", "video" or "audio".
-    source: a path, a URL, bytes, ...: whatever an Encoder can read; None: a place for one that a key of the row holds.
+    part: {"type": "image", "image": source} or in another dialect, for an Encoder to read; None: a place for one that a
+        key of the row holds.
     place: how errors say where in the row it stands.
     """
 
     modality: str
-    source: Any
+    part: Mapping[str, Any] | None
     place: str
 
 
@@ -54,9 +54,9 @@ class Turn:
 def read_part(part: Any, place: str) -> Piece:
     """One part of a content: {"type": "text", "text": ...}, or {"type": "image", "image": source} and so on.
 
-    A source may as well stand under "url", "path" or "base64", and parts may be OpenAI's: {"type": "image_url",
-    "image_url": {"url": ...}}, {"type": "input_audio", "input_audio": {"data": base64, ...}}. Without any source the
-    part is a place. Further keys are not read. place: how errors call the message.
+    A source may as well stand under "url", "path", "base64" or "bytes", and a part may be OpenAI's: {"type":
+    "image_url", "image_url": {"url": ...}}, {"type": "input_audio", "input_audio": {"data": base64, ...}}. Without any
+    source the part is a place. place: how errors call the message.
     Raises RowError for a part of another form.
     """
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
@@ -69,12 +69,12 @@ def read_part(part: Any, place: str) -> Piece:
     if kind not in _TYPES:
         raise RowError(f'{place} holds a part of type "{kind}": there are text, {", ".join(_TYPES)}')
     modality = _TYPES[kind]
-    names = (modality, f"{modality}_url", f"input_{modality}", "url", "path", "base64")
+    names = (modality, f"{modality}_url", f"input_{modality}", "url", "path", "base64", "bytes")
     given = [name for name in names if part.get(name) is not None]
     if len(given) > 1:
         raise RowError(f'{place} holds a part of type "{kind}" with both "{given[0]}" and "{given[1]}": keep one')
-    source = _source(given[0], part[given[0]], place) if given else None
-    return Medium(modality, source, place)
+    whole = {name: value for name, value in part.items() if value is not None and name != "text"}
+    return Medium(modality, whole if given else None, f"the {modality} in {place}")
 
 
 def joined(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
@@ -99,22 +99,3 @@ def described(value: Any) -> str:
             return "an object"
         case _:
             return f"of type {type(value).__name__}"
-
-
-def _source(name: str, value: Any, place: str) -> Any:
-    match value:
-        case {"url": str() as url}:
-            return url
-        case {"data": str() as data}:
-            return _decoded(data, name, place)
-        case str() if name == "base64":
-            return _decoded(value, name, place)
-        case _:
-            return value
-
-
-def _decoded(data: str, name: str, place: str) -> bytes:
-    try:
-        return b64decode("".join(data.split()), validate=True)
-    except ValueError as error:
-        raise RowError(f'{place} holds a part whose "{name}" is not base64: {error}') from error

@@ -47,7 +47,7 @@ def place_media(turns: Sequence[Turn], listed: Mapping[str, Listed], read: Colle
     queues = {modality: iter(listed[modality].media) for modality in MODALITIES}
 
     def filled(piece: Piece) -> Piece:
-        return next(queues[piece.modality]) if isinstance(piece, Medium) and piece.source is None else piece
+        return next(queues[piece.modality]) if isinstance(piece, Medium) and piece.part is None else piece
 
     placed = [replace(turn, pieces=tuple(filled(piece) for piece in turn.pieces)) for turn in split]
     return _with_front(placed, in_front) if in_front else placed
@@ -61,9 +61,11 @@ def _listed(modality: str, key: str, value: Any) -> Iterator[Medium]:
             for number, source in enumerate(value, start=1):
                 if source is None:
                     raise RowError(f'{modality} {number} under its key "{key}" is null')
-                yield Medium(modality, source, f'{modality} {number} under its key "{key}"')
+                yield Medium(
+                    modality, {"type": modality, modality: source}, f'{modality} {number} under its key "{key}"'
+                )
         case str() | bytes() | Mapping():
-            yield Medium(modality, value, f'the {modality} under its key "{key}"')
+            yield Medium(modality, {"type": modality, modality: value}, f'the {modality} under its key "{key}"')
         case _:
             raise RowError(
                 f'its key "{key}" is {described(value)}, neither {modality}s nor one: set --{modality}s_key to the key '
@@ -92,7 +94,7 @@ def _split(turn: Turn, sought: Collection[str]) -> Turn:
 def _without_place(modality: str, turns: Sequence[Turn], listed: Listed) -> tuple[Medium, ...]:
     """The listed media, if the turns leave no place for them."""
     media = [medium for turn in turns for medium in turn.media if medium.modality == modality]
-    places = sum(medium.source is None for medium in media)
+    places = sum(medium.part is None for medium in media)
     if places and places != len(listed.media):
         raise RowError(
             f'leaves places for {modality}s in its messages, {places} of them, and its key "{listed.key}" holds '

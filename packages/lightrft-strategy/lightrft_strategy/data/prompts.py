@@ -105,13 +105,13 @@ def _drafts(
         try:
             yield _draft(table, row, f"{uid_name}:{row.number}", spec, tokenizer, encoder)
         except RowError as error:
-            yield Rejected(table.source, row.number, str(error), row.content)
+            yield Rejected(table.source, row.number, str(error), row.whole)
 
 
 def _draft(
     table: Table, row: Row, uid: str, spec: PromptSpec, tokenizer: PreTrainedTokenizerBase, encoder: Encoder | None
 ) -> _Draft:
-    content = table.reshape(row.content)
+    content = row.content
     modalities = encoder.modalities if encoder is not None else ()
     turns = read_prompt(content, table.keys, spec.system_prompt, spec.input_template, modalities)
     label, route = read_label(content, table.keys), read_route(content, table.keys)
@@ -156,11 +156,11 @@ def _prompt(draft: _Draft, tokenised: Iterator[list[int]], spec: PromptSpec) -> 
     token_ids = tuple(next(tokenised)) if draft.token_ids is None else draft.token_ids
     length, limit = len(token_ids), spec.prompt_max_len
     if length == 0:
-        return Rejected(draft.source, draft.row.number, "has a prompt of no tokens", draft.row.content)
+        return Rejected(draft.source, draft.row.number, "has a prompt of no tokens", draft.row.whole)
     if limit is not None and length > limit:
         seen = ", those of its media among them" if draft.media else ""
         reason = f"has a prompt of {length} tokens{seen}, more than --prompt_max_len {limit}"
-        return Rejected(draft.source, draft.row.number, reason, draft.row.content)
+        return Rejected(draft.source, draft.row.number, reason, draft.row.whole)
     return Prompt(draft.uid, draft.messages, draft.text, token_ids, draft.label, draft.route, media=draft.media)
 
 

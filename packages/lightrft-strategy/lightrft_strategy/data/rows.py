@@ -13,10 +13,20 @@ from lightrft_strategy.data.rejected import PromptDataError, Rejected
 
 @dataclass(frozen=True)
 class Row:
-    """One raw row. number: as in `Rejected.row`."""
+    """One raw row.
+
+    number: as in `Rejected.row`. content: in the keys of its table. original: as it was before it was brought into
+    these, None if it never was otherwise.
+    """
 
     number: int
     content: Mapping[str, Any]
+    original: Mapping[str, Any] | None = None
+
+    @property
+    def whole(self) -> Mapping[str, Any]:
+        """The row as it came."""
+        return self.content if self.original is None else self.original
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,6 @@ class Keys:
 
 
 RowReader: TypeAlias = Callable[[], Iterator[Row | Rejected]]
-Reshape: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-
-
-def unchanged(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of no named format."""
-    return content
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,6 @@ class Table:
     keys: where its rows keep what.
     read: yields its rows in order; raises PromptDataError if it cannot be read at all.
     folder: what the paths of its media are relative to, and may not leave; None where it lies in no folder of its own.
-    reshape: a row of a named format as `keys` has it; raises RowError for one of another form.
     """
 
     source: str
@@ -57,7 +60,6 @@ class Table:
     keys: Keys
     read: RowReader
     folder: Path | None = None
-    reshape: Reshape = unchanged
 
 
 def unique_names(tables: Sequence[Table]) -> list[str]:

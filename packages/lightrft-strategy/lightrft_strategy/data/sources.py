@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from lightrft_strategy.data.arrow_rows import load_hub_dataset, open_dataset_folder, read_dataset, read_parquet
-from lightrft_strategy.data.formats import FORMAT_KEYS, FORMATS, split_format
+from lightrft_strategy.data.formats import FORMATS, in_format, split_format
 from lightrft_strategy.data.procedural import TASK_KEYS, TASK_PREFIX, read_task
 from lightrft_strategy.data.rejected import PromptDataError
 from lightrft_strategy.data.rows import Keys, Table
@@ -45,8 +44,7 @@ def open_source(source: str, *, split: str, keys: Keys, count: int | None) -> li
     """
     format_name, place = split_format(source)
     if format_name:
-        tables = open_source(place, split=split, keys=FORMAT_KEYS, count=count)
-        return [replace(table, reshape=FORMATS[format_name]) for table in tables]
+        return [in_format(format_name, table) for table in open_source(place, split=split, keys=keys, count=count)]
     if source.startswith(TASK_PREFIX):
         name, options = _parse_options(source)
         reader = partial(read_task, name.removeprefix(TASK_PREFIX), options, count)

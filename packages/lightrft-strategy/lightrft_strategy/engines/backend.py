@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.sync.published import Published
@@ -30,13 +30,16 @@ class EngineTimeout(TimeoutError):
 class Request:
     """One answer to draw.
 
-    token_ids: the prompt. law: how to draw, one answer, without a first token or samples of their own.
-    seed: of the answer's randomness, from 0 to below 2**63.
+    token_ids: the prompt; media in it are not expanded. law: how to draw, one answer, without a first token or samples
+    of their own. seed: of the answer's randomness, from 0 to below 2**63.
+    media: by modality, in reading order, decoded as in EngineMedia; hashes: theirs, likewise.
     """
 
     token_ids: tuple[int, ...]
     law: SamplingParams
     seed: int
+    media: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
+    hashes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class Completion:
     token_ids: [time] its end token included. logprobs: [time] under the law drawn from; for a greedy one, at
     temperature 1. stopped: it ended by a token or a text, not because its budget ran out.
     error: why there is no answer, "" if there is one.
+    prompt_ids: the prompt as the engine read it, its media expanded; None where it does not say.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     stopped: bool
     error: str = ""
+    prompt_ids: Sequence[int] | None = None
 
 
 class Backend(Protocol):

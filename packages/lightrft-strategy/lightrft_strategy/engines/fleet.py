@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lightrft_strategy.engines.backend import Backend, Completion, EngineDied, EngineTimeout, Part, Request
 from lightrft_strategy.engines.sync.published import Published
@@ -112,9 +112,10 @@ def deal(requests: Sequence[Request], members: int) -> list[list[int]]:
     Answers of one prompt stay together, unless they are more than a member's fair share. Each lot goes to the member
     with the least to do, of equals to the last served, so that who is first in one round is last in the next.
     """
-    prompts: dict[tuple[int, ...], list[int]] = {}
+    prompts: dict[Any, list[int]] = {}
     for index, request in enumerate(requests):
-        prompts.setdefault(request.token_ids, []).append(index)
+        shown = tuple(hash for hashes in request.hashes.values() for hash in hashes)
+        prompts.setdefault((request.token_ids, shown), []).append(index)
     fair = -(-len(requests) // members)
     lots = [lot[start : start + fair] for lot in prompts.values() for start in range(0, len(lot), fair)]
     hands: list[list[int]] = [[] for _ in range(members)]

@@ -21,6 +21,7 @@ from lightrft_strategy.engines.sync.fingerprint import fingerprint
 from lightrft_strategy.engines.sync.probe import Probe
 from lightrft_strategy.engines.sync.published import WeightSource
 from lightrft_strategy.engines.sync.receipt import Receipt, check_arrival
+from lightrft_strategy.perception import Adapter, EngineMedia
 
 RESTARTS = 3
 """Times a run may find its engine dead before it gives up."""
@@ -30,6 +31,7 @@ class ServedEngine:
     """core's Engine over a Backend.
 
     source: the trainer's weights. decode: token ids -> text without special tokens. probe: see Probe.
+    adapter: of a model that sees or hears: prompts' media as the engine takes them, tokens that no answer may hold.
     seed: keys every answer's randomness. refuse: why a prompt cannot be answered in so many tokens, "" if it can.
     progress: called with the number of answers finished since the last call.
     say: told what a person should know, such as a restart.
@@ -43,12 +45,13 @@ class ServedEngine:
         *,
         probe: Probe,
         seed: int,
+        adapter: Adapter | None = None,
         refuse: Callable[[Prompt, int], str] = lambda prompt, budget: "",
         progress: Callable[[int], None] = lambda finished: None,
         say: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.backend, self.source, self.decode, self.probe, self.seed = backend, source, decode, probe, seed
-        self.refuse, self.progress, self.say = refuse, progress, say
+        self.adapter, self.refuse, self.progress, self.say = adapter, refuse, progress, say
         self.version = 0
         self.receipt: Receipt | None = None
         self.asleep = False
@@ -78,12 +81,21 @@ class ServedEngine:
         """
         if unable := self.refusals(sampling):
             raise ValueError("; ".join(unable))
+        if self.adapter is not None:
+            sampling = sampling.without(self.adapter.placeholders)
         budget = max(sampling.of(sample).max_new_tokens for sample in range(sampling.n))
         refusals = [self.refuse(prompt, budget) for prompt in prompts]
         order = [i for i in self._expected.longest_first(prompts) if not refusals[i]]
         places = [(i, sample) for i in order for sample in range(sampling.n)]
+        shown = {i: self._shown(prompts[i]) for i in order}
         requests = [
-            Request(prompts[i].token_ids, sampling.of(sample), answer_seed(self.seed, step, prompts[i], sample))
+            Request(
+                shown[i].token_ids,
+                sampling.of(sample),
+                answer_seed(self.seed, step, prompts[i], sample),
+                shown[i].media,
+                _hashes(prompts[i]),
+            )
             for i, sample in places
         ]
         answers = dict(zip(places, self._draw(requests), strict=True))
@@ -193,8 +205,17 @@ class ServedEngine:
                 self._restart(died)
         return [answers[index] for index in range(len(requests))]
 
+    def _shown(self, prompt: Prompt) -> EngineMedia:
+        """The prompt as the engine takes it. Raises ValueError for media without an adapter."""
+        if not prompt.media:
+            return EngineMedia(prompt.token_ids)
+        if self.adapter is None:
+            raise ValueError(f"prompt {prompt.uid} has media, which this model does not read")
+        return self.adapter.for_engine(prompt)
+
     def _group(self, prompt: Prompt, answers: Sequence[Completion]) -> Group:
-        errors = [answer.error for answer in answers if answer.error]
+        errors = [answer.error or _misread(prompt, answer) for answer in answers]
+        errors = [error for error in errors if error]
         if errors:
             return Group(prompt, [], f"{prompt.uid}: {self.backend.name} cannot answer this prompt: {errors[0]}")
         texts = self.decode([answer.token_ids for answer in answers])
@@ -230,7 +251,26 @@ def after_first_token(request: Request, first: Completion) -> Request:
         max_new_tokens=request.law.max_new_tokens - 1,
         min_new_tokens=max(0, request.law.min_new_tokens - 1),
     )
-    return Request((*request.token_ids, *first.token_ids), law, request.seed ^ 1)
+    return replace(request, token_ids=(*request.token_ids, *first.token_ids), law=law, seed=request.seed ^ 1)
+
+
+def _hashes(prompt: Prompt) -> dict[str, list[str]]:
+    """Of a prompt's media, by modality."""
+    hashes: dict[str, list[str]] = {}
+    for media in prompt.media:
+        hashes.setdefault(media.modality, []).append(media.sha256)
+    return hashes
+
+
+def _misread(prompt: Prompt, answer: Completion) -> str:
+    """How the engine read another prompt than the trainer will learn from; "" if it did not."""
+    read = answer.prompt_ids
+    if not prompt.media or read is None or tuple(read[: len(prompt.token_ids)]) == prompt.token_ids:
+        return ""
+    return (
+        f"it read {len(read)} tokens where the trainer has {len(prompt.token_ids)}, or others: the processors of both "
+        "sides differ"
+    )
 
 
 def _wants(sampling: SamplingParams, name: str) -> bool:

@@ -87,7 +87,7 @@ class Sharded:
         self.weights = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
         self.masters = {name: nn.Parameter(local(weight)) for name, weight in self.weights.items()}
         if config is not None:
-            self.adam = adamw(self.masters.values(), config)
+            self.adam = adamw(self.masters, config)
 
     @torch.no_grad()
     def gathered(self, function: Callable[[], T]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, pi
 
 import torch
@@ -16,6 +16,7 @@ class OptimiserConfig:
 
     schedule: what follows the warm-up: "constant", or "linear" or "cosine" to zero.
     max_norm: bound on the global L2 norm of the gradient; 0 leaves it alone.
+    factors: how a weight's name begins -> what its learning rate is multiplied by; the first that fits holds.
     """
 
     learning_rate: float
@@ -26,6 +27,11 @@ class OptimiserConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     max_norm: float = 1.0
+    factors: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def factor(self, name: str) -> float:
+        """What the learning rate of the weight of this name is multiplied by."""
+        return next((factor for start, factor in self.factors.items() if name.startswith(start)), 1.0)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of an optimiser step, 1 being the first."""
@@ -46,30 +52,37 @@ def set_precision(model: nn.Module, dtype: torch.dtype) -> None:
         parameter.data = parameter.data.to(dtype)
 
 
-def adamw(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
+def adamw(parameters: Mapping[str, nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2) that already remembers, namely nothing.
 
     Vectors (norms, biases) do not decay.
     """
-    parameters = list(parameters)
     optimiser = unborn_adamw(parameters, config)
-    remember_nothing(optimiser, parameters)
+    remember_nothing(optimiser, parameters.values())
     return optimiser
 
 
-def unborn_adamw(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
+def unborn_adamw(parameters: Mapping[str, nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
     """AdamW without moments, for a library that will put other tensors in the place of these parameters."""
-    parameters = list(parameters)
+    alike: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in parameters.items():
+        alike.setdefault((config.factor(name), parameter.ndim >= 2), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            {"params": members, "weight_decay": config.weight_decay if decays else 0.0, "factor": factor}
+            for (factor, decays), members in alike.items()
         ],
         lr=config.learning_rate,
         betas=config.betas,
         eps=config.eps,
         fused=True,
     )
+
+
+def set_learning_rate(adam: torch.optim.AdamW, learning_rate: float) -> None:
+    """What weights learn by from now on, each multiplied by its factor."""
+    for group in adam.param_groups:
+        group["lr"] = learning_rate * group["factor"]
 
 
 def remember_nothing(optimiser: torch.optim.AdamW, parameters: Iterable[Tensor]) -> None:
@@ -92,8 +105,8 @@ def unscale(gradients: Iterable[Tensor], scale: float) -> None:
 
 def clipped_step(adam: torch.optim.AdamW, norm: float, max_norm: float, learning_rate: float) -> None:
     """One step by the gradients on the optimiser's parameters, of this global norm, which max_norm bounds unless 0."""
+    set_learning_rate(adam, learning_rate)
     for group in adam.param_groups:
-        group["lr"] = learning_rate
         if 0 < max_norm < norm:
             for parameter in group["params"]:
                 parameter.grad.mul_(max_norm / norm)

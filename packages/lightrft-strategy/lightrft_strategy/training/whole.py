@@ -48,7 +48,7 @@ class Whole:
             set_precision(module, dtype)
         self.copied = any(self.masters[name].dtype != parameter.dtype for name, parameter in self.working.items())
         if config is not None:
-            self.adam = adamw(self.masters.values(), config)
+            self.adam = adamw(self.masters, config)
 
     def gathered(self, function: Callable[[], T]) -> T:
         """What function() gives: the module always has all its weights."""

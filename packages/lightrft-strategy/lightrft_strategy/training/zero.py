@@ -26,7 +26,12 @@ from lightrft_strategy.devices import device
 from lightrft_strategy.training.average import exchange
 from lightrft_strategy.training.full import full
 from lightrft_strategy.training.held import Held
-from lightrft_strategy.training.optimiser import OptimiserConfig, remember_nothing, unborn_adamw
+from lightrft_strategy.training.optimiser import (
+    OptimiserConfig,
+    remember_nothing,
+    set_learning_rate,
+    unborn_adamw,
+)
 from lightrft_strategy.training.whole import Whole
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -128,7 +133,7 @@ class Sharded:
         if config is None:
             module.requires_grad_(False)
         self.trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-        self.adam = unborn_adamw(self.trained.values(), config) if config is not None else None
+        self.adam = unborn_adamw(self.trained, config) if config is not None else None
         exact = {name: parameter.detach() for name, parameter in self.trained.items() if dtype}
         plain = nn.functional.linear
         engine = self.deepspeed.initialize(
@@ -185,8 +190,7 @@ class Sharded:
     def step(self, learning_rate: float) -> tuple[float, str]:
         """One AdamW step by the gradients added up over all ranks. Returns (norm before clipping, why not)."""
         assert self.adam is not None
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.adam, learning_rate)
         self.engine.step()
         if not self.engine.was_step_applied():
             self.clear()

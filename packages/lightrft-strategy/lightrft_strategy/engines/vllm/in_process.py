@@ -16,7 +16,7 @@ from lightrft_strategy.engines.footprint import cache_bytes
 from lightrft_strategy.engines.sync.buckets import buckets
 from lightrft_strategy.engines.sync.published import Published
 from lightrft_strategy.engines.sync.receipt import Received
-from lightrft_strategy.engines.vllm.requests import completion, sampling_arguments
+from lightrft_strategy.engines.vllm.requests import completion, prompt_of, sampling_arguments
 
 EXTENSION = "lightrft_strategy.engines.vllm.worker.WeightReceiver"
 HEAT = "lightrft_strategy.engines.vllm.heat:Heat"
@@ -87,12 +87,12 @@ class VllmInProcess:
         engine, running = self.llm.llm_engine, dict[str, int]()
         for index, request in enumerate(requests):
             self._number += 1
-            name, prompt = str(self._number), {"prompt_token_ids": list(request.token_ids)}
+            name = str(self._number)
             try:
                 law = SamplingParams(
                     **sampling_arguments(request, self.eos_token_ids), output_kind=RequestOutputKind.FINAL_ONLY
                 )
-                engine.add_request(name, prompt, law)
+                engine.add_request(name, prompt_of(request), law)
             except (ValueError, VLLMValidationError) as error:
                 done(index, Completion([], [], stopped=False, error=str(error)))
             else:
@@ -100,7 +100,7 @@ class VllmInProcess:
         while engine.has_unfinished_requests():
             for output in engine.step():
                 if output.finished:
-                    done(running.pop(output.request_id), completion(output.outputs[0]))
+                    done(running.pop(output.request_id), completion(output.outputs[0], output.prompt_token_ids))
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability at temperature 1 of each token but the first, given those before it."""

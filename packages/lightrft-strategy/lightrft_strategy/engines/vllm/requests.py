@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lightrft_strategy.engines.backend import Completion, Request
@@ -42,8 +43,20 @@ def sampling_arguments(request: Request, eos_token_ids: tuple[int, ...]) -> dict
     return arguments
 
 
-def completion(output: Any) -> Completion:
-    """One answer from a vllm.CompletionOutput with the log-probability of each sampled token."""
+def prompt_of(request: Request) -> dict[str, Any]:
+    """A request's prompt as vLLM's own process takes it; it expands media, whose hashes it knows them by."""
+    prompt: dict[str, Any] = {"prompt_token_ids": list(request.token_ids)}
+    if request.media:
+        prompt["multi_modal_data"] = {modality: list(media) for modality, media in request.media.items()}
+        prompt["multi_modal_uuids"] = {modality: list(hashes) for modality, hashes in request.hashes.items()}
+    return prompt
+
+
+def completion(output: Any, prompt_ids: Sequence[int] | None = None) -> Completion:
+    """One answer from a vllm.CompletionOutput with the log-probability of each sampled token.
+
+    prompt_ids: the prompt as vLLM read it.
+    """
     tokens = list(output.token_ids)
     logprobs = [here[token].logprob for token, here in zip(tokens, output.logprobs, strict=True)]
-    return Completion(tokens, logprobs, stopped=output.finish_reason == "stop")
+    return Completion(tokens, logprobs, stopped=output.finish_reason == "stop", prompt_ids=prompt_ids)

@@ -1,0 +1,58 @@
+"""Rules across the flags of `lightrft sft`, checked before any model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lightrft_apps.config.bounds import out_of_bounds
+from lightrft_apps.config.compile_checks import compile_problems
+from lightrft_apps.config.effects import without_effect
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.lora_checks import adapters_for_models, trained_problems
+from lightrft_apps.config.parallel_checks import ranks_problems
+from lightrft_apps.config.places import missing_source, unusable_folder
+from lightrft_apps.config.precision_checks import precision_problems
+from lightrft_apps.config.profile_checks import profile_problems
+from lightrft_apps.config.sft import SFTConfig
+from lightrft_apps.config.weight_checks import weight_problems
+
+
+def require_valid_sft(config: SFTConfig) -> None:
+    """Raise ConfigError with everything that would stop or spoil the run."""
+    problems = [
+        *out_of_bounds(config.to_flat()),
+        *ranks_problems(config),
+        *compile_problems(config),
+        *precision_problems(config.model, config.parallel.zero_stage),
+        *weight_problems(config),
+        *missing_source("pretrain", config.model.pretrain),
+        *adapters_for_models({"pretrain": config.model.pretrain}),
+        *trained_problems(config),
+        *_examples(config),
+        *unusable_folder(config.run.output_dir),
+        *profile_problems(config),
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _examples(config: SFTConfig) -> Iterator[str]:
+    from lightrft_strategy.data import ExampleSpec, PromptDataError  # imports torch, which --help does not wait for
+
+    data, evaluation = config.data, config.evaluation
+    try:
+        for source in ExampleSpec(**vars(data)).sources:
+            yield from missing_source("dataset", source)
+    except PromptDataError as error:
+        yield str(error)
+    eval_flags = ("eval_split", "eval_steps", "eval_max_samples")
+    given = evaluation.eval_dataset is not None
+    yield from without_effect(config, [(eval_flags, given, "set --eval_dataset")])
+    yield from without_effect(config, [(("output_key",), not data.pretrain_mode, "--pretrain_mode reads one column")])
+    if evaluation.eval_dataset is None:
+        return
+    try:
+        for source in ExampleSpec(evaluation.eval_dataset).sources:
+            yield from missing_source("eval_dataset", source)
+    except PromptDataError:
+        yield f"--eval_dataset {evaluation.eval_dataset}: names an empty source; give a file, a folder or a dataset"

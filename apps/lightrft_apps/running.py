@@ -1,0 +1,82 @@
+"""A run in its directory, whatever it trains: begun, gone on with, or found finished."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+from transformers.utils.logging import disable_progress_bar as hide_progress_bars
+
+from lightrft_apps.config import LearningConfig, differences, too_late
+from lightrft_apps.config.replayable import Replayable
+from lightrft_apps.environment import environment
+from lightrft_apps.parallel import Together, by_the_first, several
+from lightrft_apps.run_directory import RunDirectory, open_run
+from lightrft_apps.summary import read_summary
+from lightrft_strategy.checkpoints import prune_checkpoints
+from lightrft_strategy.devices import keep_freed_memory
+
+
+class RunConfig(LearningConfig, Protocol):
+    """A configuration that a run's config.yaml replays."""
+
+    def to_flat(self) -> dict[str, Any]: ...
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None: ...
+
+
+def in_its_directory(
+    config: RunConfig,
+    kind: type[Replayable],
+    go: Callable[[RunDirectory, Together], None],
+    show: Callable[[Mapping[str, Any], Path], None],
+) -> dict[str, Any]:
+    """Let `go` train, or go on training, in config.run.output_dir, unless that is done; then show the summary.
+
+    kind: of the configuration. Returns what summary.json holds. Raises RunDirectoryError and whatever `go` raises.
+    """
+    keep_freed_memory()
+    hide_progress_bars()
+    path = Path(config.run.output_dir).expanduser()
+
+    def differ(path: Path) -> dict[str, tuple[Any, Any]]:
+        return differences(kind.from_file(path).to_flat(), config.to_flat())
+
+    with several(config.parallel) as together, ExitStack() as stack:
+
+        def open_it() -> bool:
+            run, resuming = open_run(path, differ)
+            stack.callback(run.close)
+            if not resuming:
+                config.save(run.config, environment())
+            return run.summary.exists()
+
+        finished, run = by_the_first(together.ranks, open_it), RunDirectory(path)
+        if not finished:
+            go(run, together)
+        elif together.first:
+            for warning in too_late(kind.from_file(run.config).to_flat(), config.to_flat(), path):
+                sys.stderr.write(f"warning: {warning}\n")
+        summary = read_summary(run.summary)
+        if together.first:
+            show(summary, run.path)
+        return summary
+
+
+def rewound(config: LearningConfig, run: RunDirectory, together: Together) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from, None for none, and what is wrong with newer ones; what came after is forgotten."""
+
+    def rewind() -> tuple[Path | None, list[str]]:
+        keep, max_bytes = config.run.max_ckpt_num, bytes_for_checkpoints(config)
+        prune_checkpoints(run.checkpoints, keep=keep, max_bytes=max_bytes, best=run.best())
+        return run.rewind()
+
+    return by_the_first(together.ranks, rewind)
+
+
+def bytes_for_checkpoints(config: LearningConfig) -> float | None:
+    """What --max_ckpt_mem allows, None for any."""
+    return config.run.max_ckpt_mem and config.run.max_ckpt_mem * 1e9

@@ -1,0 +1,12 @@
+"""LLaVA (Liu et al. 2023, arXiv 2304.08485; 1.5: arXiv 2310.03744): an image is one square."""
+
+from __future__ import annotations
+
+from lightrft_multimodal.adapters.family import Family, Tower, image_text_model
+from lightrft_multimodal.adapters.squares import see
+
+FAMILY = Family(
+    model_class=image_text_model,
+    towers=(Tower(("image",), ("vision_tower", "multi_modal_projector"), see),),
+    placeholders=lambda config: {"image": config.image_token_id},
+)
