@@ -27,10 +27,12 @@ from torch import Tensor
 
 from lightrft_apps import RLConfig, compose
 from lightrft_apps.quickstart import DEFAULTS
-from lightrft_core import ALGORITHMS, Algorithm, Batch, BatchSizes, Group, Metrics, Verdict, make_experience
+from lightrft_core import ALGORITHMS, Algorithm, Batch, BatchSizes, Group, Metrics, OneRank, Verdict, make_experience
 from lightrft_core import experience as experience_module
 from lightrft_core.updates import update
 from lightrft_strategy.data import load_prompts
+from lightrft_strategy.engines.embedded import EmbeddedEngine
+from lightrft_strategy.generation import end_tokens
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "objective_cost.json"
 
@@ -72,7 +74,12 @@ def timed_loss(loss: Callable[..., tuple[Tensor, Metrics]], clock: Clock) -> Cal
 def sample_batch(config: RLConfig, model: Any, tokenizer: Any) -> list[Group]:
     """One batch of real answers, half of each group called right so that every row has something to learn."""
     prompts = load_prompts(compose.prompt_spec(config.data), tokenizer).sources[0][: config.rollout.rollout_batch_size]
-    engine = compose.build_engine(model, tokenizer, seed=1, max_sequences=0, progress=lambda _: None)
+    engine = EmbeddedEngine(
+        model,
+        lambda rows: tokenizer.batch_decode(rows, skip_special_tokens=True),
+        eos_token_ids=end_tokens(model, tokenizer),
+        seed=1,
+    )
     groups = engine.generate(prompts, compose.train_sampling(config), step=1)
     for group in groups:
         for rollout in group.rollouts:
@@ -107,10 +114,10 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     flags = DEFAULTS | {"output_dir": "unused", "init_kl_coef": 0.01, "train_batch_size": 64}
     config = RLConfig.create(**flags | {"teacher_pretrain": "smollm2", "teacher_kl_coef": 0.01, "algorithm": "ppo"})
-    tokenizer, model = compose.load_tokenizer(config.model), compose.load_model(config.model)
+    senses, model = compose.load_senses(config.model), compose.load_model(config.model)
     everything = replace(ALGORITHMS["ppo"], teacher_kl_coef=0.01)
-    strategy = compose.build_strategy(config, everything, model, steps_per_batch=2, batches=1000)
-    groups = sample_batch(config, model, tokenizer)
+    strategy = compose.build_strategy(config, everything, model, senses, OneRank(), steps_per_batch=2, batches=1000)
+    groups = sample_batch(config, model, senses.tokenizer)
     train = config.train
     sizes = BatchSizes(64, train.micro_train_batch_size, train.max_tokens_per_micro_batch, 16)
     rows: dict[str, Any] = {}

@@ -22,12 +22,14 @@ from lightrft_apps.config.audit_command import BUILT_IN, PASS, AuditCommand
 from lightrft_apps.engines import AnyEngine, EngineNeeds, open_engine
 from lightrft_apps.precision import dtype_name
 from lightrft_apps.progress import Progress
+from lightrft_apps.senses import Senses
 from lightrft_core import Group, Prompt, Rollout, TrainingSequence, collate, micro_batches
 from lightrft_strategy.data import load_prompts
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.engines.sync.receipt import SyncError
 from lightrft_strategy.language import LanguageActor
+from lightrft_strategy.reading import Reader
 from lightrft_strategy.training import TorchStrategy
 
 WORST = 5
@@ -42,9 +44,10 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
     """
     keep_freed_memory()
     hide_progress_bars()
-    tokenizer = compose.load_tokenizer(command.model)
-    prompts = _prompts(command, tokenizer)
-    actor = LanguageActor(compose.load_model(command.model), command.answers.temperature)
+    senses = compose.load_senses(command.model)
+    prompts = _prompts(command, senses)
+    reader = Reader(senses.adapter)
+    actor = LanguageActor(compose.load_model(command.model), command.answers.temperature, reader=reader)
     trainer = TorchStrategy({"policy": actor}, {}, bf16=command.model.bf16, fp16=command.model.fp16)
     sampling = replace(compose.law_of(command.answers), n=command.answers.n_samples_per_prompt)
     needs = EngineNeeds(
@@ -57,7 +60,7 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
     with (
         progress,
         open_engine(
-            command.engine, command.model, actor.model, tokenizer, needs, progress=progress.advance, say=progress.warn
+            command.engine, command.model, actor.model, senses, needs, progress=progress.advance, say=progress.warn
         ) as engine,
     ):
         progress.phase("publish", 0)
@@ -67,7 +70,7 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
         progress.phase("estimate", 0)
         for error in [group.error for group in groups if group.error]:
             progress.warn(error)
-        report = _compare(command, trainer, groups, failure, tokenizer)
+        report = _compare(command, trainer, groups, failure, senses.tokenizer)
         receipt = engine.receipt if isinstance(engine, ServedEngine) else None
     report["receipt"] = as_json(receipt)
     show(Console(), report, receipt=receipt)
@@ -78,13 +81,13 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
     return report
 
 
-def _prompts(command: AuditCommand, tokenizer: Any) -> list[Prompt]:
+def _prompts(command: AuditCommand, senses: Senses) -> list[Prompt]:
     spec = compose.prompt_spec(command.data)
     if command.data.prompt_data == BUILT_IN:
         with as_file(files("lightrft_apps") / "audit_prompts.jsonl") as path:
-            sources = load_prompts(replace(spec, prompt_data=str(path), input_key="input"), tokenizer).sources
+            sources = load_prompts(replace(spec, prompt_data=str(path), input_key="input"), senses.tokenizer).sources
     else:
-        sources = load_prompts(spec, tokenizer).sources
+        sources = load_prompts(spec, senses.tokenizer, senses.encoder).sources
     return [prompt for source in sources for prompt in source]
 
 

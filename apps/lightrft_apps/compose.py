@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -26,7 +26,9 @@ from lightrft_apps.config import (
 )
 from lightrft_apps.parallel import hold_of
 from lightrft_apps.precision import compute_dtype
+from lightrft_apps.senses import Senses
 from lightrft_core import Algorithm, BatchSizes, Cost, FirstToken, Prompt, Ranks, SamplingParams, Schedule
+from lightrft_multimodal.adapters import load_adapter
 from lightrft_rewards import parse_spec
 from lightrft_rewards.judge import Judge
 from lightrft_rewards.majority import MajorityVote
@@ -57,14 +59,20 @@ def load_tokenizer(model: ModelArgs) -> Any:
         return AutoTokenizer.from_pretrained(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
 
 
-def load_model(model: ModelArgs) -> Any:
-    """The model in float32. Raises ConfigError if it cannot be loaded."""
+def load_senses(model: ModelArgs) -> Senses:
+    """The model's tokenizer and, if it sees or hears, its family's adapter. Raises ConfigError if they are missing."""
     with _naming(model.pretrain):
-        loaded = load_language_model(
-            model_folder(model.pretrain),
-            attn_implementation=model.attn_implementation,
-            trust_remote_code=model.trust_remote_code,
-        )
+        adapter = load_adapter(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
+    return Senses(load_tokenizer(model) if adapter is None else adapter.tokenizer, adapter)
+
+
+def load_model(model: ModelArgs) -> Any:
+    """The model in float32, its towers with it. Raises ConfigError if it cannot be loaded."""
+    folder, trusted = model_folder(model.pretrain), model.trust_remote_code
+    with _naming(model.pretrain):
+        adapter = load_adapter(folder, trust_remote_code=trusted)
+        load = load_language_model if adapter is None else adapter.load_model
+        loaded = load(folder, attn_implementation=model.attn_implementation, trust_remote_code=trusted)
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable()
         loaded.train()
@@ -122,7 +130,14 @@ def build_vote(reward: RewardArgs) -> MajorityVote:
 
 
 def build_strategy(
-    config: RLConfig, algorithm: Algorithm, model: Any, ranks: Ranks, *, steps_per_batch: int, batches: int
+    config: RLConfig,
+    algorithm: Algorithm,
+    model: Any,
+    senses: Senses,
+    ranks: Ranks,
+    *,
+    steps_per_batch: int,
+    batches: int,
 ) -> TorchStrategy:
     """The policy with its optimiser, and whom else the algorithm asks: reference, teacher, critic with its own.
 
@@ -135,6 +150,7 @@ def build_strategy(
     freeze_named(model, config)
     together = sequence_group(ranks, timedelta(seconds=config.parallel.ranks_timeout))
     rows: dict[str, Any] = {
+        "reader": senses.reader(config.parallel),
         "packing": config.train.packing_samples,
         "sharing": shares_prompts(config),
         "sequence_group": together,
@@ -155,7 +171,9 @@ def build_strategy(
     if frozen >= batches:
         raise ConfigError([f"--freezing_actor_steps {frozen}: the run has {batches} steps, so the policy never learns"])
     train = config.train
-    optimisers = {"policy": optimiser_of(train, train.actor_learning_rate, (batches - frozen) * steps_per_batch)}
+    rate, learning = train.actor_learning_rate, (batches - frozen) * steps_per_batch
+    factors = senses.factors(rate, train.vision_learning_rate)
+    optimisers = {"policy": optimiser_of(train, rate, learning, factors)}
     if "critic" in wanted:
         critic = _load_beside(config, "critic_pretrain", config.critic.critic_pretrain)
         adapt(critic, config)
@@ -216,13 +234,13 @@ def packable(pretrain: str) -> Iterator[None]:
         raise ConfigError([f"--pretrain {pretrain}: {error}"]) from error
 
 
-def build_replica(config: LearningConfig, strategy: TorchStrategy) -> Replica | None:
+def build_replica(config: LearningConfig, senses: Senses, strategy: TorchStrategy) -> Replica | None:
     """A whole copy of the policy to sample from where its weights lie in shards; None where they are whole."""
     if not (config.parallel.fsdp or config.parallel.zero_stage == 3):
         return None
     model = load_model(config.model)
     adapt(model, config)
-    actor = LanguageActor(model.to(device()))
+    actor = LanguageActor(model.to(device()), reader=senses.reader(config.parallel))
     set_precision(actor, compute_dtype(config.model))
     return Replica(actor, strategy.held["policy"])
 
@@ -241,8 +259,10 @@ def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:
     return load_model(args)
 
 
-def optimiser_of(train: LearningArgs, learning_rate: float, total_steps: int) -> OptimiserConfig:
-    """What steps a model, over so many steps."""
+def optimiser_of(
+    train: LearningArgs, learning_rate: float, total_steps: int, factors: Mapping[str, float] | None = None
+) -> OptimiserConfig:
+    """What steps a model, over so many steps. factors: of the learning rate, by how weights' names begin."""
     return OptimiserConfig(
         learning_rate=learning_rate,
         total_steps=total_steps,
@@ -252,6 +272,7 @@ def optimiser_of(train: LearningArgs, learning_rate: float, total_steps: int) ->
         eps=train.adam_eps,
         weight_decay=train.l2,
         max_norm=train.max_norm,
+        factors=factors or {},
     )
 
 

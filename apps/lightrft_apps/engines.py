@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from lightrft_apps.compose import model_folder
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs, engine_urls
 from lightrft_apps.precision import dtype_name
+from lightrft_apps.senses import Senses
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.backend import Backend
 from lightrft_strategy.engines.config import EngineConfig
@@ -21,6 +22,7 @@ from lightrft_strategy.engines.sync.probe import TEXT, Probe
 from lightrft_strategy.engines.sync.published import ModelWeights
 from lightrft_strategy.engines.sync.receipt import Tolerance
 from lightrft_strategy.generation import end_tokens
+from lightrft_strategy.reading import Reader
 
 AnyEngine: TypeAlias = EmbeddedEngine | ServedEngine
 
@@ -40,7 +42,7 @@ def open_engine(
     args: EngineArgs,
     of: ModelArgs,
     model: Any,
-    tokenizer: Any,
+    senses: Senses,
     needs: EngineNeeds,
     *,
     progress: Callable[[int], None],
@@ -51,6 +53,8 @@ def open_engine(
     Raises ConfigError if its package is not installed or it cannot draw by one of the laws.
     """
 
+    tokenizer = senses.tokenizer
+
     def decode(rows: list[list[int]]) -> list[str]:
         texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
         return texts
@@ -58,7 +62,13 @@ def open_engine(
     ends = end_tokens(model, tokenizer)
     if args.engine_type == "embedded":
         yield EmbeddedEngine(
-            model, decode, eos_token_ids=ends, seed=needs.seed, max_sequences=needs.max_sequences, progress=progress
+            model,
+            decode,
+            eos_token_ids=ends,
+            seed=needs.seed,
+            reader=Reader(senses.adapter),
+            max_sequences=needs.max_sequences,
+            progress=progress,
         )
         return
     probe = tokenizer(TEXT, add_special_tokens=False).input_ids
@@ -90,6 +100,7 @@ def open_engine(
         decode,
         probe=Probe(probe, tolerance),
         seed=needs.seed,
+        adapter=senses.adapter,
         refuse=lambda prompt, budget: refusal(prompt, budget, vocabulary, positions),
         progress=progress,
         say=say,

@@ -15,6 +15,7 @@ from lightrft_apps.config.eval_command import EvalCommand
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.precision import compute_dtype
 from lightrft_apps.progress import Progress
+from lightrft_apps.senses import Senses
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Evaluation, evaluate
 from lightrft_strategy.data import LoadedPrompts, load_prompts, write_rejected
@@ -26,9 +27,9 @@ def evaluate_model(command: EvalCommand) -> dict[str, Any]:
     """Evaluate, print the table, write eval.json if there is an output_dir, and return what it holds."""
     keep_freed_memory()
     hide_progress_bars()
-    tokenizer = compose.load_tokenizer(command.model)
-    loaded = load_prompts(compose.prompt_spec(command.data), tokenizer)
-    result = _answer_and_judge(command, tokenizer, loaded)
+    senses = compose.load_senses(command.model)
+    loaded = load_prompts(compose.prompt_spec(command.data), senses.tokenizer, senses.encoder)
+    result = _answer_and_judge(command, senses, loaded)
     report = {
         "pretrain": command.model.pretrain,
         "prompt_data": command.data.prompt_data,
@@ -49,7 +50,7 @@ def evaluate_model(command: EvalCommand) -> dict[str, Any]:
     return report
 
 
-def _answer_and_judge(command: EvalCommand, tokenizer: Any, loaded: LoadedPrompts) -> Evaluation:
+def _answer_and_judge(command: EvalCommand, senses: Senses, loaded: LoadedPrompts) -> Evaluation:
     answers, prompts = command.answers, compose.held_out(loaded.sources)
     sampling = replace(compose.law_of(answers), n=answers.n_samples_per_prompt)
     progress = Progress(num_steps=1, done=0, answers=len(prompts) * sampling.n, live=command.report.progress)
@@ -65,7 +66,7 @@ def _answer_and_judge(command: EvalCommand, tokenizer: Any, loaded: LoadedPrompt
             answers.micro_rollout_batch_size,
         )
         with open_engine(
-            command.engine, command.model, model, tokenizer, needs, progress=progress.advance, say=progress.warn
+            command.engine, command.model, model, senses, needs, progress=progress.advance, say=progress.warn
         ) as engine:
             engine.load_weights(0)
             progress.phase("sample", 0)

@@ -49,7 +49,7 @@ def export_checkpoint(args: ExportArgs) -> None:
     dtype = args.dtype or dtype_name(of)
     set_precision(model, getattr(torch, dtype))
     said = f"{args.model} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
-    write_new(args.output, model, compose.load_tokenizer(of), said)
+    write_new(args.output, model, compose.load_senses(of).processor, said)
 
 
 def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | None]:

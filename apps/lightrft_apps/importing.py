@@ -23,11 +23,11 @@ def import_checkpoint(args: ImportArgs) -> None:
         foreign = open_foreign(folder)
     except ValueError as error:
         raise ConfigError([f"--checkpoint {error}"]) from error
-    model, tokenizer = compose.load_model(of), compose.load_tokenizer(of)
+    model, processor = compose.load_model(of), compose.load_senses(of).processor
     try:
         prefix = take_weights(model, foreign, args.prefix)
     except ValueError as error:
         raise ConfigError([f"--checkpoint {folder}: {error}"]) from error
     set_precision(model, getattr(torch, args.dtype))
     behind = f" behind {prefix!r}" if prefix else ""
-    write_new(args.output, model, tokenizer, f"weights of {foreign.kind} in {folder}{behind}, {args.dtype}")
+    write_new(args.output, model, processor, f"weights of {foreign.kind} in {folder}{behind}, {args.dtype}")

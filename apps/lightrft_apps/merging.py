@@ -29,9 +29,11 @@ def merge_adapter(args: MergeArgs) -> None:
     with _naming_the_adapter():
         model = merged(base, adapter)
     beside = (adapter / "tokenizer_config.json").is_file()
-    tokenizer = compose.load_tokenizer(replace(of, pretrain=str(adapter)) if beside else of)
+    senses = compose.load_senses(of)
+    own_words = beside and senses.adapter is None
+    processor = compose.load_tokenizer(replace(of, pretrain=str(adapter))) if own_words else senses.processor
     set_precision(model, getattr(torch, args.dtype))
-    write_new(args.output, model, tokenizer, f"{args.pretrain} with {args.adapter}, {args.dtype}")
+    write_new(args.output, model, processor, f"{args.pretrain} with {args.adapter}, {args.dtype}")
 
 
 @contextmanager

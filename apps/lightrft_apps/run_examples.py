@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lightrft_apps.config import SFTConfig
+from lightrft_apps.senses import Senses
 from lightrft_core import Example
 from lightrft_strategy.data import (
     ExampleSpec,
@@ -49,14 +49,14 @@ class RunExamples:
             yield f"{len(twice)} held-out examples are also trained on; the first: {' = '.join(twice[0])}"
 
 
-def read_examples(config: SFTConfig, tokenizer: Any, rejected: Path | None) -> RunExamples:
+def read_examples(config: SFTConfig, senses: Senses, rejected: Path | None) -> RunExamples:
     """Read all examples; rows that cannot be used go to the file `rejected`, or nowhere. Raises PromptDataError."""
     spec, evaluation = ExampleSpec(**vars(config.data)), config.evaluation
     held_out = LoadedExamples([], [])
     try:
-        loaded = load_examples(spec, tokenizer)
+        loaded = load_examples(spec, senses.tokenizer)
         if evaluation.eval_dataset is not None:
-            held_out = load_examples(eval_spec(config), tokenizer)
+            held_out = load_examples(eval_spec(config), senses.tokenizer)
     except PromptDataError as error:
         if rejected is not None:
             write_rejected(rejected, error.rejected)

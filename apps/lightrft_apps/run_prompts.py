@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightrft_apps import compose
 from lightrft_apps.config import RLConfig
+from lightrft_apps.senses import Senses
 from lightrft_core import Prompt
 from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
 
@@ -33,12 +33,14 @@ class RunPrompts:
             yield f"{len(seen)} held-out prompts are also trained on; the first: {' = '.join(seen[0])}"
 
 
-def read_prompts(config: RLConfig, tokenizer: Any, rejected: Path | None) -> RunPrompts:
+def read_prompts(config: RLConfig, senses: Senses, rejected: Path | None) -> RunPrompts:
     """Read all prompts; rows that cannot be used go to the file `rejected`, or nowhere. Raises PromptDataError."""
     try:
-        loaded = load_prompts(compose.prompt_spec(config.data), tokenizer)
+        loaded = load_prompts(compose.prompt_spec(config.data), senses.tokenizer, senses.encoder)
         spec = compose.eval_spec(config)
-        held_out = load_prompts(spec, tokenizer) if spec is not None else LoadedPrompts([], [], [])
+        held_out = LoadedPrompts([], [], [])
+        if spec is not None:
+            held_out = load_prompts(spec, senses.tokenizer, senses.encoder)
     except PromptDataError as error:
         if rejected is not None:
             write_rejected(rejected, error.rejected)

@@ -44,8 +44,8 @@ def train(config: RLConfig) -> dict[str, Any]:
 
 def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
     ranks = together.ranks
-    tokenizer = compose.load_tokenizer(config.model)
-    prompts = read_prompts(config, tokenizer, run.rejected if together.first else None)
+    senses = compose.load_senses(config.model)
+    prompts = read_prompts(config, senses, run.rejected if together.first else None)
 
     checkpoint, damaged = rewound(config, run, together)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
@@ -70,20 +70,20 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         steps_per_batch = -(-answers // (config.train.train_batch_size or answers)) * config.train.max_epochs
         algorithm, cost = build_algorithm(config), cost_of(model)
         strategy = compose.build_strategy(
-            config, algorithm, model, ranks, steps_per_batch=steps_per_batch, batches=steps
+            config, algorithm, model, senses, ranks, steps_per_batch=steps_per_batch, batches=steps
         )
         if checkpoint is not None:
             strategy.load(checkpoint)
         sampling, eval_sampling = compose.train_sampling(config), compose.eval_sampling(config)
-        replica = compose.build_replica(config, strategy)
+        replica = compose.build_replica(config, senses, strategy)
         policy = model if replica is None else replica.model
-        export = partial(write_model, policy, tokenizer)
+        export = partial(write_model, policy, senses.processor)
         engine = stack.enter_context(
             open_engine(
                 config.engine,
                 config.model,
                 policy,
-                tokenizer,
+                senses,
                 EngineNeeds(
                     compose.longest_sequence(
                         [*prompts.loaded.sources, prompts.evaluation],

@@ -18,6 +18,7 @@ from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.run_examples import read_examples
 from lightrft_apps.running import bytes_for_checkpoints, in_its_directory, rewound
+from lightrft_apps.senses import Senses
 from lightrft_apps.tuning_summary import show_summary, write_summary
 from lightrft_core import BatchSizes, Cost, Likelihood, Paces, Ranks, Schedule, TrainState
 from lightrft_strategy.checkpoints import write_folder
@@ -42,8 +43,8 @@ def tune(config: SFTConfig) -> dict[str, Any]:
 
 def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:
     ranks = together.ranks
-    tokenizer = compose.load_tokenizer(config.model)
-    data = read_examples(config, tokenizer, run.rejected if together.first else None)
+    senses = compose.load_senses(config.model)
+    data = read_examples(config, senses, run.rejected if together.first else None)
     checkpoint, damaged = rewound(config, run, together)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
     state.paces = (state.paces or Paces()) if config.parallel.balance_speeds else None
@@ -58,16 +59,16 @@ def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:
         profiler = build_profiler(config.run, run.profile, ranks, progress.say, done=state.step, num_steps=steps)
         model = compose.load_model(config.model)
         sizes = batch_sizes(config, cost_of(model))
-        strategy = build_learner(config, model, ranks, steps)
+        strategy = build_learner(config, model, senses, ranks, steps)
         if checkpoint is not None:
             strategy.load(checkpoint)
-        replica = compose.build_replica(config, strategy)
+        replica = compose.build_replica(config, senses, strategy)
 
         def refresh() -> None:
             if replica is not None:
                 replica.refresh()
 
-        export = partial(write_model, model if replica is None else replica.model, tokenizer)
+        export = partial(write_model, model if replica is None else replica.model, senses.processor)
         trainer = SupervisedTrainer(
             strategy=strategy,
             examples=data.stream,
@@ -102,7 +103,7 @@ def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:
         by_the_first(ranks, finish)
 
 
-def build_learner(config: SFTConfig, model: Any, ranks: Ranks, steps: int) -> TorchStrategy:
+def build_learner(config: SFTConfig, model: Any, senses: Senses, ranks: Ranks, steps: int) -> TorchStrategy:
     """The strategy that trains a model for so many steps. Raises ConfigError if it cannot be trained so."""
     adapt(model, config)
     freeze_named(model, config)
@@ -110,6 +111,7 @@ def build_learner(config: SFTConfig, model: Any, ranks: Ranks, steps: int) -> To
     with compose.packable(config.model.pretrain):
         actor = LanguageActor(
             model,
+            reader=senses.reader(config.parallel),
             packing=train.packing_samples,
             sharing=False,
             sequence_group=sequence_group(ranks, timedelta(seconds=config.parallel.ranks_timeout)),
@@ -117,9 +119,10 @@ def build_learner(config: SFTConfig, model: Any, ranks: Ranks, steps: int) -> To
         )
     if train.compile:
         compile_layers(actor)
+    factors = senses.factors(train.learning_rate, train.vision_learning_rate)
     return TorchStrategy(
         {"policy": actor},
-        {"policy": compose.optimiser_of(train, train.learning_rate, steps)},
+        {"policy": compose.optimiser_of(train, train.learning_rate, steps, factors)},
         bf16=config.model.bf16,
         fp16=config.model.fp16,
         averages={"policy": train.ema_beta} if train.enable_ema else {},

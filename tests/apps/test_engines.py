@@ -12,6 +12,7 @@ import torch
 from lightrft_apps import engines
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs
 from lightrft_apps.engines import EngineNeeds, open_engine
+from lightrft_apps.senses import Senses
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.fleet import Fleet
@@ -55,7 +56,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., Any]) -> C
     def run(*, bf16: bool = False, fp16: bool = False, **flags: Any) -> Any:
         args, model = EngineArgs(**{"engine_type": "vllm"} | flags), ModelArgs("folder", bf16=bf16, fp16=fp16)
         silent = {"progress": lambda finished: None, "say": lambda message: None}
-        with open_engine(args, model, tiny_model(), Words(), NEEDS, **silent) as engine:
+        with open_engine(args, model, tiny_model(), Senses(Words()), NEEDS, **silent) as engine:
             assert isinstance(engine, ServedEngine)
             return engine.backend
 

@@ -34,6 +34,8 @@ KL, CRITIC, TIS = {"init_kl_coef": 0.1}, {"algorithm": "ppo"}, {"enable_vllm_is_
 FIRE, NORM, DYNAMIC = {"use_fire": True}, {"reward_running_norm": True}, {"dynamic_sampling": True}
 TEACHER = {"teacher_pretrain": "<other>", "teacher_kl_coef": 0.5}
 LORA = {"lora_rank": 4}
+MEDIA_KEYS = ("images_key", "videos_key", "audios_key", "media_root", "media_urls")
+MEDIA_LIMITS = tuple(f"limit_mm_{modality}_per_prompt" for modality in ("image", "video", "audio"))
 SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm")
 EVAL = {"eval_dataset": "<folder>"}
 VLLM = {"engine_type": "vllm"}
@@ -177,6 +179,7 @@ ELSEWHERE = {
     "aux_loss_coef": "needs a mixture of experts; tests/apps/test_precision_runs.py shows what it does",
     "lora_dropout": "stays 0",
     "load_in_4bit": "needs an accelerator; tests/apps/test_config_lora_checks.py shows when it is refused",
+    **dict.fromkeys((*MEDIA_KEYS, *MEDIA_LIMITS), "is for prompts with media: tests/strategy/test_prompt_media.py"),
     **dict.fromkeys(SHARDING, "needs a launcher; tests/apps/test_parallel.py shows what it builds"),
     "sp_size": "needs several processes; tests/strategy/training/test_sequence_parallel.py, tests/faults/test_ranks.py",
     "ranks_timeout": "is for several processes",

@@ -75,7 +75,7 @@ def test_files_of_every_format_play_the_same(form: str, options: dict[str, Any],
     assert np.abs(waveform[500:7500] - TONE[500:7500]).max() < loss
 
 
-@pytest.mark.parametrize(("form", "codec"), [("mp4", "aac"), ("adts", "aac"), ("matroska", "flac")])
+@pytest.mark.parametrize(("form", "codec"), [("mp4", "aac"), ("adts", "aac"), ("matroska", "ac3")])
 def test_what_libsndfile_does_not_read_ffmpeg_does(form: str, codec: str) -> None:
     record = load(song(form, codec, tone(1.0, 44_100), 44_100))
     loudest = np.abs(np.fft.rfft(record.waveform()[2000:14000]))
@@ -134,7 +134,7 @@ def test_long_sounds_are_refused_before_they_are_read_whole() -> None:
     with pytest.raises(MediaError, match="is longer than 60 seconds: cut it or raise the limit"):
         load(hour, max_audio_seconds=60)
     assert load((TONE, RATE), max_audio_seconds=0.5).seconds == 0.5
-    with pytest.raises(MediaError, match="is longer than 0.49 seconds"):
+    with pytest.raises(MediaError, match=r"is longer than 0\.49 seconds"):
         load((TONE, RATE), max_audio_seconds=0.49)
     endless = SimpleNamespace(metadata=SimpleNamespace(duration_seconds=1e6))
     endless.get_all_samples = lambda: pytest.fail("it was decoded")

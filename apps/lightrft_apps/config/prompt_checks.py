@@ -10,20 +10,24 @@ from lightrft_apps.config.sections import DataArgs
 
 def prompt_problems(data: DataArgs, eval_dataset: str | None) -> Iterator[str]:
     """What to change about the flags that say where prompts come from. Nothing is read yet."""
-    from lightrft_strategy.data import PromptDataError, PromptSpec  # imports torch, which --help does not wait for
+    # Imports torch, which --help does not wait for.
+    from lightrft_strategy.data import PromptDataError, PromptSpec, split_format
 
     try:
         spec = PromptSpec(
-            data.prompt_data, prompt_data_probs=data.prompt_data_probs, input_template=data.input_template
+            data.prompt_data,
+            prompt_data_probs=data.prompt_data_probs,
+            input_template=data.input_template,
+            media_root=data.media_root,
         )
         for source in spec.sources:
-            yield from missing_source("prompt_data", source)
+            yield from missing_source("prompt_data", split_format(source)[1])
     except PromptDataError as error:
         yield str(error)
     if eval_dataset is None:
         return
     try:
         for source in PromptSpec(eval_dataset).sources:
-            yield from missing_source("eval_dataset", source)
+            yield from missing_source("eval_dataset", split_format(source)[1])
     except PromptDataError:
         yield f"--eval_dataset {eval_dataset}: names an empty source; give a file, a folder or a dataset"

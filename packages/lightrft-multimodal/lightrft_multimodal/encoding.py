@@ -24,8 +24,12 @@ class MediaEncoder:
         """The medium of one part of a message (see load_media). Raises MediaError if it cannot be used."""
         return load_media(part, limits=replace(self.limits, urls=urls), root=root)
 
-    def encode(self, messages: Sequence[Message], media: Sequence[Media]) -> tuple[str, tuple[int, ...]]:
-        """A prompt in the chat template, as text and as token ids, its media expanded to their placeholder tokens.
+    def encode(
+        self, messages: Sequence[Message], media: Sequence[Media], *, answer_next: bool = True
+    ) -> tuple[str, tuple[int, ...]]:
+        """Messages in the chat template, as text and as token ids, their media expanded to their placeholder tokens.
+
+        answer_next: up to where the assistant begins its next turn; else up to the end of the last message.
 
         Raises MediaError if the template or the processor refuses it, or if a text holds a placeholder token itself.
         """
@@ -34,7 +38,7 @@ class MediaEncoder:
         for message in messages:
             self._check_text(message)
         try:
-            return self.adapter.encode(messages, media)
+            return self.adapter.encode(messages, media, answer_next=answer_next)
         except TemplateError as error:
             raise MediaError(f"is refused by the chat template: {error}") from error
 

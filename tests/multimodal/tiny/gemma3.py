@@ -1,4 +1,4 @@
-"""A tiny Gemma 3: an image is sixteen tokens that see each other, more than its sliding layers look back."""
+"""A tiny Gemma 3: an image is sixteen tokens that see each other."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Ima
 
 from .parts import Sizes, byte_tokenizer, chat_template, save
 
-WINDOW = 7
 
-
-def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0) -> Path:  # noqa: B008
-    """Write the model and its processor into a folder."""
+def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0, *, window: int = 24) -> Path:  # noqa: B008
+    """Write the model and its processor into a folder. window: how many tokens its first layer looks back at."""
     side = 32
     tokenizer = byte_tokenizer(
         {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
@@ -30,7 +28,7 @@ def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0) -> Path:  # noqa:
             **sizes.text(),
             "head_dim": width,
             "query_pre_attn_scalar": width,
-            "sliding_window": WINDOW,
+            "sliding_window": window,
             "layer_types": (["sliding_attention", "full_attention"] * sizes.num_hidden_layers)[
                 : sizes.num_hidden_layers
             ],

@@ -30,6 +30,22 @@ class ExamplesArgs:
     input_template: str | None = None
     """text around every input, with {} where it goes"""
     max_len: int = 2048
-    """longest example, in tokens; a longer conversation is rejected"""
+    """longest example, in tokens, those of its media counted; a longer conversation is rejected"""
     max_samples: int | None = None
     """use only the first so many rows of each source; default: all"""
+    images_key: str = "images"
+    """column that holds an example's image or list of images"""
+    videos_key: str = "videos"
+    """column that holds an example's video or list of videos"""
+    audios_key: str = "audios"
+    """column that holds an example's sound or list of sounds"""
+    media_root: str | None = None
+    """folder that paths of media are relative to and may not leave; default: that of the file they are named in"""
+    media_urls: bool = False
+    """fetch media that are given as URLs"""
+    limit_mm_image_per_prompt: int | None = None
+    """images an example may have; default: any number"""
+    limit_mm_video_per_prompt: int | None = None
+    """videos an example may have; default: any number"""
+    limit_mm_audio_per_prompt: int | None = None
+    """sounds an example may have; default: any number"""

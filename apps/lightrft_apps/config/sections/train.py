@@ -18,6 +18,8 @@ class LearningArgs:
     """compute a micro-batch as one row without padding"""
     compile: bool = False
     """learn by layers that torch.compile has compiled; the first steps are slow"""
+    vision_learning_rate: float | None = None
+    """peak learning rate of the towers that see and hear; default: the model's"""
     max_steps: int | None = None
     """stop after so many optimiser steps; default: when the data is used up"""
     lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"

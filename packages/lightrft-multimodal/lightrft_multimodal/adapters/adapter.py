@@ -58,14 +58,17 @@ class MediaAdapter:
         """Samples a second of the sounds it hears; None if it hears none."""
         return int(self.processor.feature_extractor.sampling_rate) if "audio" in self.towers else None
 
-    def encode(self, messages: Sequence[Message], media: Sequence[Media]) -> tuple[str, tuple[int, ...]]:
-        """A conversation in the chat template, up to where the assistant begins, as text and token ids.
+    def encode(
+        self, messages: Sequence[Message], media: Sequence[Media], *, answer_next: bool = True
+    ) -> tuple[str, tuple[int, ...]]:
+        """A conversation in the chat template as text and token ids.
 
+        answer_next: up to where the assistant begins its next turn; else up to the end of the last message.
         The text has each medium as the template writes it, the ids as many placeholders as it has embeddings.
         Raises MediaError if media are not those of the messages' parts, in their order, or the processor refuses them;
         jinja2.TemplateError if the template refuses the conversation.
         """
-        text = rendered(self.processor, messages, media)
+        text = rendered(self.processor, messages, media, prompt=answer_next)
         return text, self.token_ids(text, media)
 
     def token_ids(self, text: str, media: Sequence[Media]) -> tuple[int, ...]:

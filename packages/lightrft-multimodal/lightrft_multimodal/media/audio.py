@@ -109,7 +109,7 @@ def _of_array(array: Any, rate: Any, name: str, limits: Limits) -> Blocks:
         raise ValueError(f"a waveform is [time] or [channels, time] of numbers, not {waveform.dtype} {waveform.shape}")
     if waveform.ndim == 2 and waveform.shape[0] < waveform.shape[1]:
         waveform = waveform.T
-    for start in range(0, len(waveform), _BLOCK):
+    for start in range(0, len(waveform) if waveform.size else 0, _BLOCK):
         yield int(rate), _mono(waveform[start : start + _BLOCK])
 
 

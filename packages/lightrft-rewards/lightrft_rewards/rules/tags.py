@@ -19,6 +19,18 @@ def think_answer(response: str, label: Any = None) -> float:
 
 def answer_of(response: str) -> str:
     """What stands between the last <answer> and </answer>, or else the whole response; stripped either way."""
-    before, closed, _ = response.rpartition("</answer>")
+    tagged = tagged_answer(response)
+    return response.strip() if tagged is None else tagged
+
+
+def tagged_answer(text: str) -> str | None:
+    """What stands between the last <answer> and </answer>, stripped; None without these."""
+    before, closed, _ = text.rpartition("</answer>")
     _, opened, answer = before.rpartition("<answer>")
-    return (answer if closed and opened else response).strip()
+    return answer.strip() if closed and opened else None
+
+
+def spoken(response: str) -> str:
+    """What a response says when it has thought: all behind the last </think>, nothing while a <think> is open."""
+    _, closed, rest = response.rpartition("</think>")
+    return "" if "<think>" in rest else rest if closed else response

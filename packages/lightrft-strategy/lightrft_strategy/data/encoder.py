@@ -31,9 +31,12 @@ class Encoder(Protocol):
         """
         ...
 
-    def encode(self, messages: Sequence[Message], media: Sequence[Media]) -> tuple[str, tuple[int, ...]]:
-        """The prompt as text and as token ids, in the model's chat template, up to where the assistant begins.
+    def encode(
+        self, messages: Sequence[Message], media: Sequence[Media], *, answer_next: bool = True
+    ) -> tuple[str, tuple[int, ...]]:
+        """The messages as text and as token ids, in the model's chat template.
 
+        answer_next: up to where the assistant begins its next turn; else up to the end of the last message.
         media: in the order of the parts {"type": modality, "sha256": ...} of the messages.
         Raises ValueError, for a person, if the messages cannot be written.
         """

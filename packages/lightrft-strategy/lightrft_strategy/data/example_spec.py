@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lightrft_strategy.data.rejected import PromptDataError
-from lightrft_strategy.data.rows import Keys
 from lightrft_strategy.data.spec import PromptSpec
 
 _CALLED = {
@@ -19,6 +18,22 @@ _CALLED = {
     "--prompt_max_len": "--max_len",
 }
 """What prompts are read by, and what the same is called where answers are given."""
+
+_IN_BOTH = (
+    "input_key",
+    "apply_chat_template",
+    "system_prompt",
+    "input_template",
+    "max_samples",
+    "images_key",
+    "videos_key",
+    "audios_key",
+    "media_root",
+    "media_urls",
+    "limit_mm_image_per_prompt",
+    "limit_mm_video_per_prompt",
+    "limit_mm_audio_per_prompt",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,7 @@ class ExampleSpec:
     input_template: written around the input, which goes in its `{}`; other braces are doubled. None: the input alone.
     max_len: tokens an example may have.
     max_samples: read only this many first rows of each source, bad ones counted; None for all.
+    images_key and all that follows: as in PromptSpec; what a prompt may have of media, an example may.
 
     Raises PromptDataError, naming the flag, where a field cannot be right, alone or beside the others.
     """
@@ -52,10 +68,17 @@ class ExampleSpec:
     input_template: str | None = None
     max_len: int = 2048
     max_samples: int | None = None
+    images_key: str = "images"
+    videos_key: str = "videos"
+    audios_key: str = "audios"
+    media_root: str | None = None
+    media_urls: bool = False
+    limit_mm_image_per_prompt: int | None = None
+    limit_mm_video_per_prompt: int | None = None
+    limit_mm_audio_per_prompt: int | None = None
 
     def __post_init__(self) -> None:
-        with called_as_flags():
-            self._prompts()
+        _ = self.prompts
         for broken, problem in self._rules():
             if broken:
                 raise PromptDataError(problem)
@@ -63,26 +86,26 @@ class ExampleSpec:
     @property
     def sources(self) -> tuple[str, ...]:
         """The sources `dataset` names."""
-        return self._prompts().sources
+        return self.prompts.sources
 
     @property
     def probs(self) -> list[float] | None:
         """What ExampleStream takes for dataset_probs."""
-        return self._prompts().probs
+        return self.prompts.probs
 
     @property
-    def keys(self) -> Keys:
-        return Keys(self.input_key, self.output_key)
-
-    def _prompts(self) -> PromptSpec:
-        return PromptSpec(
-            self.dataset,
-            prompt_split=self.dataset_split,
-            prompt_data_probs=self.dataset_probs,
-            input_template=self.input_template,
-            prompt_max_len=self.max_len,
-            max_samples=self.max_samples,
-        )
+    def prompts(self) -> PromptSpec:
+        """What is asked, read as prompts are; the answer stands where prompts have their label."""
+        own = {name: getattr(self, name) for name in _IN_BOTH}
+        with called_as_flags():
+            return PromptSpec(
+                self.dataset,
+                prompt_split=self.dataset_split,
+                prompt_data_probs=self.dataset_probs,
+                label_key=self.output_key,
+                prompt_max_len=self.max_len,
+                **own,
+            )
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
         chat = self.apply_chat_template

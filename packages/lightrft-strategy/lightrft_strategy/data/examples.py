@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from lightrft_core import Example, Message
-from lightrft_strategy.data.chats import ChatWriter, TextWriter, learnt_tokens
+from lightrft_strategy.data.chats import ChatWriter, Marked, MediaWriter, TextWriter, learnt_tokens, media_of
 from lightrft_strategy.data.conversation import read_prompt, read_turns
+from lightrft_strategy.data.encoder import Encoder, as_messages, read_media
 from lightrft_strategy.data.example_spec import ExampleSpec, called_as_flags
 from lightrft_strategy.data.order import RowOrder
 from lightrft_strategy.data.parts import Turn
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 _REPORT_EVERY = 1024
 
-Reader = Callable[[Row, Keys], list[tuple[Sequence[int], Sequence[int]]]]
-"""A row -> the tokens of each of its examples, and which of them are learnt. Raises RowError."""
+Reader = Callable[[Row, Table], list[Marked]]
+"""A row -> its examples' tokens, which of them are learnt, and media. Raises RowError."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,23 @@ class ExampleStream:
 
 
 def load_examples(
-    spec: ExampleSpec, tokenizer: PreTrainedTokenizerBase, *, progress: Callable[[int], None] | None = None
+    spec: ExampleSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    encoder: Encoder | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
 ) -> LoadedExamples:
     """Read every source; a row that cannot be used is kept as Rejected and the rest goes on.
 
     An example's uid is "<file name, dataset id or task>:<row>", with "/2" and so on behind it for further examples of
-    one row. progress: called with the number of rows read so far.
+    one row. encoder: of a model that sees or hears; None for one of text alone, of which rows with media are refused.
+    progress: called with the number of rows read so far.
     Raises PromptDataError if a source cannot be read, has no rows, or not one that can be used.
     """
     with called_as_flags():
-        read = _reader(spec, tokenizer)
+        read = _reader(spec, tokenizer, encoder)
         opened = [
-            open_source(source, split=spec.dataset_split, keys=spec.keys, count=spec.max_samples)
+            open_source(source, split=spec.dataset_split, keys=spec.prompts.keys, count=spec.max_samples)
             for source in spec.sources
         ]
         names = iter(unique_names([table for tables in opened for table in tables]))
@@ -107,25 +113,29 @@ def _examples(table: Table, uid_name: str, spec: ExampleSpec, read: Reader) -> I
             continue
         try:
             yield [
-                _example(f"{uid_name}:{row.number}{f'/{number}' if number > 1 else ''}", *tokens, spec)
-                for number, tokens in enumerate(read(row, table.keys), start=1)
+                _example(f"{uid_name}:{row.number}{f'/{number}' if number > 1 else ''}", marked, spec)
+                for number, marked in enumerate(read(row, table), start=1)
             ]
         except RowError as error:
-            yield Rejected(table.source, row.number, str(error), row.content)
+            yield Rejected(table.source, row.number, str(error), row.whole)
 
 
-def _example(uid: str, token_ids: Sequence[int], learnt: Sequence[int], spec: ExampleSpec) -> Example:
-    if len(token_ids) > spec.max_len:
-        raise RowError(f"has {len(token_ids)} tokens, more than --max_len {spec.max_len}")
-    return Example(uid, array("i", token_ids), bytes(learnt))
+def _example(uid: str, marked: Marked, spec: ExampleSpec) -> Example:
+    if len(marked.token_ids) > spec.max_len:
+        seen = ", those of its media among them" if marked.media else ""
+        raise RowError(f"has {len(marked.token_ids)} tokens{seen}, more than --max_len {spec.max_len}")
+    if not any(marked.mask) or marked.mask[0]:
+        raise RowError("has no token to learn that follows another")
+    return Example(uid, array("i", marked.token_ids), bytes(marked.mask), tuple(marked.media))
 
 
-def _reader(spec: ExampleSpec, tokenizer: PreTrainedTokenizerBase) -> Reader:
+def _reader(spec: ExampleSpec, tokenizer: PreTrainedTokenizerBase, encoder: Encoder | None) -> Reader:
     """How rows are read. Raises PromptDataError if the tokenizer cannot write them so."""
     if spec.apply_chat_template:
-        check_chat_template(tokenizer)
-        writer = TextWriter(tokenizer)
-        return lambda row, keys: [_chat(row.content, keys, spec, writer)]
+        if encoder is None:
+            check_chat_template(tokenizer)
+        writer = TextWriter(tokenizer) if encoder is None else MediaWriter(encoder, tokenizer)
+        return lambda row, table: list(_chats(row, table, spec, writer, encoder))
     end = tokenizer.eos_token_id
     if end is None:
         raise PromptDataError(
@@ -133,24 +143,39 @@ def _reader(spec: ExampleSpec, tokenizer: PreTrainedTokenizerBase) -> Reader:
             "add --apply_chat_template if it has a chat template, or set its eos_token"
         )
     if spec.pretrain_mode:
-        return lambda row, keys: _pieces(_document(row.content, keys, tokenizer, end), spec.max_len)
-    return lambda row, keys: [_question(row.content, keys, spec, tokenizer, end)]
+        return lambda row, table: _pieces(_document(row.content, table.keys, tokenizer, end), spec.max_len)
+    return lambda row, table: [_question(row.content, table.keys, spec, tokenizer, end)]
 
 
-def _chat(
-    content: Mapping[str, Any], keys: Keys, spec: ExampleSpec, writer: ChatWriter
-) -> tuple[Sequence[int], Sequence[int]]:
-    messages = read_dialogue(content, keys, spec.system_prompt, spec.input_template)
+def _chats(row: Row, table: Table, spec: ExampleSpec, writer: ChatWriter, encoder: Encoder | None) -> Iterator[Marked]:
+    """An example for the answers of a conversation; with media between them, one for each stretch without.
+
+    What is seen or heard is read before the first answer of its stretch, and answers of earlier ones are read only.
+    """
+    modalities = encoder.modalities if encoder is not None else ()
+    dialogue, about = read_dialogue(row.content, table.keys, spec, modalities), spec.prompts
+    root = about.media_folder or table.folder
+    media = read_media(dialogue, encoder, root=root, urls=spec.media_urls, limits=about.media_limits)
+    messages = as_messages(dialogue, media)
     turns = [number for number, message in enumerate(messages) if message.role == "assistant"]
-    return learnt_tokens(writer, messages, turns if spec.multiturn else turns[-1:])
+    for stretch in _stretches(messages, turns if spec.multiturn else turns[-1:]):
+        read = messages[: stretch[-1] + 1]
+        yield learnt_tokens(writer, read, media[: media_of(read)], stretch)
+
+
+def _stretches(messages: Sequence[Message], turns: Sequence[int]) -> list[list[int]]:
+    """The turns, cut wherever media stand between two of them."""
+    return [list(group) for _, group in groupby(turns, key=lambda turn: media_of(messages[:turn]))]
 
 
 def _question(
     content: Mapping[str, Any], keys: Keys, spec: ExampleSpec, tokenizer: PreTrainedTokenizerBase, end: int
-) -> tuple[Sequence[int], Sequence[int]]:
+) -> Marked:
     """A question as plain text, and its answer behind it with the end token."""
-    *asked, answer = read_dialogue(content, keys, spec.system_prompt, spec.input_template)
-    prompt = plain_text([Message(turn.role, turn.text) for turn in asked])
+    *asked, answer = read_dialogue(content, keys, spec, ())
+    if any(turn.media for turn in asked):
+        raise RowError("has media, which only --apply_chat_template can write out")
+    prompt = plain_text(as_messages(asked, ()))
     before, whole = encode(tokenizer, [prompt, prompt + answer.text], special_tokens=True)
     if whole[: len(before)] != before:
         raise RowError(
@@ -158,25 +183,21 @@ def _question(
             "without a blank (--input_template) and begin the answer with one, or use --apply_chat_template"
         )
     whole = [*whole, end] if whole[-1:] != [end] else whole
-    return whole, [place >= max(1, len(before)) for place in range(len(whole))]
+    return Marked(whole, [place >= max(1, len(before)) for place in range(len(whole))])
 
 
-def _document(
-    content: Mapping[str, Any], keys: Keys, tokenizer: PreTrainedTokenizerBase, end: int
-) -> tuple[Sequence[int], Sequence[int]]:
+def _document(content: Mapping[str, Any], keys: Keys, tokenizer: PreTrainedTokenizerBase, end: int) -> list[int]:
     text = _text(content, keys.input, "--input_key")
     _check_unicode([text])
     (ids,) = encode(tokenizer, [text], special_tokens=True)
-    ids = [*ids, end] if ids[-1:] != [end] else ids
-    return ids, [place > 0 for place in range(len(ids))]
+    return [*ids, end] if ids[-1:] != [end] else ids
 
 
-def _pieces(document: tuple[Sequence[int], Sequence[int]], max_len: int) -> list[tuple[Sequence[int], Sequence[int]]]:
+def _pieces(document: Sequence[int], max_len: int) -> list[Marked]:
     """A document in pieces of at most max_len tokens, each of which begins with the last token of the one before."""
-    ids = document[0]
-    starts = range(0, max(1, len(ids) - 1), max_len - 1)
-    parts = [ids[start : start + max_len] for start in starts]
-    return [(part, [place > 0 for place in range(len(part))]) for part in parts]
+    starts = range(0, max(1, len(document) - 1), max_len - 1)
+    parts = [document[start : start + max_len] for start in starts]
+    return [Marked(part, [place > 0 for place in range(len(part))]) for part in parts]
 
 
 def read_dialogue(
@@ -185,7 +206,7 @@ def read_dialogue(
     """The chat of a row, which ends with the assistant's answer.
 
     The answer stands under keys.label; or, where the row has no such key, the input is a list of messages that ends
-    with it. What comes before is read as a prompt is. Raises RowError if there is no answer.
+    with it. What comes before is read as a prompt is; modalities: what the model reads besides text. Raises RowError if there is no answer.
     """
     given = content.get(keys.input)
     if content.get(keys.label) is None and isinstance(given, list) and given:
@@ -198,7 +219,7 @@ def read_dialogue(
         answer = Turn("assistant", (_text(content, keys.label, "--output_key"),))
     if answer.media or not answer.text:
         raise RowError("has an answer that is " + ("not text alone" if answer.media else "empty"))
-    dialogue = [*read_prompt(content, keys, system_prompt, template), answer]
+    dialogue = [*read_prompt(content, keys, spec.system_prompt, spec.input_template, modalities), answer]
     _check_unicode(turn.text for turn in dialogue)
     return dialogue
 
