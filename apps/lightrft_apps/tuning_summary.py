@@ -43,9 +43,8 @@ def show_summary(summary: Mapping[str, Any], folder: Path) -> None:
     console = Console(stderr=True, highlight=False)
     losses = [loss for loss in summary["losses"] if loss is not None]
     if losses:
-        console.print(
-            f"loss      {sparkline(losses[:: -(-len(losses) // BARS)])}  {losses[0]:.3f} -> {losses[-1]:.3f} nats a token"
-        )
+        course = sparkline(losses[:: -(-len(losses) // BARS)])
+        console.print(f"loss      {course}  {losses[0]:.3f} -> {losses[-1]:.3f} nats a token")
     if summary["loss_before"] is not None:
         console.print(f"held out  {summary['loss_before']:.3f} -> [bold]{summary['loss_after']:.3f}[/bold]")
     console.print(

@@ -169,8 +169,8 @@ def test_reasoning_gym_names_a_task_it_does_not_know() -> None:
         RULES["reasoning_gym"].score("4", {"task": "chain_summ", "entry": {}})
 
 
-def test_only_the_format_rule_does_not_measure_accuracy() -> None:
-    assert [name for name, rule in RULES.items() if not rule.measures_accuracy] == ["format"]
+def test_only_the_format_rules_do_not_measure_accuracy() -> None:
+    assert [name for name, rule in RULES.items() if not rule.measures_accuracy] == ["format", "boxed_format"]
 
 
 def test_reasoning_gym_calls_an_answer_its_scorer_cannot_read_wrong() -> None:

@@ -89,13 +89,24 @@ def test_text_alone_is_encoded_as_the_tokenizer_does(subject: Subject) -> None:
     assert list(ids) == subject.adapter.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_every_placeholder_is_one_that_no_answer_may_hold(subject: Subject) -> None:
-    text = " ".join(text for text, _ in subject.encoded)
-    written = set(subject.adapter.tokenizer(text, add_special_tokens=False)["input_ids"])
-    plain = set(subject.adapter.tokenizer("What is 7 + 12?", add_special_tokens=False)["input_ids"])
-    assert set(subject.adapter.placeholders) == set(subject.adapter.kinds.values())
-    assert not plain & set(subject.adapter.placeholders)
-    assert any(token in subject.ids.tolist()[row] for row in range(len(subject.ids)) for token in written)
+def test_text_that_pretends_to_be_media_is_refused(subject: Subject) -> None:
+    for modality in subject.case.modalities:
+        written = subject.adapter.family.written(subject.adapter.processor, modality)
+        with pytest.raises(MediaError, match="1 times"):
+            subject.adapter.encode([Message("user", f"What does {written} mean?")], ())
+
+
+def test_media_that_the_chat_template_leaves_out_are_refused(subject: Subject) -> None:
+    told = next(told for told in subject.questions if told.media)
+    with pytest.raises(MediaError, match="leaves media out"):
+        subject.adapter.token_ids("What is it?", told.media)
+
+
+def test_answers_may_hold_every_token_but_those_of_media(subject: Subject) -> None:
+    placeholders = set(subject.adapter.placeholders)
+    for row, media in enumerate(subject.media):
+        assert bool(placeholders & set(subject.encoded[row][1])) == bool(media)
+    assert not placeholders & set(subject.adapter.tokenizer("What is 7 + 12?")["input_ids"])
 
 
 def fingerprint(inputs: dict[str, Tensor]) -> str:

@@ -18,12 +18,12 @@ EXACT = 1e-9
 
 def test_towers_are_named_by_modality_from_the_models_root(subject: Subject) -> None:
     assert set(subject.adapter.towers) == set(subject.case.modalities)
-    decoder = subject.adapter.decoder(subject.model)
-    named = dict(subject.model.named_modules())
+    inside = {id(weight) for weight in subject.adapter.decoder(subject.model).parameters()}
+    named = dict(subject.model.named_parameters())
     for names in subject.adapter.towers.values():
         for name in names:
-            assert list(named[name].parameters())
-            assert not set(named[name].parameters()) & set(decoder.parameters())
+            weights = [weight for path, weight in named.items() if f"{path}.".startswith(f"{name}.")]
+            assert weights and not inside & set(map(id, weights))
 
 
 def test_decoder_and_towers_are_found_without_the_output_head(subject: Subject) -> None:
@@ -186,7 +186,10 @@ def _frozen(model: Any) -> Any:
 
 
 def _modules(subject: Subject) -> list[str]:
-    return list(dict.fromkeys(name for tower in subject.adapter.family.towers for name in tower.modules))
+    """Names in the base model, without those of single parameters."""
+    modules = dict(subject.model.base_model.named_modules())
+    names = [name for tower in subject.adapter.family.towers for name in tower.modules]
+    return [name for name in dict.fromkeys(names) if name in modules]
 
 
 def _tower_names(subject: Subject) -> tuple[str, ...]:

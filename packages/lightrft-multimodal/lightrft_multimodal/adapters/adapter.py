@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,26 @@ class MediaAdapter:
         return text, self.token_ids(text, media)
 
     def token_ids(self, text: str, media: Sequence[Media]) -> tuple[int, ...]:
-        """A rendered text with its media's placeholders expanded. Raises MediaError if the processor refuses them."""
+        """A rendered text with its media's placeholders expanded.
+
+        Raises MediaError if the text has not one placeholder for each, or the processor refuses them.
+        """
+        self._check_written(text, media)
         ids, inputs = self._process(text, media)
         self._inputs.keep(_key(media), inputs)
         return ids
+
+    def _check_written(self, text: str, media: Sequence[Media]) -> None:
+        given = Counter(medium.modality for medium in media)
+        for modality in given.keys() - self.towers.keys():
+            raise MediaError(f"{type(self.processor).__name__} reads no {modality}: leave it out of the prompt")
+        for modality in self.towers:
+            written = self.family.written(self.processor, modality)
+            if text.count(written) != given[modality]:
+                raise MediaError(
+                    f"its text has {text.count(written)} times {written}, which stands for one {modality}, and there "
+                    f"are {given[modality]}: either the chat template leaves media out or a message's text has it"
+                )
 
     def inputs(self, media: Sequence[Media]) -> Inputs:
         """The processor's tensors of a prompt's media, on the CPU, kept from encode if they were not too many."""

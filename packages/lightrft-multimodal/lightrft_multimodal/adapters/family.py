@@ -33,7 +33,7 @@ class Seen:
 class Tower:
     """Modules that make embeddings of media.
 
-    modalities: what it reads; it learns about the run's ranks by something blank of the first.
+    modalities: what it reads; of the first something blank where it runs only because other ranks run it.
     modules: their names in the base model, each of which features calls exactly once, and those of parameters it uses
     beside them.
     features: (base model, inputs of prompts with something to read) -> for each the embeddings by kind of placeholder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -49,10 +50,15 @@ def family_of(model_type: str) -> Family | None:
 def load_adapter(pretrain: str | Path, *, trust_remote_code: bool = False) -> MediaAdapter | None:
     """The adapter of a checkpoint, from a folder or a hub id, with its processor; None if its models read text alone.
 
-    trust_remote_code: let the checkpoint bring a processor of its own.
+    Of a LoRA adapter that of the model it was put onto. trust_remote_code: let the checkpoint bring a processor of its
+    own.
     """
     from transformers import AutoConfig, AutoProcessor
+    from transformers.utils import find_adapter_config_file
 
+    lora = find_adapter_config_file(str(pretrain))
+    if lora is not None:
+        pretrain = json.loads(Path(lora).read_text(encoding="utf-8"))["base_model_name_or_path"]
     config = AutoConfig.from_pretrained(pretrain, trust_remote_code=trust_remote_code)
     family = family_of(config.model_type)
     if family is None:

@@ -56,35 +56,35 @@ def load_audio(source: AudioSource, *, root: Path | None = None, limits: Limits 
                 return _record(_of_decoder(source, name, limits), name, limits)
             case _:
                 with opened(source, "audio", root, limits) as file:
-                    return _record(_of_file(file, limits), name, limits)
+                    return _record(_of_file(file, name, limits), name, limits)
 
 
 Blocks: TypeAlias = Iterator[tuple[int, NDArray[np.float32]]]
 """Rate and [time] samples of one channel, in order."""
 
 
-def _of_file(file: BinaryIO, limits: Limits) -> Blocks:
+def _of_file(file: BinaryIO, name: str, limits: Limits) -> Blocks:
     try:
         sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError:
-        yield from _of_container(file, limits)
+        yield from _of_container(file, name, limits)
         return
     with sound:
         if sound.format not in _SOUND_FILES:
-            raise ValueError(f"it looks like {sound.format}; give one of {', '.join(sorted(_SOUND_FILES))}, M4A or MP4")
+            raise MediaError(f"{name} looks like {sound.format}: give {', '.join(sorted(_SOUND_FILES))}, M4A or MP4")
         read = 0
         while len(block := sound.read(max(1, _BLOCK // sound.channels), "float32", always_2d=True)):
             read += len(block)
             yield sound.samplerate, block.mean(axis=1)
         if 10 * read < 9 * sound.frames:
-            raise ValueError(f"it ends after {read} of its {sound.frames} samples; give the whole file")
+            raise MediaError(f"{name} ends after {read} of its {sound.frames} samples: give the whole file")
 
 
-def _of_container(file: BinaryIO, limits: Limits) -> Blocks:
+def _of_container(file: BinaryIO, name: str, limits: Limits) -> Blocks:
     with container(file, limits) as opened_container:
         stream = next(iter(opened_container.streams.audio), None)
         if stream is None:
-            raise ValueError("it holds no sound")
+            raise MediaError(f"{name} holds no sound: give a file that does")
         floats = AudioResampler(format="fltp")
         for frame in opened_container.decode(stream):
             for part in floats.resample(frame):
@@ -100,7 +100,11 @@ def _of_decoder(decoder: Any, name: str, limits: Limits) -> Blocks:
 
 
 def _of_array(array: Any, rate: Any, name: str, limits: Limits) -> Blocks:
-    if hasattr(array, "__len__") and len(array) > limits.max_audio_seconds * FASTEST:
+    if (
+        not isinstance(array, np.ndarray)
+        and hasattr(array, "__len__")
+        and len(array) > limits.max_audio_seconds * FASTEST
+    ):
         raise MediaError(_too_long(name, limits))
     if not isinstance(rate, int | float | np.integer | np.floating) or rate % 1 != 0:
         raise MediaError(f"{name} has the rate {named(rate)}: give samples a second as a whole number")
@@ -139,7 +143,7 @@ def _resampled(blocks: Blocks, name: str, limits: Limits) -> Iterator[NDArray[np
     first, seconds, stream = None, 0.0, None
     for rate, block in blocks:
         if not SLOWEST <= rate <= FASTEST:
-            raise MediaError(f"{name} has {rate} samples a second, not {SLOWEST} to {FASTEST}: resample it")
+            raise MediaError(f"{name} has {named(rate)} samples a second, not {SLOWEST} to {FASTEST}: resample it")
         if first is None and rate != limits.sampling_rate:
             stream = soxr.ResampleStream(rate, limits.sampling_rate, 1, "float32", "HQ")
         if rate != (first := first or rate):

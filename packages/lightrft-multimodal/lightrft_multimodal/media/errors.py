@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from numpy import ndarray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 LONGEST_NAME = 80
 LONGEST_REASON = 300
@@ -27,18 +27,26 @@ def refused(sentence: str) -> Iterator[None]:
     except MediaError:
         raise
     except Exception as error:
-        raise MediaError(f"{sentence}: {reason(error)}") from error
+        raise MediaError(f"{sentence}: {_reason(error)}; mend it or leave it out") from error
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What an error says, in one printable line."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return shortened(said, LONGEST_REASON)
+    match error:
+        case UnidentifiedImageError():
+            said = "it begins like none of them"
+        case Exception(strerror=str(in_short)):
+            said = in_short
+        case _:
+            said = str(error)
+    return shortened(" ".join(said.split()) or type(error).__name__, LONGEST_REASON)
 
 
 def named(source: Any) -> str:
     """A source as errors call it, in one short printable line, whatever it is."""
     match source:
+        case str() if not source:
+            return "with an empty name"
         case bytes() | bytearray() | memoryview():
             return f"of {len(source)} bytes"
         case Image.Image():

@@ -52,9 +52,9 @@ def container(file: BinaryIO, limits: Limits) -> Iterator[InputContainer]:
 
 
 def video_stream(opened: InputContainer, name: str, limits: Limits) -> VideoStream:
-    """The first video of a container, covers of songs left aside. Raises MediaError if there is none to use."""
+    """The first video of a container in a codec that is known, covers of songs left aside. Raises MediaError if there is none to use."""
     for stream in opened.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
             check_size(f"a frame of {name}", stream.width, stream.height, limits)
             stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
             stream.codec_context.thread_count = 1

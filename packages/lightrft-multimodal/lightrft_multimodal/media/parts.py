@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +89,9 @@ def _own(part: Mapping[str, Any], limits: Limits) -> Limits:
 
 
 def _number(part: Mapping[str, Any], key: str, otherwise: float) -> float:
-    value = part.get(key, otherwise)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (1e-3 <= value < inf):
-        raise MediaError(f"a video part's {key} must be a number above 0, not {named(value)}")
-    if key != "fps" and value < 1:
-        raise MediaError(f"a video part's {key} must be at least 1, not {value}")
+    """What the part says; fps of a thousandth at least, the others of 1."""
+    value, least = part.get(key, otherwise), 0.001 if key == "fps" else 1
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (least <= value <= 1e6):
+        said = f'"{named(value)}"' if isinstance(value, str) else named(value)
+        raise MediaError(f"a video part's {key} must be a number from {least} to 1e6, not {said}")
     return value

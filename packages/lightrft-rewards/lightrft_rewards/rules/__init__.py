@@ -9,6 +9,8 @@ from typing import Any
 
 from lightrft_rewards.errors import RewardSetupError
 from lightrft_rewards.rules.boxed import boxed, boxed_answer, prepare_boxed
+from lightrft_rewards.rules.choice import choice_answer, multiple_choice
+from lightrft_rewards.rules.geo3k import boxed_format, geo3k, geo3k_answer
 from lightrft_rewards.rules.gym import prepare_reasoning_gym, reasoning_gym
 from lightrft_rewards.rules.number import hash_answer, last_number, number, number_after_hashes
 from lightrft_rewards.rules.tags import think_answer
@@ -44,7 +46,10 @@ RULES: dict[str, Rule] = {
     "number": Rule(number, measures_accuracy=True, extract=last_number, in_process=True),
     "gsm8k": Rule(hash_answer, measures_accuracy=True, extract=number_after_hashes, in_process=True),
     "boxed": Rule(boxed, measures_accuracy=True, prepare=prepare_boxed, extract=boxed_answer),
+    "geo3k": Rule(geo3k, measures_accuracy=True, prepare=prepare_boxed, extract=geo3k_answer),
+    "multiple_choice": Rule(multiple_choice, measures_accuracy=True, extract=choice_answer),
     "format": Rule(think_answer, measures_accuracy=False),
+    "boxed_format": Rule(boxed_format, measures_accuracy=False),
     "reasoning_gym": Rule(reasoning_gym, measures_accuracy=True, prepare=prepare_reasoning_gym),
 }
 

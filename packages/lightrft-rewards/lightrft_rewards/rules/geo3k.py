@@ -30,6 +30,7 @@ _UNIT = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_POWERS = {"1": 1, "2": 2, "\u00b2": 2, "s": 2, "3": 3, "\u00b3": 3, "c": 3}
 _DEGREES = re.compile(r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\u00b0|\bdegrees?\b|\bdeg\b)\s*$", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _SPACES = re.compile(r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])")
@@ -42,9 +43,9 @@ def geo3k(response: str, label: Any) -> float:
     r"""1 if the response's final answer equals the label as mathematics, else 0.
 
     The final answer is the last ``\boxed{...}``, or what stands in the last ``<answer>...</answer>``, within it or not;
-    thoughts in ``<think>...</think>`` do not count. Degrees and units are read and left out: ``50^\circ`` and ``50`` are
-    equal, and so are ``5 cm`` and ``5``; ``5 cm`` and ``5 m`` are not. Of an equation or an approximation
-    (``x = 5``, ``\approx 8.7``) the last side counts. A rounded number does not equal an exact one.
+    thoughts in ``<think>...</think>`` do not count. Degrees and units are read and left out: ``50^\circ`` equals
+    ``50``, and ``5 cm`` equals ``5``, but not ``5 m``. Of an equation or an approximation (``x = 5``, ``\approx 8.7``)
+    the last side counts. A rounded number does not equal an exact one.
     label: LaTeX or plain text, or a number. Raises LabelError if it is missing or holds no expression.
     Comparing can take for ever on a hostile expression: run it in a worker, which has a deadline.
     """
@@ -97,8 +98,7 @@ def _number_and_unit(text: str) -> tuple[str, tuple[str, int] | None]:
     if found is None or not text[: found.start()].strip():
         return text, None
     name = next(name for name in _LENGTHS if found[name])
-    word = (found["word"] or "").lower()
-    power = {"s": 2, "c": 3}.get(word[:1], 1) * 1 if word else {"2": 2, "\u00b2": 2, "3": 3, "\u00b3": 3}.get(found["power"], 1)
+    power = _POWERS[(found["word"] or found["power"] or "1")[0].lower()]
     return text[: found.start()].strip(), (name, power)
 
 
