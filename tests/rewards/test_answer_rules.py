@@ -158,6 +158,7 @@ CHOICE_CASES = [
     ("<answer>B. A</answer>", KEYS, 1.0),
     ("<answer>B</answer>", KEYS, 1.0),
     ("<answer>A</answer>", KEYS, 0.0),
+    ("<answer>A</answer>", {**KEYS, "answer": 0}, 0.0),
     ("<answer>G</answer>", {**KEYS, "answer": 2}, 1.0),
     ("<answer>(A)</answer>", KEYS, 0.0),
     ("<answer>C. Debussy</answer>", BACH, 1.0),

@@ -69,11 +69,34 @@ class Subject:
         )
 
     @cached_property
-    def own(self) -> tuple[Tensor, Tensor | None]:
-        """The model's own logits [prompts, time, vocabulary] of processed, and the positions its decoder was given."""
+    def own(self) -> Tensor:
+        """The model's own logits of processed."""
+        with torch.no_grad():
+            return self.own_logits(self.model)
+
+    def own_logits(self, model: Any) -> Tensor:
+        """[prompts, time, vocabulary] of processed.
+
+        A model that asks nothing of media for its positions is told those without padding: they only matter relative to
+        each other, but for rounding.
+        """
+        told = {"position_ids": (self.mask.cumsum(1) - 1).clamp(min=0)} if self.adapter.family.axes == 1 else {}
+        logits: Tensor = model(**self.processed, **told).logits
+        return logits
+
+    @cached_property
+    def generated(self) -> tuple[Tensor, Tensor]:
+        """The positions, on as many axes as the adapter has, of processed and of the first token after it.
+
+        As the model's own generation gives them to its decoder: [axes, prompts, time] and [axes, prompts].
+        """
         with torch.no_grad(), recorded(self.adapter.decoder(self.model)) as calls:
-            logits = self.model(**self.processed).logits
-        return logits, calls[0].get("position_ids")
+            self.model.generate(**self.processed, max_new_tokens=2, min_new_tokens=2, do_sample=False)
+        if self.adapter.family.axes == 3:
+            self.model.base_model.rope_deltas = None
+        given = [call["position_ids"] for call in calls[:2]]
+        prompts, following = (one[-self.adapter.family.axes :] if one.ndim == 3 else one[None] for one in given)
+        return prompts, following[..., -1]
 
     def perceive(self, rows: Sequence[int] | None = None, **options: Any) -> Perception:
         """What the adapter sees of some questions, padded as ids are."""

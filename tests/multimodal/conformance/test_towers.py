@@ -44,7 +44,7 @@ def test_each_tower_runs_once_for_all_prompts_of_a_batch(subject: Subject) -> No
 
 def test_gradients_of_towers_are_the_models_own(subject: Subject) -> None:
     model, weights = subject.fresh(), _noise(subject)
-    loss(model(**subject.processed).logits, weights).backward()
+    loss(subject.own_logits(model), weights).backward()
     own = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     model.zero_grad(set_to_none=True)
     seen = subject.adapter.perceive(model, subject.ids, subject.mask, subject.media)

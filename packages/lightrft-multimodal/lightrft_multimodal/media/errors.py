@@ -32,13 +32,9 @@ def refused(sentence: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """What an error says, in one printable line."""
-    match error:
-        case UnidentifiedImageError():
-            said = "it begins like none of them"
-        case Exception(strerror=str(in_short)):
-            said = in_short
-        case _:
-            said = str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "it begins like none of them"
+    said = str(getattr(error, "strerror", None) or error)
     return shortened(" ".join(said.split()) or type(error).__name__, LONGEST_REASON)
 
 

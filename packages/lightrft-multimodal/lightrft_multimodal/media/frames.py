@@ -52,7 +52,10 @@ def container(file: BinaryIO, limits: Limits) -> Iterator[InputContainer]:
 
 
 def video_stream(opened: InputContainer, name: str, limits: Limits) -> VideoStream:
-    """The first video of a container in a codec that is known, covers of songs left aside. Raises MediaError if there is none to use."""
+    """The first video of a container in a codec that is known, covers of songs left aside.
+
+    Raises MediaError if there is none to use.
+    """
     for stream in opened.streams.video:
         if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
             check_size(f"a frame of {name}", stream.width, stream.height, limits)

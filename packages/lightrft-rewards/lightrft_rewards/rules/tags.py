@@ -33,4 +33,4 @@ def tagged_answer(text: str) -> str | None:
 def spoken(response: str) -> str:
     """What a response says when it has thought: all behind the last </think>, nothing while a <think> is open."""
     _, closed, rest = response.rpartition("</think>")
-    return "" if "<think>" in rest else response
+    return "" if "<think>" in rest else rest if closed else response
