@@ -54,9 +54,9 @@ def read_examples(config: SFTConfig, senses: Senses, rejected: Path | None) -> R
     spec, evaluation = ExampleSpec(**vars(config.data)), config.evaluation
     held_out = LoadedExamples([], [])
     try:
-        loaded = load_examples(spec, senses.tokenizer)
+        loaded = load_examples(spec, senses.tokenizer, senses.encoder)
         if evaluation.eval_dataset is not None:
-            held_out = load_examples(eval_spec(config), senses.tokenizer)
+            held_out = load_examples(eval_spec(config), senses.tokenizer, senses.encoder)
     except PromptDataError as error:
         if rejected is not None:
             write_rejected(rejected, error.rejected)

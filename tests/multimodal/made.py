@@ -21,11 +21,15 @@ def film(
     size: tuple[int, int] = (32, 24),
     key_frame_every: int = 12,
     white: int = 0,
+    **options: str,
 ) -> bytes:
-    """A video of even frames, each the grey of `shade` of its number; white: columns on the left that are."""
+    """A video of even frames, each the grey of `shade` of its number; white: columns on the left that are.
+
+    options: of the codec.
+    """
     buffer = BytesIO()
     with av.open(buffer, "w", format=form) as container:
-        stream: Any = container.add_stream(codec, rate=rate, options={"g": str(key_frame_every)})
+        stream: Any = container.add_stream(codec, rate=rate, options={"g": str(key_frame_every)} | options)
         stream.width, stream.height, stream.bit_rate = *size, 4_000_000
         stream.pix_fmt = {"gif": "gray", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
         for number in range(frames):

@@ -119,6 +119,16 @@ def test_a_redirect_may_not_lead_to_a_private_address(
     assert len(asked) == 1
 
 
+def test_a_name_with_a_public_and_a_private_address_is_refused(
+    site: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("127.0.0.1", "8.8.8.8")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    with pytest.raises(MediaError, match="leads to twofaced, an address that is not public"):
+        load_image(site.replace("127.0.0.1", "twofaced") + "/picture", limits=Limits(urls=True))
+    assert asked == []
+
+
 def test_the_address_that_was_checked_is_the_one_connected_to(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name server that answers with a public address first and with this machine afterwards gains nothing."""
     port = int(site.rpartition(":")[2])

@@ -115,3 +115,13 @@ def test_limits_that_accept_nothing_are_refused(limits: dict[str, Any], message:
 def test_text_that_is_base64_of_no_medium_is_a_path() -> None:
     with pytest.raises(MediaError, match="there is no file"):
         load_image("pictures/" + "a" * 71)
+
+
+@pytest.mark.parametrize("modality", ["image", "video", "audio"])
+def test_files_and_texts_are_measured_before_they_are_read(modality: str, tmp_path: Path) -> None:
+    limits = Limits(max_bytes=100)
+    (tmp_path / "a.bin").write_bytes(bytes(101))
+    with pytest.raises(MediaError, match=rf"{modality} a\.bin is 101 bytes large, more than 100"):
+        load_media({"type": modality, "path": "a.bin"}, root=tmp_path, limits=limits)
+    with pytest.raises(MediaError, match="is 300 bytes large, more than 100"):
+        load_media({"type": modality, "base64": "*" * 400}, limits=limits)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 import tracemalloc
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,31 @@ def test_a_record_is_known_by_its_frames_and_times_and_travels_whole(tmp_path: P
     assert len(pickle.dumps(record)) < record.frames().nbytes / 4
 
 
-@settings(max_examples=60, deadline=None)
+def at_times(*seconds: int) -> bytes:
+    """A film of grey frames shown at these whole seconds."""
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream: Any = container.add_stream("mpeg4", rate=1, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for second in seconds:
+            frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), 99, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = second, Fraction(1)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def test_what_is_shown_at_other_times_at_another_rate_or_in_another_shape_is_another_video() -> None:
+    early, late = load(at_times(0, 1, 9)), load(at_times(0, 8, 9))
+    assert (early.timestamps, late.timestamps) == ((0, 1, 9), (0, 8, 9))
+    assert early.fps == late.fps
+    assert early.sha256 != late.sha256
+    flat = np.zeros((1, 1, 4, 3), np.uint8)
+    records = [load(flat), load(flat, fps=4.0), load(flat.reshape(1, 4, 1, 3))]
+    assert len({record.sha256 for record in records}) == 3
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.sampled_from([0.1, 0.7, 1.0, 3.0, 30.0]), st.integers(1, 9), st.integers(9, 70))
 def test_sampling_is_even_and_within_its_limits(count: int, fps: float, least: int, most: int) -> None:
     frames = np.stack([np.full((2, 2, 3), number, np.uint8) for number in range(count)])
@@ -122,6 +148,30 @@ def test_groups_of_pictures_without_a_wanted_frame_are_not_decoded() -> None:
     assert 4 <= len(decoded) < 200
 
 
+def frames_at(content: bytes, places: list[int]) -> list[tuple[int, bytes]]:
+    """Times and pixels of the frames with these numbers; every other group of pictures is passed over."""
+    limits = Limits()
+    with decoding.container(BytesIO(content), limits) as opened:
+        every = decoding.moments(opened, decoding.video_stream(opened, "it", limits), "it", limits)
+    with decoding.container(BytesIO(content), limits) as opened:
+        found = decoding.decoded(
+            opened, decoding.video_stream(opened, "it", limits), [every[place] for place in places]
+        )
+        return [(at, image.tobytes()) for at, image in found]
+
+
+OPEN_GROUPS = film("mpegts", "mpeg2video", bf="2")
+
+
+@pytest.mark.parametrize("content", [*(film(*form) for form in FORMS), OPEN_GROUPS])
+def test_frames_are_the_same_whatever_is_passed_over(content: bytes) -> None:
+    """Also those that are shown before their group's key frame and need the group before it."""
+    whole = frames_at(content, list(range(40)))
+    assert len(whole) == 40
+    for places in [[place] for place in range(1, 40)] + [[0, 39], [11, 12, 13], [1, 14, 27, 28]]:
+        assert frames_at(content, places) == [whole[place] for place in places]
+
+
 def test_frames_are_scaled_down_in_proportion() -> None:
     small = load(film(size=(320, 240)), frame_pixels=1200)
     assert (small.width, small.height) == (40, 30)
@@ -129,17 +179,20 @@ def test_frames_are_scaled_down_in_proportion() -> None:
     assert (load(FILM).width, load(FILM).height) == (32, 24)
 
 
-def test_a_film_held_sideways_is_turned_upright() -> None:
-    """The display matrix in the track's header is overwritten with one that turns by 90 degrees clockwise."""
-    one, unit = struct.pack(">i", 1 << 16), struct.pack(">i", 1 << 30)
+@pytest.mark.parametrize("clockwise", [True, False])
+def test_a_film_held_sideways_is_turned_upright(clockwise: bool) -> None:
+    """The display matrix in the track's header is overwritten with one that turns by a quarter."""
+    one, unit, minus = struct.pack(">i", 1 << 16), struct.pack(">i", 1 << 30), struct.pack(">i", -(1 << 16))
     straight = b"".join([one, bytes(12), one, bytes(12), unit])
-    turned = b"".join([bytes(4), one, bytes(4), struct.pack(">i", -(1 << 16)), bytes(16), unit])
+    right, left = (one, minus) if clockwise else (minus, one)
+    turned = b"".join([bytes(4), right, bytes(4), left, bytes(16), unit])
     white_on_the_left = film(white=16)
     place = white_on_the_left.index(straight, white_on_the_left.index(b"tkhd"))
     record = load(white_on_the_left[:place] + turned + white_on_the_left[place + len(straight) :])
     assert (record.width, record.height) == (24, 32)
-    assert record.frames()[0, 4:12].min() > 200
-    assert record.frames()[0, 20:28].max() < 50
+    top, bottom = record.frames()[0, 4:12], record.frames()[0, 20:28]
+    assert (top if clockwise else bottom).min() > 200
+    assert (bottom if clockwise else top).max() < 50
 
 
 def test_frames_come_from_any_source_of_images(tmp_path: Path) -> None:
@@ -162,6 +215,7 @@ def test_frames_come_from_any_source_of_images(tmp_path: Path) -> None:
         (FILM[: len(FILM) // 2], "cannot be decoded"),
         (film("matroska")[:60], "video of 60 bytes cannot be decoded|holds no"),
         (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n", "cannot be decoded"),
+        (film("nut", "mpeg4"), "cannot be decoded: it is of none of the formats asf, avi, .*; mend it or leave it out"),
         (b"ffconcat version 1.0\nfile '/etc/hostname'\n", "cannot be decoded"),
         ([], "holds no frame: leave it out"),
         ([b"x"], r"frame 0 of video of type list: image of 1 bytes cannot be decoded"),
@@ -183,6 +237,8 @@ def test_limits_of_length_size_and_bytes_are_kept() -> None:
     with pytest.raises(MediaError, match=r"is longer than 3 seconds.*: cut it or raise the limit"):
         load(FILM, max_video_seconds=3)
     assert len(load(FILM, max_video_seconds=4).timestamps) == 8
+    with pytest.raises(MediaError, match="or has more than 240 frames a second"):
+        load(film("matroska", rate=1000, frames=300), max_video_seconds=1)
     with pytest.raises(MediaError, match="has 32 x 24 pixels, more than 700: scale it down"):
         load(FILM, max_pixels=700)
     with pytest.raises(MediaError, match=f"is {len(FILM)} bytes large, more than 1000"):
@@ -199,6 +255,20 @@ def test_a_song_with_a_cover_is_no_video() -> None:
         container.mux([*cover.encode(picture), *cover.encode()])
     with pytest.raises(MediaError, match="holds no moving picture: give a file that does"):
         load(buffer.getvalue())
+
+
+def test_a_damaged_frame_is_refused_with_its_time() -> None:
+    whole, said = film("avi", "mpeg4", white=16), ""
+    for place in range(len(whole) // 2, len(whole) * 3 // 4, 50):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x5A
+        try:
+            load(bytes(damaged), fps=10.0)
+        except MediaError as error:
+            said += f"{error}\n"
+    assert re.search(
+        r"cannot be decoded: the frame \d\.\d{3} seconds into it is damaged; mend it or leave it out", said
+    )
 
 
 @pytest.mark.parametrize("cut", [0.6, 0.9])

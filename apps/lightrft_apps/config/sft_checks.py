@@ -48,7 +48,7 @@ def _examples(config: SFTConfig) -> Iterator[str]:
     eval_flags = ("eval_split", "eval_steps", "eval_max_samples")
     given = evaluation.eval_dataset is not None
     yield from without_effect(config, [(eval_flags, given, "set --eval_dataset")])
-    yield from without_effect(config, [(("output_key",), not data.pretrain_mode, "--pretrain_mode reads one column")])
+    yield from without_effect(config, [(("output_key",), not data.pretrain_mode, "leave --pretrain_mode out")])
     if evaluation.eval_dataset is None:
         return
     try:

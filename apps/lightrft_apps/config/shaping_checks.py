@@ -35,6 +35,9 @@ def _vote_problems(config: RLConfig) -> Iterator[str]:
     try:
         names = [*parse_spec(rules).weights]
         if len(names) != 1 or find_rule(names[0]).extract is None:
-            yield f"--ttrl with --rule_reward {rules}: set it to one rule that reads an answer: number, gsm8k or boxed"
+            yield (
+                f"--ttrl with --rule_reward {rules}: set it to one rule that reads an answer: number, gsm8k, boxed, "
+                "geo3k or multiple_choice"
+            )
     except RewardSetupError:
         return  # reward_problems says it

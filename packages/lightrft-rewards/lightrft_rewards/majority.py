@@ -18,7 +18,7 @@ class MajorityVote:
     """
 
     def __init__(self, rule: str) -> None:
-        """rule: the name of the rule that reads the answers (number, gsm8k, boxed, or a foreign one with an extract).
+        """rule: the name of the rule that reads the answers (such as number, or a foreign one with an extract).
 
         Raises RewardSetupError if there is no such rule or it reads no answer that could be counted.
         """

@@ -1,4 +1,4 @@
-"""Every test of the suite runs for every family."""
+"""Every test of the suite runs for every family, by default for some of each kind."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from .families import CASES
 from .subject import Subject
 
+PARAMS = [pytest.param(case, id=case.name, marks=() if case.daily else pytest.mark.proof) for case in CASES]
 
-@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
+
+@pytest.fixture(scope="session", params=PARAMS)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     """A family's tiny model."""
     pytest.importorskip(request.param.needs)

@@ -95,11 +95,11 @@ def questions(modalities: Sequence[str], *, together: bool) -> list[Asked]:
             asked("Compare ", Picture(2, 40, 16), " with", Picture(1, 20, 30), Picture(3, 24, 24)),
         ]
     if "video" in modalities:
-        told += [asked("Before.", Clip(4, 4, 24, 16), "What happens?"), asked(Clip(5, 6, 16, 16), Clip(4, 4, 24, 16))]
+        told += [asked("Before.", Clip(4, 4, 24, 16), "What happens?"), asked(Clip(5, 4, 16, 16), Clip(4, 4, 24, 16))]
     if "audio" in modalities:
         told += [asked(Sound(6, 9000), "Who speaks?"), asked("First", Sound(7, 4000), "then", Sound(8, 12_345), ".")]
     if together and {"image", "video"} <= set(modalities):
-        told += [asked(Clip(9, 2, 16, 24), "or", Picture(2, 40, 16), "?")]
+        told += [asked(Clip(9, 6, 16, 24), "or", Picture(2, 40, 16), "?")]
     if together and {"image", "video", "audio"} <= set(modalities):
         told += [asked(Picture(3, 24, 24), Sound(7, 4000), Clip(4, 4, 24, 16), Picture(10, 16, 16), "All of it.")]
     return told

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lightrft_multimodal.adapters import MediaAdapter, load_adapter
 from lightrft_strategy.looking_ahead import looking_ahead_masks
@@ -45,9 +46,11 @@ class Subject:
         return self.adapter.load_model(self.folder).double()
 
     @cached_property
-    def processed(self) -> Mapping[str, Tensor]:
-        """All questions through the processor at once, as whoever has no adapter would: padded on the left."""
-        return self.through_processor([text for text, _ in self.encoded], self.questions)
+    def processed(self) -> list[dict[str, Tensor]]:
+        """Each question through the processor, as whoever has no adapter would."""
+        return [
+            self.through_processor([text], [told]) for (text, _), told in zip(self.encoded, self.questions, strict=True)
+        ]
 
     def through_processor(self, texts: Sequence[str], told: Sequence[Asked]) -> dict[str, Tensor]:
         """Rendered texts and their media through the processor."""
@@ -63,39 +66,48 @@ class Subject:
             arguments["videos_kwargs"] = {"video_metadata": about, "do_sample_frames": False, "fps": FPS}
         if sounds:
             arguments["audio"], arguments["audio_kwargs"] = sounds, {"sampling_rate": 16_000}
-        text = {"padding": True, "padding_side": "left", "add_special_tokens": False}
-        return dict(
-            self.adapter.processor(text=list(texts), text_kwargs=text, return_tensors="pt", **arguments).items()
-        )
+        begin = self.adapter.tokenizer.bos_token
+        arguments["text_kwargs"] = {
+            "padding": len(texts) > 1,
+            "padding_side": "left",
+            "add_special_tokens": begin is None or not texts[0].startswith(begin),
+        }
+        return dict(self.adapter.processor(text=list(texts), return_tensors="pt", **arguments).items())
 
     @cached_property
     def own(self) -> Tensor:
-        """The model's own logits of processed."""
+        """The model's own logits."""
         with torch.no_grad():
             return self.own_logits(self.model)
 
     def own_logits(self, model: Any) -> Tensor:
-        """[prompts, time, vocabulary] of processed.
-
-        A model that asks nothing of media for its positions is told those without padding: they only matter relative to
-        each other, but for rounding.
-        """
-        told = {"position_ids": (self.mask.cumsum(1) - 1).clamp(min=0)} if self.adapter.family.axes == 1 else {}
-        logits: Tensor = model(**self.processed, **told).logits
-        return logits
+        """[prompts, time, vocabulary] of the model's own forward of each question, placed as ids are; 0 in padding."""
+        time = self.ids.shape[1]
+        rows = [model(**inputs).logits[0] for inputs in self.processed]
+        return torch.stack([pad(row, (0, 0, time - len(row), 0)) for row in rows])
 
     @cached_property
     def generated(self) -> tuple[Tensor, Tensor]:
-        """The positions, on as many axes as the adapter has, of processed and of the first token after it.
+        """The positions of the questions and of the first token after each, on as many axes as the adapter has.
 
-        As the model's own generation gives them to its decoder: [axes, prompts, time] and [axes, prompts].
+        As the model's own generation gives them to its decoder: [axes, prompts, time] and [axes, prompts]. Where media
+        matter to them all questions go in at once, padded on the left.
         """
+        at_once = self.adapter.family.axes > 1
+        texts = [text for text, _ in self.encoded]
+        batches = [self.through_processor(texts, self.questions)] if at_once else self.processed
+        prompts, following = zip(*map(self._positions_of, batches), strict=True)
+        time = self.ids.shape[1]
+        return torch.cat([pad(one, (time - one.shape[-1], 0)) for one in prompts], 1), torch.cat(following, 1)
+
+    def _positions_of(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), recorded(self.adapter.decoder(self.model)) as calls:
-            self.model.generate(**self.processed, max_new_tokens=2, min_new_tokens=2, do_sample=False)
-        if self.adapter.family.axes == 3:
+            self.model.generate(**inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False)
+        axes = self.adapter.family.axes
+        if axes > 1:
             self.model.base_model.rope_deltas = None
         given = [call["position_ids"] for call in calls[:2]]
-        prompts, following = (one[-self.adapter.family.axes :] if one.ndim == 3 else one[None] for one in given)
+        prompts, following = (one[-axes:] if one.ndim == 3 else one[None] for one in given)
         return prompts, following[..., -1]
 
     def perceive(self, rows: Sequence[int] | None = None, **options: Any) -> Perception:
@@ -154,4 +166,9 @@ def _of(told: Asked, modality: str) -> list[Any]:
 
 
 def _metadata(clip: Any) -> dict[str, Any]:
-    return {"total_num_frames": clip.count, "fps": clip.fps, "frames_indices": list(range(clip.count))}
+    return {
+        "total_num_frames": clip.count,
+        "fps": clip.fps,
+        "duration": clip.count / clip.fps,
+        "frames_indices": [*range(clip.count)],
+    }

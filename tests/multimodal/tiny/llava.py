@@ -41,7 +41,7 @@ def _clip(sizes: Sizes) -> dict[str, Any]:
 
 def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0) -> Path:  # noqa: B008
     """Write a LLaVA and its processor into a folder."""
-    tokenizer = byte_tokenizer({"image_token": IMAGE["image"]})
+    tokenizer = byte_tokenizer({"image_token": IMAGE["image"]}, begin="<s>")
     processor = LlavaProcessor(
         CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}),
         tokenizer,
@@ -61,7 +61,7 @@ def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0) -> Path:  # noqa:
 
 def build_next(folder: Path, sizes: Sizes = Sizes(), seed: int = 0) -> Path:  # noqa: B008
     """Write a LLaVA-NeXT and its processor into a folder."""
-    tokenizer = byte_tokenizer({"image_token": IMAGE["image"]})
+    tokenizer = byte_tokenizer({"image_token": IMAGE["image"]}, begin="<s>")
     processor = LlavaNextProcessor(
         LlavaNextImageProcessor(
             size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=GRIDS

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 TURN = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -50,18 +50,26 @@ class Sizes:
         }
 
 
-def byte_tokenizer(named: Mapping[str, str], others: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+def byte_tokenizer(
+    named: Mapping[str, str], others: tuple[str, ...] = (), begin: str | None = None
+) -> PreTrainedTokenizerFast:
     """A token a byte, and one for each special token.
 
-    named: attribute of the tokenizer -> special token, as processors ask for them.
+    named: attribute of the tokenizer -> special token, as processors ask for them. begin: one that the tokenizer puts
+    before every text, for families whose chat templates leave that to it.
     """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([PAD, END, *TURN, *named.values(), *others])
+    if begin is not None:
+        tokenizer.add_special_tokens([begin])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
+        )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, extra_special_tokens=dict(named)
+        tokenizer_object=tokenizer, bos_token=begin, pad_token=PAD, eos_token=END, extra_special_tokens=dict(named)
     )
 
 

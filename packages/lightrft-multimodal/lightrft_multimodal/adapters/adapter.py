@@ -117,7 +117,8 @@ class MediaAdapter:
                 text=[text], add_special_tokens=self._begins_bare(text), return_tensors="pt", **arguments
             )
         except (ValueError, IndexError, StopIteration, RuntimeError) as error:
-            raise MediaError(f"{type(self.processor).__name__} refuses the media: {error}") from error
+            told = str(error).partition("\n")[0]
+            raise MediaError(f"{type(self.processor).__name__} refuses the media: {told}") from error
 
     def _begins_bare(self, text: str) -> bool:
         """Whether the tokenizer adds its special tokens to a rendered text: as transformers' processors decide."""

@@ -10,6 +10,8 @@ from lightrft_core.types import Part
 from lightrft_multimodal.media import MediaError
 
 MODALITIES = ("image", "video", "audio")
+_NO_PADDING = {"padding": False}
+"""Where there is nothing, SmolVLM's processor hands on arguments of its own and warns of them for every prompt."""
 
 
 def rendered(processor: Any, messages: Sequence[Message], media: Sequence[Media], *, prompt: bool = True) -> str:
@@ -23,7 +25,10 @@ def rendered(processor: Any, messages: Sequence[Message], media: Sequence[Media]
     if told != given:
         raise MediaError(f"its messages show {_listed(told)} and its media are {_listed(given)}: they must be the same")
     turns = [{"role": one.role, "content": parts} for one, parts in zip(messages, contents, strict=True)]
-    return str(processor.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False))
+    text = processor.apply_chat_template(
+        turns, add_generation_prompt=prompt, tokenize=False, processor_kwargs=_NO_PADDING
+    )
+    return str(text)
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:

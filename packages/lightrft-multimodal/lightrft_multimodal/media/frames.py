@@ -39,7 +39,10 @@ class Moment:
 
 @contextmanager
 def container(file: BinaryIO, limits: Limits) -> Iterator[InputContainer]:
-    """A file of one of CONTAINERS from its beginning; FFmpeg reads nothing but this file."""
+    """A file of one of CONTAINERS from its beginning; FFmpeg reads nothing but this file.
+
+    Raises ValueError for other formats, and what FFmpeg raises for broken files.
+    """
     file.seek(0)
     options = {
         "format_whitelist": ",".join(CONTAINERS),
@@ -47,7 +50,11 @@ def container(file: BinaryIO, limits: Limits) -> Iterator[InputContainer]:
         "max_pixels": str(limits.max_pixels),
         "threads": "1",
     }
-    with av.open(file, "r", options=options, metadata_errors="replace") as opened:
+    try:
+        opened = av.open(file, "r", options=options, metadata_errors="replace")
+    except av.error.ArgumentError as error:
+        raise ValueError(f"it is of none of the formats {', '.join(CONTAINERS)}") from error
+    with opened:
         yield opened
 
 

@@ -93,13 +93,15 @@ def _below(path: Path, name: str, root: Path | None) -> Path:
         return path
     whole = Path(normpath(root.absolute() / path))
     if not whole.is_relative_to(normpath(root.absolute())):
-        raise MediaError(f"{name} lies outside of {root}: only files below it are read")
+        raise MediaError(f"{name} lies outside of {root}: only files below it are read (--media_root)")
     return whole
 
 
 def _fetched(url: str, name: str, limits: Limits) -> bytes:
     if not limits.urls:
-        raise MediaError(f"{name}: URLs are not fetched; download it and give the path of the file")
+        raise MediaError(
+            f"{name}: URLs are not fetched; download it and give the path of the file, or let them be (--media_urls)"
+        )
     if not _FETCHED.match(url):
         raise MediaError(f"{name}: only http:// and https:// are fetched; download it and give the path of the file")
     return download(url, name, limits)

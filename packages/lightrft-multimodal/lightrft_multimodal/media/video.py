@@ -14,7 +14,7 @@ from PIL import Image
 from lightrft_multimodal.media.colours import png
 from lightrft_multimodal.media.errors import MediaError, named, refused
 from lightrft_multimodal.media.frames import container, decoded, moments, video_stream
-from lightrft_multimodal.media.image import ImageSource, check_size, load_image
+from lightrft_multimodal.media.image import ImageSource, load_image
 from lightrft_multimodal.media.limits import DEFAULT_LIMITS, Limits
 from lightrft_multimodal.media.records import VideoRecord
 from lightrft_multimodal.media.sources import Encoded, opened
@@ -87,7 +87,6 @@ def _record(frames: Iterable[tuple[float, Image.Image]], fps: float, name: str, 
     digest, times, encoded = sha256(), list[float](), list[bytes]()
     width = height = 0
     for time, frame in frames:
-        check_size(f"a frame of {name}", frame.width, frame.height, limits)
         width, height = (width, height) if encoded else frame.size
         if frame.size != (width, height):
             raise MediaError(

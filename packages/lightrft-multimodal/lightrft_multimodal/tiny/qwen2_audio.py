@@ -1,4 +1,4 @@
-"""A tiny Qwen2-Audio: sounds of up to 30 s."""
+"""A tiny Qwen2-Audio: sounds, each padded to the longest it hears."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build_qwen2_audio(folder: Path, sizes: Sizes = Sizes(), *, seed: int = 0) ->
         audio_token_index=tokenizer.convert_tokens_to_ids(NAMED["audio_token"]),
     )
     processor = Qwen2AudioProcessor(
-        WhisperFeatureExtractor(feature_size=sizes.num_mel_bins),
+        WhisperFeatureExtractor(feature_size=sizes.num_mel_bins, chunk_length=sizes.max_seconds),
         tokenizer,
         chat_template=chat_template({"audio": "<|audio_bos|><|AUDIO|><|audio_eos|>"}),
     )
@@ -42,6 +42,7 @@ def audio_config(sizes: Sizes) -> dict[str, Any]:
         "encoder_layers": sizes.tower_layers,
         "encoder_attention_heads": sizes.tower_heads,
         "encoder_ffn_dim": 2 * sizes.tower_size,
+        "max_source_positions": 50 * sizes.max_seconds,
         "init_std": sizes.initializer_range,
         "initializer_range": sizes.initializer_range,
     }

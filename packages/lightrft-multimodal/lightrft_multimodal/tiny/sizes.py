@@ -17,7 +17,7 @@ class Sizes:
     included.
     patch_size: pixels of a patch's side; 2 x 2 patches are one token. min_pixels, max_pixels: what an image, or a frame
     of a video, is scaled to.
-    max_seconds: of sound heard at once, where the family leaves it open.
+    max_seconds: of sound, the most that is heard at once.
     """
 
     texts: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from string import Formatter
 from typing import Any
 
 from lightrft_strategy.data.json_values import json_value
-from lightrft_strategy.data.parts import Piece, Turn, described, joined, read_part
+from lightrft_strategy.data.parts import Piece, Turn, described, joined, keys_of, read_part
 from lightrft_strategy.data.placing import listed_media, place_media
 from lightrft_strategy.data.rejected import PromptDataError, RowError
 from lightrft_strategy.data.rows import Keys
@@ -58,8 +58,7 @@ def read_prompt(
 def read_turns(content: Mapping[str, Any], keys: Keys) -> list[Turn]:
     """The messages under the key for the input. Raises RowError if it is missing or of another form."""
     if keys.input not in content:
-        present = ", ".join(f'"{key}"' for key in content) or "nothing"
-        raise RowError(f'has no key "{keys.input}" (it has {present}): set --input_key')
+        raise RowError(f'has no key "{keys.input}" (it has {keys_of(content)}): set --input_key')
     value = content[keys.input]
     if isinstance(value, list):
         if not value:
@@ -93,8 +92,7 @@ def _turn(place: str, item: Any) -> Turn:
         raise RowError(f"{place} is {described(item)}, not an object with role and content")
     missing = [key for key in ("role", "content") if key not in item]
     if missing:
-        present = ", ".join(f'"{key}"' for key in item) or "nothing"
-        raise RowError(f'{place} has no "{missing[0]}" (it has {present})')
+        raise RowError(f'{place} has no "{missing[0]}" (it has {keys_of(item)})')
     role, content = item["role"], item["content"]
     if not isinstance(role, str) or not role:
         raise RowError(f"{place} has a role that is {described(role)}, not a name")

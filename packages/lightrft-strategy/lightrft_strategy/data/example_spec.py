@@ -113,7 +113,7 @@ class ExampleSpec:
         yield self.pretrain_mode and chat, "--pretrain_mode reads plain text: leave --apply_chat_template out"
         yield (
             self.multiturn and not chat,
-            "--multiturn: turns can be told apart in a chat template: add it by " + ("--apply_chat_template"),
+            "--multiturn: turns can be told apart in a chat template: add --apply_chat_template",
         )
         yield self.pretrain_mode and self.system_prompt is not None, "--pretrain_mode: leave --system_prompt out"
         yield (

@@ -67,7 +67,7 @@ def read_part(part: Any, place: str) -> Piece:
             raise RowError(f'{place} holds a text part whose "text" is {described(part.get("text"))}')
         return str(part["text"])
     if kind not in _TYPES:
-        raise RowError(f'{place} holds a part of type "{kind}": there are text, {", ".join(_TYPES)}')
+        raise RowError(f"{place} holds a part of type {quoted(kind)}: there are text, {', '.join(_TYPES)}")
     modality = _TYPES[kind]
     names = (modality, f"{modality}_url", f"input_{modality}", "url", "path", "base64", "bytes")
     given = [name for name in names if part.get(name) is not None]
@@ -99,3 +99,15 @@ def described(value: Any) -> str:
             return "an object"
         case _:
             return f"of type {type(value).__name__}"
+
+
+def quoted(text: Any) -> str:
+    """A row's own text as errors quote it: in a line, and not all of it where it is long."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text)[:80])
+    return f'"{line}"' if len(str(text)) <= 80 else f'"{line}..."'
+
+
+def keys_of(content: Mapping[Any, Any]) -> str:
+    """What keys a row or a message has, as errors list them."""
+    listed = [quoted(key) for key in list(content)[:12]]
+    return ", ".join([*listed, "..."] if len(content) > len(listed) else listed) or "nothing"

@@ -60,13 +60,13 @@ class EmbeddedEngine:
     ) -> None:
         self.config = model.config.get_text_config()
         strange = {*(getattr(self.config, "layer_types", None) or ())} - {"full_attention", "sliding_attention"}
-        if strange or not model._supports_attention_backend:
+        self.decoder = reader.decoder(model)
+        if strange or not self.decoder._supports_attention_backend:
             raise ValueError(
                 f"the embedded engine cannot sample from a {self.config.model_type} model, whose layers are not plain "
                 f"attention ({', '.join(sorted(strange)) or 'they choose their own'}): sample with another engine"
             )
         self.model, self.decode, self.seed, self.reader = model, decode, seed, reader
-        self.decoder = reader.decoder(model)
         self.eos_token_ids = tuple(eos_token_ids)
         self.max_sequences = max_sequences
         self.progress = progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightrft_strategy.data.parts import described
+from lightrft_strategy.data.parts import described, keys_of
 from lightrft_strategy.data.rejected import RowError
 
 
@@ -15,8 +15,7 @@ def field_of(content: Mapping[str, Any], *names: str) -> tuple[str, Any]:
         if content.get(name) is not None:
             return name, content[name]
     wanted = " or ".join(f'"{name}"' for name in names)
-    present = ", ".join(f'"{key}"' for key in content) or "nothing"
-    raise RowError(f"has no {wanted} (it has {present})")
+    raise RowError(f"has no {wanted} (it has {keys_of(content)})")
 
 
 def text_of(content: Mapping[str, Any], *names: str) -> str:
