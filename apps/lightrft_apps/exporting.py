@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt
-from lightrft_apps.config import ConfigError, ModelArgs, RLConfig
+from lightrft_apps.config import ConfigError, ModelArgs, RLConfig, SFTConfig, stored_config
 from lightrft_apps.config.export_command import ExportArgs
 from lightrft_apps.hugging_face import write_new
 from lightrft_apps.precision import dtype_name
@@ -52,7 +52,7 @@ def export_checkpoint(args: ExportArgs) -> None:
     write_new(args.output, model, compose.load_senses(of).processor, said)
 
 
-def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | None]:
+def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | SFTConfig | None]:
     """The checkpoint, and the configuration of its run if that is there."""
     place = Path(args.checkpoint).expanduser()
     run = RunDirectory(place)
@@ -67,7 +67,7 @@ def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | None]:
         there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
         raise ConfigError([f"--model {args.model}: {folder} holds {there}, and no trained {args.model}"])
     known = folder.absolute().parent.name == run.checkpoints.name and run.config.is_file()
-    return folder, RLConfig.from_file(run.config) if known else None
+    return folder, stored_config(run.config) if known else None
 
 
 def _of_run(run: RunDirectory, args: ExportArgs, console: Console) -> Path:
@@ -88,13 +88,13 @@ def _of_run(run: RunDirectory, args: ExportArgs, console: Console) -> Path:
     return newest
 
 
-def _began_as(args: ExportArgs, config: RLConfig | None) -> ModelArgs:
+def _began_as(args: ExportArgs, config: RLConfig | SFTConfig | None) -> ModelArgs:
     """The model that training began from."""
     if config is None:
         if args.pretrain is None:
             raise ConfigError([f"--checkpoint {args.checkpoint}: no config.yaml of its run is there: set --pretrain"])
         return ModelArgs(args.pretrain, trust_remote_code=args.trust_remote_code)
-    own = config.critic.critic_pretrain if args.model == "critic" else None
+    own = config.critic.critic_pretrain if isinstance(config, RLConfig) and args.model == "critic" else None
     pretrain = args.pretrain or own or config.model.pretrain
     if config.model.trust_remote_code and not args.trust_remote_code:
         raise ConfigError([f"the run used --trust_remote_code: add it if you trust {pretrain}"])
@@ -115,7 +115,7 @@ def _kept(untrained: int, pretrain: str) -> str:
     return f"; {weights} of {pretrain}, for {was} not trained"
 
 
-def _trained(args: ExportArgs, of: ModelArgs, adapted: RLConfig | None, folder: Path) -> tuple[Any, int]:
+def _trained(args: ExportArgs, of: ModelArgs, adapted: RLConfig | SFTConfig | None, folder: Path) -> tuple[Any, int]:
     """The model with the checkpoint's weights, and how many weights of a whole model are not among them.
 
     adapted: the run's configuration if it trained an adapter.
@@ -150,7 +150,7 @@ def _token_classifier(model: Any, head: nn.Linear) -> Any:
 
 
 @contextmanager
-def _refused(config: RLConfig | None) -> Iterator[None]:
+def _refused(config: RLConfig | SFTConfig | None) -> Iterator[None]:
     try:
         yield
     except ConfigError:

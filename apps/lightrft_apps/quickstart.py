@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,11 +38,23 @@ It takes a few minutes on two CPU cores. Every flag of `lightrft rl` works here 
 """
 
 
+MODALITIES = ("text", "image", "video", "audio", "mixed")
+
+
 def main(argv: Sequence[str]) -> None:
     """Run `lightrft quickstart` with these words."""
+    parser = ArgumentParser(prog="lightrft quickstart", add_help=False, allow_abbrev=False)
+    parser.add_argument("--modality", choices=MODALITIES, default="text")
+    known, others = parser.parse_known_args(argv)
+    prog = f"lightrft quickstart [--modality {{{','.join(MODALITIES)}}}]"
+    if known.modality != "text":
+        from lightrft_apps.perceiving import learn_to_perceive  # imports torch, which --help does not wait for
+
+        learn_to_perceive(known.modality, others, prog)
+        return
     from lightrft_apps.config import parse_rl
 
-    config = parse_rl(argv, prog="lightrft quickstart", defaults=DEFAULTS)
+    config = parse_rl(others, prog=prog, defaults=DEFAULTS)
     sys.stderr.write(ABOUT)
     from lightrft_apps.training import train
 

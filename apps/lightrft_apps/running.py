@@ -6,44 +6,39 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
-from lightrft_apps.config import LearningConfig, differences, too_late
-from lightrft_apps.config.replayable import Replayable
+from lightrft_apps.config import COMMANDS, LearningConfig, RLConfig, SFTConfig, differences, stored_config, too_late
 from lightrft_apps.environment import environment
 from lightrft_apps.parallel import Together, by_the_first, several
-from lightrft_apps.run_directory import RunDirectory, open_run
+from lightrft_apps.run_directory import RunDirectory, RunDirectoryError, open_run
 from lightrft_apps.summary import read_summary
 from lightrft_strategy.checkpoints import prune_checkpoints
 from lightrft_strategy.devices import keep_freed_memory
 
 
-class RunConfig(LearningConfig, Protocol):
-    """A configuration that a run's config.yaml replays."""
-
-    def to_flat(self) -> dict[str, Any]: ...
-
-    def save(self, path: Path, record: Mapping[str, Any]) -> None: ...
-
-
 def in_its_directory(
-    config: RunConfig,
-    kind: type[Replayable],
+    config: RLConfig | SFTConfig,
     go: Callable[[RunDirectory, Together], None],
     show: Callable[[Mapping[str, Any], Path], None],
 ) -> dict[str, Any]:
     """Let `go` train, or go on training, in config.run.output_dir, unless that is done; then show the summary.
 
-    kind: of the configuration. Returns what summary.json holds. Raises RunDirectoryError and whatever `go` raises.
+    Returns what summary.json holds. Raises RunDirectoryError and whatever `go` raises.
     """
     keep_freed_memory()
     hide_progress_bars()
     path = Path(config.run.output_dir).expanduser()
 
     def differ(path: Path) -> dict[str, tuple[Any, Any]]:
-        return differences(kind.from_file(path).to_flat(), config.to_flat())
+        stored = stored_config(path)
+        if type(stored) is not type(config):
+            raise RunDirectoryError(
+                f"{path.parent} holds a run of lightrft {COMMANDS[type(stored)]}: choose another --output_dir"
+            )
+        return differences(stored.to_flat(), config.to_flat())
 
     with several(config.parallel) as together, ExitStack() as stack:
 
@@ -58,7 +53,7 @@ def in_its_directory(
         if not finished:
             go(run, together)
         elif together.first:
-            for warning in too_late(kind.from_file(run.config).to_flat(), config.to_flat(), path):
+            for warning in too_late(stored_config(run.config).to_flat(), config.to_flat(), path):
                 sys.stderr.write(f"warning: {warning}\n")
         summary = read_summary(run.summary)
         if together.first:

@@ -39,7 +39,7 @@ def train(config: RLConfig) -> dict[str, Any]:
     with what to do about it.
     """
     require_valid(config)
-    return in_its_directory(config, RLConfig, partial(_run, config), show_summary)
+    return in_its_directory(config, partial(_run, config), show_summary)
 
 
 def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:

@@ -38,7 +38,7 @@ def tune(config: SFTConfig) -> dict[str, Any]:
     Raises ConfigError, RunDirectoryError, PromptDataError or TrainingDiverged, each with what to do about it.
     """
     require_valid_sft(config)
-    return in_its_directory(config, SFTConfig, partial(_run, config), show_summary)
+    return in_its_directory(config, partial(_run, config), show_summary)
 
 
 def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:

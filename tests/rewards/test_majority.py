@@ -120,12 +120,15 @@ def test_the_metrics_say_whether_the_majority_is_right_where_the_rule_can_tell(
     )
 
 
+VOTERS = "boxed, geo3k, gsm8k, multiple_choice, number"
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("format", "which are not read by the rule 'format'; rules that can vote: boxed, gsm8k, number$"),
-        ("reasoning_gym", "which are not read by the rule 'reasoning_gym'; rules that can vote: boxed, gsm8k, number$"),
-        ("nunber", "there is no rule 'nunber'; rules that can vote: boxed, gsm8k, number$"),
+        ("format", f"which are not read by the rule 'format'; rules that can vote: {VOTERS}$"),
+        ("reasoning_gym", f"which are not read by the rule 'reasoning_gym'; rules that can vote: {VOTERS}$"),
+        ("nunber", f"there is no rule 'nunber'; rules that can vote: {VOTERS}$"),
     ],
 )
 def test_a_rule_that_cannot_vote_is_refused_by_the_names_of_those_that_can(rule: str, message: str) -> None:

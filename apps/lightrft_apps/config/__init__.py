@@ -38,8 +38,10 @@ from lightrft_apps.config.sections import (
 from lightrft_apps.config.sft import SFTConfig
 from lightrft_apps.config.sft_checks import require_valid_sft
 from lightrft_apps.config.sft_command import parse_sft
+from lightrft_apps.config.stored import COMMANDS, stored_config
 
 __all__ = [
+    "COMMANDS",
     "AlgorithmArgs",
     "ConfigError",
     "CorrectionArgs",
@@ -80,5 +82,6 @@ __all__ = [
     "require_valid_sft",
     "rules_by_route",
     "stop_texts",
+    "stored_config",
     "too_late",
 ]

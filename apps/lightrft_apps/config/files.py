@@ -45,6 +45,11 @@ def read_config_file(config_type: type, path: str | os.PathLike[str]) -> list[Gi
     ]
 
 
+def names_in_file(path: str | os.PathLike[str]) -> set[str]:
+    """The names that a YAML file gives values to, as they are spelt there. Raises ConfigError if it cannot be read."""
+    return {str(name) for name in _mapping(Path(path))} - {RECORD}
+
+
 def _mapping(path: Path) -> dict[Any, Any]:
     try:
         text = path.read_text(encoding="utf-8")

@@ -29,7 +29,8 @@ class MajorityVote:
         wins a tie), 0 for another or an unreadable one. The step plays no part.
 
         Metrics: majority_share, of the group that gave that answer; majority_right, where the prompt has a label that
-        the rule can compare outside a worker (number, gsm8k): whether the group's majority is right, 1 or 0.
+        the rule can compare outside a worker (number, gsm8k, multiple_choice): whether the group's majority is right,
+        1 or 0.
         """
         return [self._judge(group) for group in groups]
 

@@ -14,7 +14,7 @@ from lightrft_multimodal.adapters.squares import see
 
 def blocks(ids: Tensor, mask: Tensor, kinds: Mapping[str, int]) -> Tensor:
     """[prompts, time] the number of each run of image tokens, from 0 in every prompt (section 2.1); -1 elsewhere."""
-    image = (ids == kinds["image"])
+    image = (ids == kinds["image"]) & mask.bool()
     begins = image & ~pad(image, (1, 0))[:, :-1]
     return torch.where(image, begins.cumsum(1) - 1, -1)
 

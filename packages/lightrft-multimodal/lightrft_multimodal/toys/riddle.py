@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+KEYS = ("images", "videos", "audios")
+"""Under which keys rows hold media."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,26 @@ class Riddle:
 def write_riddles(riddles: Sequence[Riddle], file: Path) -> Path:
     """Write rows to a JSONL file, which is returned, and their media into a folder of its name beside it."""
     folder = file.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = []
+    folder.mkdir(parents=True)
+    media = []
     for number, riddle in enumerate(riddles):
         medium = folder / f"{number:04}{riddle.suffix}"
         riddle.write(medium)
-        lines.append(json.dumps(riddle.row(f"{folder.name}/{medium.name}")))
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        media.append(f"{folder.name}/{medium.name}")
+    return write_rows([riddle.row(medium) for riddle, medium in zip(riddles, media, strict=True)], file)
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
+    """Write a JSONL file, which is returned."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
+
+
+def swapped(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each row with the medium of the next one that has the same question, the last with that of the first."""
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row["input"], []).append(place)
+    following = {one: other for same in places.values() for one, other in zip(same, same[1:] + same[:1], strict=True)}
+    media = [{key: value for key, value in row.items() if key in KEYS} for row in rows]
+    return [dict(row) | media[following[place]] for place, row in enumerate(rows)]

@@ -47,7 +47,7 @@ RULES: dict[str, Rule] = {
     "gsm8k": Rule(hash_answer, measures_accuracy=True, extract=number_after_hashes, in_process=True),
     "boxed": Rule(boxed, measures_accuracy=True, prepare=prepare_boxed, extract=boxed_answer),
     "geo3k": Rule(geo3k, measures_accuracy=True, prepare=prepare_boxed, extract=geo3k_answer),
-    "multiple_choice": Rule(multiple_choice, measures_accuracy=True, extract=choice_answer),
+    "multiple_choice": Rule(multiple_choice, measures_accuracy=True, extract=choice_answer, in_process=True),
     "format": Rule(think_answer, measures_accuracy=False),
     "boxed_format": Rule(boxed_format, measures_accuracy=False),
     "reasoning_gym": Rule(reasoning_gym, measures_accuracy=True, prepare=prepare_reasoning_gym),

@@ -1,0 +1,94 @@
+"""The quick start of a model that sees or hears: riddles, a supervised warm-up, GRPO, and a look behind it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightrft_apps.config import ConfigError, RLConfig, SFTConfig, require_valid
+from lightrft_apps.config.eval_command import EvalCommand, ReportArgs
+from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.places import unusable_folder
+from lightrft_apps.config.rl_command import ABOUT
+from lightrft_apps.config.sections import DataArgs
+from lightrft_apps.evaluation import evaluate_model
+from lightrft_apps.lessons import GRPO, LESSONS, WARMUP
+from lightrft_apps.summary import keep_summary
+from lightrft_apps.training import train
+from lightrft_apps.tuning import tune
+from lightrft_strategy.checkpoints import write_folder
+
+PLACES = {"pretrain": "lesson/model", "prompt_data": "lesson/riddles.jsonl", "eval_dataset": "lesson/heldout.jsonl"}
+"""Below --output_dir."""
+
+
+def learn_to_perceive(modality: str, argv: Sequence[str], prog: str) -> dict[str, Any]:
+    """Warm up a tiny model and train it by GRPO; argv: flags of `lightrft rl` on top of the lesson's own.
+
+    In --output_dir: lesson/ (model and riddles), warmup/ and grpo/ (the two runs), summary.json, which is returned:
+    accuracy before and after GRPO, and with each riddle's medium swapped for another one's. A quick start that was
+    stopped goes on when started again.
+    """
+    lesson = LESSONS[modality]
+    with exit_on_config_error(prog):
+        defaults = GRPO | lesson.grpo | PLACES | {"output_dir": f"runs/quickstart-{modality}"}
+        config = parse(RLConfig, argv, prog=prog, about=ABOUT.format(prog=prog), defaults=defaults)
+        problems = [*_own_places(config), *unusable_folder(config.run.output_dir)]
+        if problems:
+            raise ConfigError(problems)
+        folder = Path(config.run.output_dir).expanduser()
+        sys.stderr.write(f"{lesson.about}: a short supervised warm-up, then GRPO.\n")
+        if not (folder / "lesson").exists():
+            write_folder(folder / "lesson", lambda unfinished: lesson.write(unfinished, config.run.seed))
+        config = _in_folder(config, folder, "lesson/model")
+        require_valid(config)
+    tune(
+        SFTConfig.create(
+            **WARMUP | lesson.warmup,
+            pretrain=str(folder / "lesson/model"),
+            dataset=str(folder / "lesson/examples.jsonl"),
+            output_dir=str(folder / "warmup"),
+            seed=config.run.seed,
+            progress=config.run.progress,
+        )
+    )
+    config = _in_folder(config, folder, "warmup/final")
+    run = train(config)
+    sys.stderr.write("Each riddle with another one's medium, so that nothing but chance makes its answer right:\n")
+    blind = evaluate_model(
+        EvalCommand(
+            model=replace(config.model, pretrain=str(folder / "grpo/final")),
+            data=DataArgs(prompt_data=str(folder / "lesson/swapped.jsonl"), apply_chat_template=True),
+            reward=config.reward,
+            report=ReportArgs(progress=config.run.progress),
+        )
+    )
+    summary = {"before": run["accuracy_before"], "after": run["accuracy_after"], "swapped": blind["accuracy"]}
+    keep_summary(folder / "summary.json", summary)
+    return summary
+
+
+def _in_folder(config: RLConfig, folder: Path, pretrain: str) -> RLConfig:
+    """The run on the quick start's own model and riddles."""
+    return replace(
+        config,
+        model=replace(config.model, pretrain=str(folder / pretrain)),
+        data=replace(config.data, prompt_data=str(folder / "lesson/riddles.jsonl")),
+        evaluation=replace(config.evaluation, eval_dataset=str(folder / "lesson/heldout.jsonl")),
+        run=replace(config.run, output_dir=str(folder / "grpo")),
+    )
+
+
+def _own_places(config: RLConfig) -> Iterator[str]:
+    """What to change about flags that name another model or other data."""
+    given = {
+        "pretrain": config.model.pretrain,
+        "prompt_data": config.data.prompt_data,
+        "eval_dataset": config.evaluation.eval_dataset,
+    }
+    for flag, place in given.items():
+        if place != PLACES[flag]:
+            yield f"--{flag} {place}: this quick start makes its own model and riddles: train others by lightrft rl"
