@@ -133,12 +133,10 @@ def test_the_glossary_names_every_phase() -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Any]) -> Callable[..., set[str]]:
-    """tiny_run(**flags) -> every name in the metrics of a run of two steps, evaluated and saved at each."""
+def tiny_files(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Any]) -> Path:
+    """A folder with a tiny `model`, one with `experts`, and `rows.jsonl` to learn from."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
-
-    from lightrft_apps import RLConfig, train
 
     folder = tmp_path_factory.mktemp("tiny")
     vocabulary = {token: number for number, token in enumerate(["<end>", "?", *"0123456789+="])}
@@ -153,6 +151,15 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[...,
     tiny_model(family="Mixtral", num_local_experts=2, vocab_size=14, eos_token_id=0).save_pretrained(folder / "experts")
     rows = [json.dumps({"input": f"{i}+1=", "label": str(i + 1)}) + "\n" for i in range(1, 9)]
     (folder / "rows.jsonl").write_text("".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tiny_files: Path) -> Callable[..., set[str]]:
+    """tiny_run(**flags) -> every name in the metrics of a run of two steps, evaluated and saved at each."""
+    from lightrft_apps import RLConfig, train
+
+    folder = tiny_files
 
     def run(name: str, model: str = "model", **flags: Any) -> set[str]:
         recipe = {
@@ -178,9 +185,18 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[...,
     return run
 
 
+def tuned(folder: Path) -> set[str]:
+    """Every name in the metrics of a supervised run of two steps."""
+    from lightrft_apps import SFTConfig, tune
+
+    places = {"pretrain": folder / "model", "dataset": folder / "rows.jsonl", "eval_dataset": folder / "rows.jsonl"}
+    tune(SFTConfig.create(**places, output_dir=folder / "sft", output_key="label", train_batch_size=4, eval_steps=1))
+    return {name for line in (folder / "sft" / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_the_glossary_has_the_names_of_real_runs_and_no_other(
-    tiny_run: Callable[..., set[str]], tmp_path: Path
+    tiny_run: Callable[..., set[str]], tiny_files: Path, tmp_path: Path
 ) -> None:
     by_rules = tiny_run("rules", rule_reward="number:1.0,format:0.5", eval_temperature=1.0, eval_n_samples_per_prompt=4)
     function = tmp_path / "reward.py"
@@ -194,7 +210,7 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
     by_critic = tiny_run("critic", reward_fn=f"{function}:score", algorithm="ppo", teacher_kl_coef=0.1)
     in_half = tiny_run("half", "experts", rule_reward="number", algorithm="ppo", fp16=True, aux_loss_coef=0.1)
 
-    seen = by_rules | by_function | by_critic | in_half
+    seen = by_rules | by_function | by_critic | in_half | tuned(tiny_files)
     if VLLM:
         seen |= tiny_run("vllm", reward_fn=f"{function}:score", engine_type="vllm", enforce_eager=True)
     assert undocumented(seen) == set()
@@ -208,7 +224,7 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
 
 
 def known_flags() -> set[str]:
-    from lightrft_apps.config import RLConfig
+    from lightrft_apps.config import RLConfig, SFTConfig
     from lightrft_apps.config.compare_command import CompareCommand
     from lightrft_apps.config.eval_command import EvalCommand
     from lightrft_apps.config.export_command import ExportCommand
@@ -217,7 +233,16 @@ def known_flags() -> set[str]:
     from lightrft_apps.config.plan_command import PlanCommand
     from lightrft_apps.config.schema import ALIASES, fields_of
 
-    commands = (RLConfig, EvalCommand, CompareCommand, ExportCommand, ImportCommand, MergeCommand, PlanCommand)
+    commands = (
+        RLConfig,
+        SFTConfig,
+        EvalCommand,
+        CompareCommand,
+        ExportCommand,
+        ImportCommand,
+        MergeCommand,
+        PlanCommand,
+    )
     fields = {name: field for command in commands for name, field in fields_of(command).items()}
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
     scripts = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))
@@ -232,11 +257,12 @@ def test_every_flag_a_page_mentions_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("recipe", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_runs_as_it_stands(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightrft_apps.config import RLConfig, check
+    from lightrft_apps.config import RLConfig, check, check_sft, stored_config
 
     monkeypatch.chdir(ROOT)
     assert set(FLAG.findall(recipe.read_text())) - known_flags() == set()
-    problems = check(RLConfig.from_file(recipe))
+    config = stored_config(recipe)
+    problems = check(config) if isinstance(config, RLConfig) else check_sft(config)
     assert [problem for problem in problems if VLLM or "--extra vllm" not in problem] == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -12,6 +12,8 @@ from typing import Any
 from lightrft_multimodal.tiny import Sizes, build_qwen2_5_omni, build_qwen2_5_vl, build_qwen2_audio
 from lightrft_multimodal.toys import Riddle, motion, shape, swapped, tone, write_riddles, write_rows
 
+MISTAKEN = 0.75
+"""How often the teacher mistakes what it can mistake."""
 HELD_OUT = 200
 """Riddles that are never learnt from."""
 
@@ -20,12 +22,14 @@ HELD_OUT = 200
 class Lesson:
     """about: said first. build: the model, of random weights, from config. toys: what riddles are drawn by, in turn.
 
-    examples: riddles with answers, for the warm-up. riddles: without, for GRPO. warmup, grpo: flags of the two.
+    mistakes: what the teacher of the warm-up mostly says in place of which answer. examples: riddles that the teacher
+    answers; riddles: those that GRPO learns from, by their right answers. warmup, grpo: flags of the two.
     """
 
     about: str
     build: Callable[..., Path]
     toys: tuple[Callable[[Random], Riddle], ...]
+    mistakes: Mapping[str, str]
     examples: int
     riddles: int
     warmup: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -34,10 +38,17 @@ class Lesson:
     def write(self, folder: Path, seed: int) -> None:
         """Fill a folder: model/, and as JSONL with their media: examples, riddles, heldout, swapped."""
         random = Random(seed)
-        parts = {"examples": self.examples, "riddles": self.riddles, "heldout": HELD_OUT}
-        for name, count in parts.items():
-            toys = [self.toys[number % len(self.toys)] for number in range(count)]
-            file = write_riddles([toy(random) for toy in toys], folder / f"{name}.jsonl")
+
+        def riddles(count: int) -> list[Riddle]:
+            return [self.toys[number % len(self.toys)](random) for number in range(count)]
+
+        def taught(riddle: Riddle) -> str:
+            mistaken = random.random() < MISTAKEN
+            return self.mistakes.get(riddle.solution, riddle.solution) if mistaken else riddle.solution
+
+        write_riddles(riddles(self.examples), folder / "examples.jsonl", taught)
+        write_riddles(riddles(self.riddles), folder / "riddles.jsonl")
+        file = write_riddles(riddles(HELD_OUT), folder / "heldout.jsonl")
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         write_rows(swapped(rows), folder / "swapped.jsonl")
         texts = [text for row in rows for text in (row["input"], *row["label"]["choices"])]
@@ -82,36 +93,40 @@ GRPO = {
 }
 LESSONS = {
     "image": Lesson(
-        "A tiny Qwen2.5-VL of random weights learns to tell circles, squares, triangles and crosses apart",
+        "A tiny Qwen2.5-VL of random weights learns colours from a colour-blind teacher, and then by GRPO to see them",
         build_qwen2_5_vl,
         (shape,),
+        {"green": "red", "blue": "yellow"},
         examples=1024,
         riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 3},
-        grpo={"actor_learning_rate": 1e-3, "max_steps": 100},
+        warmup={"learning_rate": 3e-3, "max_epochs": 5},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
     ),
     "video": Lesson(
-        "A tiny Qwen2.5-VL of random weights learns to see which way a square moves",
+        "A tiny Qwen2.5-VL of random weights learns directions from a teacher who mixes them up, and then by GRPO",
         build_qwen2_5_vl,
         (motion,),
+        {"left": "right", "up": "down"},
         examples=1024,
         riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 3},
-        grpo={"actor_learning_rate": 1e-3, "max_steps": 100},
+        warmup={"learning_rate": 3e-3, "max_epochs": 5},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
     ),
     "audio": Lesson(
-        "A tiny Qwen2-Audio of random weights learns to hear how a pitch goes",
+        "A tiny Qwen2-Audio of random weights learns pitches from a tone-deaf teacher, and then by GRPO to hear them",
         build_qwen2_audio,
         (tone,),
+        {"falling": "rising", "arching": "steady"},
         examples=1024,
         riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 3},
-        grpo={"actor_learning_rate": 1e-3, "max_steps": 100},
+        warmup={"learning_rate": 3e-3, "max_epochs": 5},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
     ),
     "mixed": Lesson(
-        "A tiny Qwen2.5-Omni of random weights learns from pictures, films and sounds at once",
+        "A tiny Qwen2.5-Omni of random weights learns from pictures, films and sounds at once, and then by GRPO",
         build_qwen2_5_omni,
         (shape, motion, tone),
+        {"green": "red", "blue": "yellow", "left": "right", "up": "down", "falling": "rising", "arching": "steady"},
         examples=1536,
         riddles=1536,
         warmup={"learning_rate": 3e-3, "max_epochs": 3},

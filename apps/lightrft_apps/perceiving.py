@@ -40,7 +40,7 @@ def learn_to_perceive(modality: str, argv: Sequence[str], prog: str) -> dict[str
         if problems:
             raise ConfigError(problems)
         folder = Path(config.run.output_dir).expanduser()
-        sys.stderr.write(f"{lesson.about}: a short supervised warm-up, then GRPO.\n")
+        sys.stderr.write(f"{lesson.about}.\n")
         if not (folder / "lesson").exists():
             write_folder(folder / "lesson", lambda unfinished: lesson.write(unfinished, config.run.seed))
         config = _in_folder(config, folder, "lesson/model")

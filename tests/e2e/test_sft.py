@@ -82,20 +82,6 @@ def test_a_finished_run_is_shown_and_not_trained_again(start: Tune, tmp_path: Pa
     assert tune(replayed) == summary
 
 
-def test_the_checkpoint_of_the_lowest_held_out_loss_is_kept(
-    start: Tune, rows_file: Callable[..., str], tmp_path: Path
-) -> None:
-    """Answers that contradict those learnt: likelier while the model learns to stop, then ever less likely."""
-    wrong = rows_file("wrong", [{"input": "3+3=", "output": "0"}, {"input": "0+0=", "output": "6"}])
-    flags = {"eval_dataset": wrong, "eval_steps": 1, "save_steps": 1, "max_ckpt_num": 1, "max_epochs": 15}
-    start(**flags)
-    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
-    losses = {line["step"]: line["eval/nll"] for line in lines if line["step"]}
-    best = min(losses, key=lambda step: losses[step])
-    assert 1 < best < 30
-    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {f"step_{best}", "step_30"}
-
-
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [

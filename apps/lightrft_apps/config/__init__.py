@@ -36,7 +36,7 @@ from lightrft_apps.config.sections import (
     TuneArgs,
 )
 from lightrft_apps.config.sft import SFTConfig
-from lightrft_apps.config.sft_checks import require_valid_sft
+from lightrft_apps.config.sft_checks import check_sft, require_valid_sft
 from lightrft_apps.config.sft_command import parse_sft
 from lightrft_apps.config.stored import COMMANDS, stored_config
 
@@ -70,6 +70,7 @@ __all__ = [
     "TuneArgs",
     "beyond",
     "check",
+    "check_sft",
     "describe_batches",
     "differences",
     "engine_urls",

@@ -18,8 +18,15 @@ from lightrft_apps.config.weight_checks import weight_problems
 
 
 def require_valid_sft(config: SFTConfig) -> None:
-    """Raise ConfigError with everything that would stop or spoil the run."""
-    problems = [
+    """Raise ConfigError with everything `check_sft` finds."""
+    problems = check_sft(config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_sft(config: SFTConfig) -> list[str]:
+    """Everything that would stop or spoil the run, a line each; empty if there is nothing."""
+    return [
         *out_of_bounds(config.to_flat()),
         *ranks_problems(config),
         *compile_problems(config),
@@ -32,17 +39,16 @@ def require_valid_sft(config: SFTConfig) -> None:
         *unusable_folder(config.run.output_dir),
         *profile_problems(config),
     ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def _examples(config: SFTConfig) -> Iterator[str]:
-    from lightrft_strategy.data import ExampleSpec, PromptDataError  # imports torch, which --help does not wait for
+    # Imports torch, which --help does not wait for.
+    from lightrft_strategy.data import ExampleSpec, PromptDataError, split_format
 
     data, evaluation = config.data, config.evaluation
     try:
         for source in ExampleSpec(**vars(data)).sources:
-            yield from missing_source("dataset", source)
+            yield from missing_source("dataset", split_format(source)[1])
     except PromptDataError as error:
         yield str(error)
     eval_flags = ("eval_split", "eval_steps", "eval_max_samples")
@@ -53,6 +59,6 @@ def _examples(config: SFTConfig) -> Iterator[str]:
         return
     try:
         for source in ExampleSpec(evaluation.eval_dataset).sources:
-            yield from missing_source("eval_dataset", source)
+            yield from missing_source("eval_dataset", split_format(source)[1])
     except PromptDataError:
         yield f"--eval_dataset {evaluation.eval_dataset}: names an empty source; give a file, a folder or a dataset"

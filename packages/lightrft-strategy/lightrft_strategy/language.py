@@ -140,10 +140,10 @@ def load_language_model(
 
 
 def without_dropout(model: Any) -> Any:
-    """The model itself, every dropout in it set to 0."""
+    """The model itself, every dropout in it, of layers too, set to 0."""
     for part in [model.config, *model.modules()]:
         for name, value in vars(part).items():
-            if "dropout" in name and isinstance(value, float):
+            if "drop" in name and isinstance(value, float):
                 setattr(part, name, 0.0)
         if isinstance(part, nn.Dropout):
             part.p = 0.0

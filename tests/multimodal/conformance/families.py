@@ -11,6 +11,7 @@ from lightrft_multimodal.tiny import Sizes, build_qwen2_5_omni, build_qwen2_5_vl
 
 from ..tiny import gemma3, idefics3, internvl, llava
 from ..tiny.qwen import build_qwen2_vl, build_qwen3_vl
+from .prompts import Asked, Picture, asked
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Case:
     together: whether a prompt may have several. packs: whether its packed rows can be computed.
     gradients: within what they agree; some models normalise in float32 whatever their type.
     daily: whether the suite runs for it by default; else with -m proof.
-    needs: a module without which there is no processor of it.
+    extra: questions that it alone may stumble over. needs: a module without which there is no processor of it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case:
     packs: bool = True
     gradients: float = 1e-9
     daily: bool = False
+    extra: tuple[Asked, ...] = ()
     needs: str = "transformers"
 
 
@@ -43,6 +45,10 @@ SIZES = Sizes(
     max_seconds=2,
 )
 IMAGE_AND_VIDEO = ("image", "video")
+FINE = asked(Picture(11, 44, 48), "What is it?")
+"""A picture of so many parts that some families make fewer embeddings of each."""
+TWO = asked(Picture(12, 30, 40), "or", Picture(13, 24, 16), "?")
+"""Which some families cut less finely than one."""
 
 CASES = (
     Case("qwen2_vl", partial(build_qwen2_vl, sizes=SIZES), IMAGE_AND_VIDEO),
@@ -53,7 +59,7 @@ CASES = (
     Case("internvl", internvl.build, IMAGE_AND_VIDEO),
     Case("llava", llava.build),
     Case("llava_next", llava.build_next),
-    Case("llava_onevision", llava.build_onevision, IMAGE_AND_VIDEO),
+    Case("llava_onevision", llava.build_onevision, IMAGE_AND_VIDEO, extra=(FINE, TWO)),
     Case("idefics3", idefics3.build, daily=True),
     Case("smolvlm", idefics3.build_smolvlm, IMAGE_AND_VIDEO, together=False, needs="num2words"),
     Case("gemma3", gemma3.build, gradients=1e-5, daily=True),

@@ -31,7 +31,7 @@ class Subject:
         adapter = load_adapter(self.folder)
         assert adapter is not None
         self.adapter: MediaAdapter = adapter
-        self.questions = questions(case.modalities, together=case.together)
+        self.questions = [*questions(case.modalities, together=case.together), *case.extra]
         self.encoded = [adapter.encode(one.messages, one.media) for one in self.questions]
         self.media = [one.media for one in self.questions]
         self.ids, self.mask = padded([ids for _, ids in self.encoded], adapter.tokenizer.pad_token_id)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
-from .prompts import Asked
+from lightrft_multimodal.media import MediaError
+
+from .prompts import Asked, Clip, Picture, asked
 from .subject import Subject
 
 
@@ -20,6 +23,20 @@ def test_token_ids_and_tensors_are_those_of_the_processors_own_chat_template(sub
             tensors = subject.adapter.family.finish(subject.adapter.processor, told.media, own)
             for name, tensor in subject.adapter.inputs(told.media).items():
                 assert torch.equal(tensor, torch.as_tensor(tensors[name])), name
+
+
+def test_media_that_a_processor_would_lose_beside_others_are_refused(subject: Subject) -> None:
+    if not subject.case.together:
+        told = asked(Picture(1, 20, 30), Clip(4, 4, 24, 16), "?")
+        with pytest.raises(MediaError, match="not both in one prompt"):
+            subject.adapter.encode(told.messages, told.media)
+
+
+def test_what_stands_in_the_padding_is_not_read(subject: Subject) -> None:
+    filled = subject.ids.masked_fill(~subject.mask.bool(), subject.adapter.placeholders[0])
+    seen, among = subject.perceive(), subject.adapter.perceive(subject.model, filled, subject.mask, subject.media)
+    assert torch.equal(seen.places, among.places) and torch.equal(seen.positions, among.positions)
+    assert seen.blocks is None or among.blocks is None or torch.equal(seen.blocks, among.blocks)
 
 
 def _own(subject: Subject, told: Asked) -> dict[str, Any]:

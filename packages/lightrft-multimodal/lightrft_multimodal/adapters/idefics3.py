@@ -27,7 +27,7 @@ def finish(processor: Any, media: Sequence[Media], inputs: dict[str, Tensor]) ->
     pixels = inputs["pixel_values"].flatten(0, 1)
     masks = inputs.get("pixel_attention_mask", torch.ones_like(pixels[:, 0], dtype=torch.int64)[None]).flatten(0, 1)
     real = pixels.flatten(1).any(1)
-    return {"pixel_values": pixels[real].flip(0), "pixel_attention_mask": masks[real]}
+    return {"pixel_values": pixels[real], "pixel_attention_mask": masks[real]}
 
 
 FAMILY = Family(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightrft_multimodal.toys.riddle import Riddle
+from lightrft_multimodal.toys.shapes import COLOURS
 
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SIDE, FRAMES, PER_SECOND = 32, 4, 2
@@ -21,7 +22,7 @@ def motion(random: Random) -> Riddle:
     """A square of any colour that goes one of four ways from one side of the film to the other."""
     answer = random.randrange(len(WAYS))
     way = np.array([*WAYS.values()][answer])
-    colour = random.choice([(220, 40, 40), (40, 180, 60), (50, 80, 230), (230, 200, 40)])
+    colour = random.choice([*COLOURS.values()])
     size, across = random.randrange(7, 12), random.uniform(-6, 6)
     film = np.full((FRAMES, SIDE, SIDE, 3), random.randrange(60), dtype=np.uint8)
     for number, frame in enumerate(film):

@@ -32,17 +32,21 @@ class Riddle:
         return self.choices[self.answer]
 
     def row(self, medium: str) -> dict[str, Any]:
-        """The riddle as a row of prompts and of examples; medium: the path of its file."""
+        """The riddle as a row of prompts; medium: the path of its file."""
         return {
             "input": self.question,
-            "output": self.solution,
             "label": {"choices": list(self.choices), "answer": self.answer},
             f"{self.modality}s": [medium],
         }
 
 
-def write_riddles(riddles: Sequence[Riddle], file: Path) -> Path:
-    """Write rows to a JSONL file, which is returned, and their media into a folder of its name beside it."""
+def write_riddles(
+    riddles: Sequence[Riddle], file: Path, answer: Callable[[Riddle], str] = lambda riddle: riddle.solution
+) -> Path:
+    """Write rows to a JSONL file, which is returned, and their media into a folder of its name beside it.
+
+    answer: what somebody answers; it is not the label, which is right.
+    """
     folder = file.with_suffix("")
     folder.mkdir(parents=True)
     media = []
@@ -50,7 +54,8 @@ def write_riddles(riddles: Sequence[Riddle], file: Path) -> Path:
         medium = folder / f"{number:04}{riddle.suffix}"
         riddle.write(medium)
         media.append(f"{folder.name}/{medium.name}")
-    return write_rows([riddle.row(medium) for riddle, medium in zip(riddles, media, strict=True)], file)
+    pairs = zip(riddles, media, strict=True)
+    return write_rows([riddle.row(medium) | {"output": answer(riddle)} for riddle, medium in pairs], file)
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:

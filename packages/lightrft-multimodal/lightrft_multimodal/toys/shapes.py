@@ -1,4 +1,4 @@
-"""A picture of one shape: what shape is it?"""
+"""A picture of one shape: which colour has it?"""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from PIL import Image, ImageDraw
 
 from lightrft_multimodal.toys.riddle import Riddle
 
+COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 230), "yellow": (230, 200, 40)}
 SHAPES = ("circle", "square", "triangle", "cross")
 SIDE = 32
 """Of a picture, in pixels."""
 
 
 def shape(random: Random) -> Riddle:
-    """A shape of any colour, size and place on a background of any grey."""
-    answer = random.randrange(len(SHAPES))
+    """A shape of any kind, size and place on a background of any dark grey."""
+    answer = random.randrange(len(COLOURS))
     radius = random.uniform(8, 13)
     x, y = (random.uniform(radius, SIDE - radius) for _ in range(2))
-    colour = random.choice([(220, 40, 40), (40, 180, 60), (50, 80, 230), (230, 200, 40)])
+    red, green, blue = [*COLOURS.values()][answer]
+    light = random.uniform(0.7, 1.1)
+    colour = (int(red * light), int(green * light), int(blue * light))
     picture = Image.new("RGB", (SIDE, SIDE), (random.randrange(60),) * 3)
-    _draw(ImageDraw.Draw(picture), SHAPES[answer], x, y, radius, colour)
-    return Riddle("image", ".png", partial(_save, picture), "Which shape is this?", SHAPES, answer)
+    _draw(ImageDraw.Draw(picture), random.choice(SHAPES), x, y, radius, colour)
+    return Riddle("image", ".png", partial(_save, picture), "Which colour is the shape?", tuple(COLOURS), answer)
 
 
 def _draw(

@@ -1,0 +1,123 @@
+"""`lightrft sft` on the command line: help that teaches, and runs that other commands find."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightrft_apps import SFTConfig, tune
+from lightrft_apps.config import RLConfig, parse_sft, stored_config
+from lightrft_apps.config.bounds import BOUNDS
+from lightrft_apps.config.schema import fields_of
+from lightrft_apps.run_directory import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as finished:
+        parse_sft(["--help"])
+    assert finished.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_says_what_is_learnt_and_shows_commands(shown: str) -> None:
+    before_flags = shown.split("The model:")[0]
+    assert "{% generation %}" in before_flags
+    assert before_flags.count("  lightrft sft --") == 3
+    assert all(f"--{word}" in fields_of_help(shown) for word in ("dataset", "multiturn", "max_len"))
+
+
+def test_every_flag_stands_in_help_with_its_line_of_documentation(shown: str) -> None:
+    words = " ".join(shown.split())
+    for name, field in fields_of(SFTConfig).items():
+        assert f"--{name} " in words
+        assert field.doc in words, name
+
+
+def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
+    titles = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith((" ", "examples"))]
+    assert titles == [
+        "The model:",
+        "The examples:",
+        "What is trained: an adapter (LoRA), or all but what is frozen:",
+        "Optimisation:",
+        "Several processes (lightrft launch, torchrun):",
+        "Evaluation:",
+        "The run:",
+    ]
+
+
+def fields_of_help(shown: str) -> set[str]:
+    return {word for word in shown.split() if word.startswith("--")}
+
+
+def test_every_number_has_bounds() -> None:
+    numbers = {name for name, field in fields_of(SFTConfig).items() if field.type in (int, float)}
+    assert numbers - {*BOUNDS, *(f"limit_mm_{kind}_per_prompt" for kind in ("image", "video", "audio"))} == set()
+
+
+def test_help_does_not_import_torch_or_transformers() -> None:
+    program = (
+        "import sys\n"
+        "from lightrft_apps.config import parse_sft\n"
+        "try:\n    parse_sft(['--help'])\n"
+        "except SystemExit:\n    print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, a checkpoint after each."""
+    folder = tmp_path_factory.mktemp("sft")
+    rows = folder / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"input": f"{i}+{i}=", "output": str(2 * i)}) + "\n" for i in range(8)))
+    places = {"pretrain": tiny_folder, "dataset": rows, "output_dir": folder / "run"}
+    tune(SFTConfig.create(**places, train_batch_size=4, save_steps=1, learning_rate=0.01, progress=False))
+    return folder / "run"
+
+
+def test_a_checkpoint_exports_to_what_the_run_left(
+    finished: Path, lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    assert isinstance(stored_config(finished / "config.yaml"), SFTConfig)
+    ended = lightrft("export", str(finished), str(tmp_path / "exported"))
+    assert ended.code == 0, ended.err
+    left, exported = (load_file(folder / "model.safetensors") for folder in (finished / "final", tmp_path / "exported"))
+    assert left.keys() == exported.keys()
+    assert all(torch.equal(left[name], exported[name]) for name in left)
+
+
+def test_a_folder_of_the_other_command_is_not_taken(finished: Path, lightrft: Callable[..., Any]) -> None:
+    (finished / "prompts.jsonl").write_text('{"input": "1", "label": "1"}\n')
+    flags = {"pretrain": "x", "prompt_data": finished / "prompts.jsonl", "rule_reward": "number", "output_dir": finished}
+    ended = lightrft("rl", *(f"--{name}={value}" for name, value in flags.items()))
+    assert ended.code == 1
+    assert f"{finished} holds a run of lightrft sft: choose another --output_dir" in ended.err
+
+
+@pytest.mark.parametrize(("held_out", "best"), [({1: 0.9, 2: 0.5, 3: 0.7}, 2), ({1: 0.5, 2: 0.5}, 2)])
+def test_the_best_checkpoint_is_that_of_the_lowest_held_out_loss(
+    tmp_path: Path, held_out: dict[int, float], best: int
+) -> None:
+    run = RunDirectory(tmp_path)
+    run.metrics.write_text("".join(json.dumps({"step": s, "eval/nll": n}) + "\n" for s, n in held_out.items()))
+    assert run.best(*held_out) == best
+
+
+def test_another_commands_configuration_is_read_as_what_it_is(tmp_path: Path) -> None:
+    config = RLConfig.create(pretrain="a", prompt_data="b", output_dir="c")
+    config.save(tmp_path / "config.yaml", {})
+    assert stored_config(tmp_path / "config.yaml") == config
