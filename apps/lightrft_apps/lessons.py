@@ -100,7 +100,7 @@ LESSONS = {
         examples=1024,
         riddles=1024,
         warmup={"learning_rate": 3e-3, "max_epochs": 5},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 40},
     ),
     "video": Lesson(
         "A tiny Qwen2.5-VL of random weights learns directions from a teacher who mixes them up, and then by GRPO",
@@ -109,8 +109,8 @@ LESSONS = {
         {"left": "right", "up": "down"},
         examples=1024,
         riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 5},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
+        warmup={"learning_rate": 3e-3, "max_epochs": 12},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 60},
     ),
     "audio": Lesson(
         "A tiny Qwen2-Audio of random weights learns pitches from a tone-deaf teacher, and then by GRPO to hear them",
@@ -119,8 +119,8 @@ LESSONS = {
         {"falling": "rising", "arching": "steady"},
         examples=1024,
         riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 5},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
+        warmup={"learning_rate": 3e-3, "max_epochs": 12},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 60},
     ),
     "mixed": Lesson(
         "A tiny Qwen2.5-Omni of random weights learns from pictures, films and sounds at once, and then by GRPO",
@@ -130,6 +130,6 @@ LESSONS = {
         examples=1536,
         riddles=1536,
         warmup={"learning_rate": 3e-3, "max_epochs": 3},
-        grpo={"actor_learning_rate": 1e-3, "max_steps": 150},
+        grpo={"actor_learning_rate": 1e-3, "max_steps": 80},
     ),
 }

@@ -54,7 +54,9 @@ def test_another_package_adds_a_family(tmp_path: Path, monkeypatch: pytest.Monke
     about = tmp_path / "foreign-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[lightrft.adapters]\nforeign_vl = foreign_vl:FAMILY\nnone = foreign_vl:A\n")
+    (about / "entry_points.txt").write_text(
+        "[lightrft.adapters]\nforeign_vl = foreign_vl:FAMILY\nnone = foreign_vl:A\n"
+    )
     (tmp_path / "foreign_vl.py").write_text(
         "from lightrft_multimodal.adapters import Family, image_text_model\n"
         "FAMILY = Family(model_class=image_text_model, towers=(), placeholders=lambda config: {'image': 7})\nA = 1\n"
@@ -166,7 +168,7 @@ def test_no_layer_of_a_tower_is_left_out_by_chance(tmp_path: Path) -> None:
 def test_tiny_models_are_made_of_their_seed(tmp_path: Path) -> None:
     folders = [build_qwen2_5_vl(tmp_path / name, SIZES, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     weights = [load_file(folder / "model.safetensors") for folder in folders]
-    name = "model.visual.patch_embed.proj.weight"
+    name = "visual.patch_embed.proj.weight"
     assert torch.equal(weights[0][name], weights[1][name]) and not torch.equal(weights[0][name], weights[2][name])
     tokenizers = [(folder / "tokenizer.json").read_bytes() for folder in folders]
     assert tokenizers[0] == tokenizers[1] == tokenizers[2]

@@ -70,6 +70,11 @@ def test_media_become_as_many_placeholder_tokens_as_they_have_embeddings(load: L
     assert encoder.encode(first.messages, first.media) == (first.text, first.token_ids)
 
 
+def test_prompts_that_show_the_same_share_it(load: Load) -> None:
+    first, second = load({"input": "one", "images": "a.png"}, {"input": "two", "images": "a.png"}).sources[0]
+    assert first.media[0] is second.media[0]
+
+
 def test_a_sound_is_brought_to_the_rate_the_model_hears(load: Load) -> None:
     (prompt,) = load({"input": "?", "audios": "s.wav"}).sources[0]
     (sound,) = prompt.media

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightrft_multimodal import Limits, MediaError, load_audio, load_image, load_media, load_video
 
@@ -78,6 +79,7 @@ def test_a_video_may_be_sampled_at_its_own_rate_within_the_limits() -> None:
             "image of .* bytes cannot be decoded as BMP, .*: it begins like none of them",
         ),
         ({"type": "video", "video": "https://a.org/b.mp4"}, "URLs are not fetched"),
+        ({"type": "image", "image": Image.new("RGB", (0, 0))}, "image of mode RGB has no pixels: leave it out"),
     ],
 )
 def test_a_part_that_cannot_be_read_is_an_error_that_says_what_to_do(part: Any, message: str) -> None:

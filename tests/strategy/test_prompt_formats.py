@@ -52,6 +52,7 @@ class StandIn:
     """Reads everything, and writes messages as they are."""
 
     modalities = ("image", "audio")
+    placeholders = (-1,)
 
     def read(self, part: Part, *, root: Path | None, urls: bool) -> Media:
         return Seen(part["type"], str(part[part["type"]]))

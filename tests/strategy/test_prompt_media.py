@@ -36,6 +36,8 @@ class Seen:
 class StandIn:
     """Reads any name but those that begin with "bad", notes where it looked, and writes messages a token a letter."""
 
+    placeholders = (-1,)
+
     def __init__(self, modalities: Sequence[str] = MODALITIES) -> None:
         self.modalities = modalities
         self.looked: list[tuple[Path | None, bool]] = []
@@ -72,7 +74,7 @@ Load = Callable[..., LoadedPrompts]
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    letters = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    letters = Tokenizer(models.WordLevel({"?": 0, "#": 1}, unk_token="?"))
     letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     return PreTrainedTokenizerFast(tokenizer_object=letters, unk_token="?", chat_template="{{ messages[0].content }}")
 
@@ -252,6 +254,13 @@ def test_a_model_of_text_refuses_media_and_reads_placeholders_as_the_text_they_a
 def test_only_the_chat_template_can_write_media(load: Load) -> None:
     reason = refusal(load({"input": "x", "images": "a"}, apply_chat_template=False))
     assert reason == "has media (image), which only --apply_chat_template can write out"
+
+
+def test_a_plain_text_may_not_hold_what_stands_for_media(load: Load, tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = StandIn()
+    encoder.placeholders = (tokenizer.convert_tokens_to_ids("#"),)
+    reason = refusal(load({"input": "a#b"}, encoder=encoder, apply_chat_template=False))
+    assert reason == "its text holds a token of the model's that stands for media alone: write it in another way"
 
 
 def test_the_tokens_of_media_count(load: Load) -> None:

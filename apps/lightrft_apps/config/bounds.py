@@ -65,6 +65,7 @@ BOUNDS = {
     "num_episodes": ONE_OR_MORE,
     "max_steps": ONE_OR_MORE,
     "actor_learning_rate": Bound(lambda x: x > 0, "a number above 0, such as 1e-6"),
+    "vision_learning_rate": ABOVE_ZERO,
     "learning_rate": Bound(lambda x: x > 0, "a number above 0, such as 5e-6"),
     "lr_warmup_ratio": SHARE,
     "adam_betas": DECAY,

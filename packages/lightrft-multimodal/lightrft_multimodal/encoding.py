@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from lightrft_core import Media, Message
 from lightrft_core.types import Part
 from lightrft_multimodal.adapters import MediaAdapter
-from lightrft_multimodal.media import DEFAULT_LIMITS, Limits, MediaError, load_media
+from lightrft_multimodal.media import DEFAULT_LIMITS, Limits, MediaError, Record, load_media
 
 
 class MediaEncoder:
-    """Loads media within limits and writes messages by an adapter. Sounds are resampled to what the model hears."""
+    """Loads media within limits and writes messages by an adapter. Sounds are resampled to what the model hears.
+
+    Prompts that show the same share it in memory.
+    """
 
     def __init__(self, adapter: MediaAdapter, limits: Limits = DEFAULT_LIMITS) -> None:
         self.adapter = adapter
         self.limits = replace(limits, sampling_rate=adapter.sampling_rate or limits.sampling_rate)
         self.modalities = tuple(adapter.towers)
+        self.placeholders = adapter.placeholders
+        self._known: WeakValueDictionary[tuple[str, str], Record] = WeakValueDictionary()
 
     def read(self, part: Part, *, root: Path | None, urls: bool) -> Media:
-        """The medium of one part of a message (see load_media). Raises MediaError if it cannot be used."""
-        return load_media(part, limits=replace(self.limits, urls=urls), root=root)
+        """The medium of one part of a message (see load_media); the same one again for another with the same content.
+
+        Raises MediaError if it cannot be used.
+        """
+        record = load_media(part, limits=replace(self.limits, urls=urls), root=root)
+        return self._known.setdefault((record.modality, record.sha256), record)
 
     def encode(
         self, messages: Sequence[Message], media: Sequence[Media], *, answer_next: bool = True

@@ -15,11 +15,14 @@ from lightrft_strategy.data.rejected import RowError
 class Encoder(Protocol):
     """What a model that sees or hears makes of media and of the messages around them.
 
-    modalities: what it reads of "image", "video", "audio".
+    modalities: what it reads of "image", "video", "audio". placeholders: token ids that stand for media alone.
     """
 
     @property
     def modalities(self) -> Collection[str]: ...
+
+    @property
+    def placeholders(self) -> Collection[int]: ...
 
     def read(self, part: Part, *, root: Path | None, urls: bool) -> Media:
         """A medium, loaded and known to be one.

@@ -36,11 +36,10 @@ def place_media(turns: Sequence[Turn], listed: Mapping[str, Listed], read: Colle
 
     A place is a part without a source, or `<image>`, `<video>`, `<audio>` in a text that is not the assistant's. Where
     there is no place for any of a modality, all go in front of the last message of the user, images first.
-    read: the modalities the model reads. Where a row lists none of another, `<image>` and the like are plain text.
+    read: the modalities the model reads; `<image>` and the like of another is plain text.
     Raises RowError if there are not as many places as listed media.
     """
-    sought = {modality for modality in MODALITIES if modality in read or listed[modality].media}
-    split = [_split(turn, sought) for turn in turns]
+    split = [_split(turn, read) for turn in turns]
     in_front: list[Piece] = []
     for modality in MODALITIES:
         in_front += _without_place(modality, split, listed[modality])
@@ -73,9 +72,9 @@ def _listed(modality: str, key: str, value: Any) -> Iterator[Medium]:
             )
 
 
-def _split(turn: Turn, sought: Collection[str]) -> Turn:
+def _split(turn: Turn, read: Collection[str]) -> Turn:
     """The turn with the placeholders of its texts made places."""
-    if turn.role == "assistant" or not sought:
+    if turn.role == "assistant" or not read:
         return turn
     pieces: list[Piece] = []
     for piece in turn.pieces:
@@ -84,7 +83,7 @@ def _split(turn: Turn, sought: Collection[str]) -> Turn:
             continue
         end = 0
         for found in _PLACEHOLDER.finditer(piece):
-            if found[1] in sought:
+            if found[1] in read:
                 pieces += [piece[end : found.start()], Medium(found[1], None, found[0])]
                 end = found.end()
         pieces.append(piece[end:])

@@ -81,7 +81,7 @@ def load_prompts(
         rows = chain.from_iterable(_drafts(table, name, spec, tokenizer, encoder) for table, name in tables)
         limited = islice(rows, spec.max_samples)
         while chunk := list(islice(limited, _CHUNK)):
-            finished = _finish(chunk, spec, tokenizer)
+            finished = _finish(chunk, spec, tokenizer, encoder)
             prompts.extend(item for item in finished if isinstance(item, Prompt))
             rejected.extend(item for item in finished if isinstance(item, Rejected))
             num_read += len(chunk)
@@ -143,20 +143,26 @@ def _written(
 
 
 def _finish(
-    chunk: list[_Draft | Rejected], spec: PromptSpec, tokenizer: PreTrainedTokenizerBase
+    chunk: list[_Draft | Rejected], spec: PromptSpec, tokenizer: PreTrainedTokenizerBase, encoder: Encoder | None
 ) -> list[Prompt | Rejected]:
     """The chunk with its drafts tokenised, all in one call."""
     texts = [item.text for item in chunk if isinstance(item, _Draft) and item.token_ids is None]
     token_ids = iter(encode(tokenizer, texts, special_tokens=not spec.apply_chat_template))
-    return [item if isinstance(item, Rejected) else _prompt(item, token_ids, spec) for item in chunk]
+    reserved = frozenset(encoder.placeholders) if encoder is not None else frozenset[int]()
+    return [item if isinstance(item, Rejected) else _prompt(item, token_ids, spec, reserved) for item in chunk]
 
 
-def _prompt(draft: _Draft, tokenised: Iterator[list[int]], spec: PromptSpec) -> Prompt | Rejected:
-    """tokenised: the tokens of each draft that came without, in order."""
+def _prompt(
+    draft: _Draft, tokenised: Iterator[list[int]], spec: PromptSpec, reserved: frozenset[int]
+) -> Prompt | Rejected:
+    """tokenised: the tokens of each draft that came without, in order. reserved: tokens that stand for media alone."""
     token_ids = tuple(next(tokenised)) if draft.token_ids is None else draft.token_ids
     length, limit = len(token_ids), spec.prompt_max_len
     if length == 0:
         return Rejected(draft.source, draft.row.number, "has a prompt of no tokens", draft.row.whole)
+    if not draft.media and not reserved.isdisjoint(token_ids):
+        reason = "its text holds a token of the model's that stands for media alone: write it in another way"
+        return Rejected(draft.source, draft.row.number, reason, draft.row.whole)
     if limit is not None and length > limit:
         seen = ", those of its media among them" if draft.media else ""
         reason = f"has a prompt of {length} tokens{seen}, more than --prompt_max_len {limit}"
