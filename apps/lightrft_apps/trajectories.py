@@ -18,6 +18,7 @@ SCHEMA = pa.schema(
         "occurrence": pa.int32(),
         "sample": pa.int32(),
         "prompt": pa.string(),
+        "media": pa.list_(pa.string()),
         "response": pa.string(),
         "label": pa.string(),
         "token_ids": pa.list_(pa.int32()),
@@ -34,7 +35,10 @@ SCHEMA = pa.schema(
 
 
 def write_trajectories(path: Path, step: int, groups: Sequence[Group]) -> None:
-    """Write the rollouts of judged groups; label and parts as JSON. The file appears whole or not at all."""
+    """Write the rollouts of judged groups; label and parts as JSON. The file appears whole or not at all.
+
+    media: of each its modality and the hash of what it shows or plays, in reading order.
+    """
     rows = [
         {
             "step": step,
@@ -42,6 +46,7 @@ def write_trajectories(path: Path, step: int, groups: Sequence[Group]) -> None:
             "occurrence": group.prompt.occurrence,
             "sample": rollout.sample,
             "prompt": group.prompt.text,
+            "media": [f"{medium.modality}:{medium.sha256}" for medium in group.prompt.media],
             "response": rollout.text,
             "label": json.dumps(group.prompt.label, ensure_ascii=False, default=str),
             "token_ids": rollout.token_ids,

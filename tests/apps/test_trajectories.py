@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from lightrft_apps import RLConfig, train
 from lightrft_apps.trajectories import SCHEMA, write_trajectories
 from lightrft_core import FinishReason, Group, Prompt, Rollout
 from lightrft_core.types import Verdict
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A medium that is its hash."""
+
+    modality: str
+    sha256: str
 
 
 def rollout(sample: int, verdict: Verdict | None, **fields: Any) -> Rollout:
@@ -29,7 +38,8 @@ def rows(path: Path, *groups: Group, step: int = 3) -> list[dict[str, Any]]:
 
 
 def test_a_row_holds_all_that_is_known_of_an_answer(tmp_path: Path) -> None:
-    prompt = Prompt("sums.jsonl:4", (), "3+4=", (1, 2), {"answer": "é", "of": [1, 2]}, occurrence=2)
+    shown = (Shown("image", "ab"), Shown("audio", "cd"))
+    prompt = Prompt("sums.jsonl:4", (), "3+4=", (1, 2), {"answer": "é", "of": [1, 2]}, occurrence=2, media=shown)
     verdict = Verdict(0.75, accuracy=0.5, parts={"number": 1.0, "format": -0.25})
     (row,) = rows(tmp_path / "deep" / "step.parquet", Group(prompt, [rollout(1, verdict, advantage=-1.25)]))
     assert row == {
@@ -38,6 +48,7 @@ def test_a_row_holds_all_that_is_known_of_an_answer(tmp_path: Path) -> None:
         "occurrence": 2,
         "sample": 1,
         "prompt": "3+4=",
+        "media": ["image:ab", "audio:cd"],
         "response": "é 7",
         "label": '{"answer": "é", "of": [1, 2]}',
         "token_ids": [5, 6],

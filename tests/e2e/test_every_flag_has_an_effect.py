@@ -178,6 +178,7 @@ ELSEWHERE = {
     "fp8_rollout": "needs an accelerator with FP8; tests/apps/test_engines.py shows where it goes",
     "aux_loss_coef": "needs a mixture of experts; tests/apps/test_precision_runs.py shows what it does",
     "lora_dropout": "stays 0",
+    "vision_learning_rate": "needs towers; tests/multimodal/test_runs.py shows that they learn by it",
     "load_in_4bit": "needs an accelerator; tests/apps/test_config_lora_checks.py shows when it is refused",
     **dict.fromkeys((*MEDIA_KEYS, *MEDIA_LIMITS), "is for prompts with media: tests/strategy/test_prompt_media.py"),
     **dict.fromkeys(SHARDING, "needs a launcher; tests/apps/test_parallel.py shows what it builds"),

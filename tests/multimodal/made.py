@@ -78,3 +78,8 @@ def picture(form: str = "PNG", size: tuple[int, int] = (16, 12)) -> bytes:
     buffer = BytesIO()
     Image.effect_noise(size, 80).convert("RGB").save(buffer, form)
     return buffer.getvalue()
+
+
+def evens(prompts: list[str], responses: list[str], labels: list[object]) -> list[float]:
+    """A reward that differs between answers: the share of characters whose code is even."""
+    return [sum(ord(letter) % 2 == 0 for letter in response) / max(1, len(response)) for response in responses]

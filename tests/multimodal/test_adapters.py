@@ -122,6 +122,23 @@ def test_the_seconds_between_frames_are_those_of_each_video(tmp_path: Path) -> N
     assert [text.count(f"<{seconds} seconds>") for seconds in ("0.2", "1.2", "1.0", "5.0")] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("fps", [8.0, 1.0, 0.5])
+def test_text_behind_a_video_comes_after_its_last_moment(tmp_path: Path, fps: float) -> None:
+    adapter = adapter_of(build_qwen2_5_vl(tmp_path, SIZES))
+    clip = Clip(1, 6, 24, 16, fps=fps)
+    ids = torch.tensor([encoded(adapter, clip)])
+    seen = adapter.perceive(adapter.load_model(tmp_path), ids, torch.ones_like(ids), [(clip,)])
+    first, tokens = int((seen.places[0] >= 0).nonzero()[0]), 3 * 2 * 3
+    seconds_of_two_frames, positions_a_second = 2 / fps, 2
+    moments = [int(grid * seconds_of_two_frames * positions_a_second) for grid in range(3)]
+    expected = [(first + moment, first + y, first + x) for moment in moments for y in range(2) for x in range(3)]
+    assert seen.positions[:, 0, first : first + tokens].T.tolist() == [list(place) for place in expected]
+    behind = 1 + max(max(place) for place in expected)
+    rest = ids.shape[1] - first - tokens
+    assert seen.positions[:, 0, first + tokens :].tolist() == [list(range(behind, behind + rest))] * 3
+    assert seen.following.tolist() == [behind + rest]
+
+
 def test_processed_media_are_kept_as_long_as_they_fit(thinker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = adapter_of(thinker)
     pictures = [(Picture(number, 16, 16),) for number in range(3)]

@@ -214,6 +214,7 @@ def test_media_are_counted_with_the_messages_they_stand_in(tokenizer: Any) -> No
     pictures: Any = ("first", "second")
     shown = Message("user", ({"type": "image"}, {"type": "text", "text": "what?"}))
     chat = [shown, Message("assistant", "cat"), shown, Message("assistant", "dog")]
+    assert sum(learnt_tokens(writer, chat, pictures, [1]).mask) == len("cat") + 1
     marked = learnt_tokens(writer, chat, pictures, [3])
     assert writer.decode([t for t, m in zip(marked.token_ids, marked.mask, strict=True) if m]) == "dog<|im_end|>"
     assert writer.decode(marked.token_ids).count("~") == 6

@@ -11,8 +11,8 @@ from PIL import Image
 
 from lightrft_core import Media, Message
 
-FPS = 1.0
-"""Of every clip; not what processors take for granted."""
+FPS = 4.0
+"""Of every clip: not what processors take for granted, and no clip lasts longer than it is wide or high in positions."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0, *, window: int = 
     """Write the model and its processor into a folder. window: how many tokens its first layer looks back at."""
     side = 32
     tokenizer = byte_tokenizer(
-        {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+        {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
+        tuple("\n" * count for count in range(1, 5)),
     )
     processor = Gemma3Processor(
         Gemma3ImageProcessor(size={"height": side, "width": side}),

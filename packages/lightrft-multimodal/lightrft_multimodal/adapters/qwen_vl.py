@@ -40,7 +40,21 @@ def positions(base: Any, ids: Tensor, inputs: Inputs) -> Tensor:
     kinds = (ids == base.config.image_token_id) + 2 * (ids == base.config.video_token_id)
     grids = {name: inputs.get(name) for name in ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")}
     found: Tensor = base.get_rope_index(ids[None], mm_token_type_ids=kinds[None], **grids)[0][:, 0]
-    return found
+    return successive(found, kinds)
+
+
+def successive(found: Tensor, kinds: Tensor) -> Tensor:
+    """Positions [3, time] with each run of one kind [time] behind the largest, on all axes, of those before it.
+
+    So the paper has it, and so engines and older versions of Transformers count. Version 5 lets text begin behind the
+    height and width of a video, before its last moments if it lasts longer than it is wide.
+    """
+    lengths = torch.unique_consecutive(kinds, return_counts=True)[1].tolist()
+    runs, following = list(found.split(lengths, 1)), 0
+    for number, run in enumerate(runs):
+        runs[number] = run - run.min() + following
+        following = int(runs[number].max()) + 1
+    return torch.cat(runs, 1)
 
 
 FAMILY = Family(
