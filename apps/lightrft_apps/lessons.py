@@ -129,7 +129,7 @@ LESSONS = {
         {"green": "red", "blue": "yellow", "left": "right", "up": "down", "falling": "rising", "arching": "steady"},
         examples=1536,
         riddles=1536,
-        warmup={"learning_rate": 3e-3, "max_epochs": 3},
-        grpo={"actor_learning_rate": 1e-3, "max_steps": 80},
+        warmup={"learning_rate": 3e-3, "max_epochs": 16},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 80},
     ),
 }
