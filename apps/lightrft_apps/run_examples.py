@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from lightrft_apps.config import SFTConfig
@@ -33,7 +35,7 @@ class RunExamples:
         """What there is to learn, in a sentence."""
         examples = [example for source in self.loaded.sources for example in source]
         tokens = sum(len(example.token_ids) for example in examples)
-        learnt = sum(sum(map(bool, example.loss_mask)) for example in examples)
+        learnt = sum(bytes(map(bool, example.loss_mask)).count(1) for example in examples)
         return (
             f"{len(examples)} examples of {tokens} tokens, {learnt} of them learnt ({learnt / tokens:.0%}); "
             f"{len(self.held_out)} held out"
@@ -43,10 +45,11 @@ class RunExamples:
         """What a person should know; rejected: where the rows lie that could not be used."""
         if self.rejected:
             yield f"{len(self.rejected)} rows could not be used and lie in {rejected}; the first: {self.rejected[0]}"
-        seen = {_content(example): example.uid for source in self.loaded.sources for example in source}
-        twice = [(example.uid, uid) for example in self.held_out if (uid := seen.get(_content(example))) is not None]
+        held_out = {_content(example): example.uid for example in self.held_out}
+        learnt = (example for source in self.loaded.sources for example in source) if held_out else ()
+        twice = [(uid, example.uid) for example in learnt if (uid := held_out.get(_content(example))) is not None]
         if twice:
-            yield f"{len(twice)} held-out examples are also trained on; the first: {' = '.join(twice[0])}"
+            yield f"{len(twice)} examples are held out and trained on; the first: {' = '.join(twice[0])}"
 
 
 def read_examples(config: SFTConfig, senses: Senses, rejected: Path | None) -> RunExamples:
@@ -83,6 +86,9 @@ def eval_spec(config: SFTConfig) -> ExampleSpec:
     )
 
 
-def _content(example: Example) -> tuple[bytes, bytes, tuple[str, ...]]:
-    mask, ids = bytes(map(bool, example.loss_mask)), b",".join(str(token).encode() for token in example.token_ids)
-    return ids, mask, tuple(media.sha256 for media in example.media)
+def _content(example: Example) -> bytes:
+    """What tells an example from others, in a few bytes."""
+    content = sha256(array("i", example.token_ids).tobytes() + bytes(map(bool, example.loss_mask)))
+    for media in example.media:
+        content.update(media.sha256.encode())
+    return content.digest()

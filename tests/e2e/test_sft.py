@@ -44,11 +44,14 @@ def start(tiny_folder: Path, tmp_path: Path, sums: str) -> Tune:
     return run
 
 
-def test_it_learns_the_answers_and_to_stop_after_them(start: Tune, held: str, tmp_path: Path) -> None:
+def test_it_learns_the_answers_and_to_stop_after_them(
+    start: Tune, held: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     summary = start(max_epochs=40, eval_dataset=held, packing_samples=True)
+    assert "2 examples are held out and trained on; the first: held.jsonl:" in capfd.readouterr().err
     assert summary["losses"][-1] < 0.05 < summary["losses"][0]
     assert summary["loss_after"] < 0.05 < summary["loss_before"]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "final")

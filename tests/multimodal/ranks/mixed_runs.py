@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -111,13 +110,13 @@ def _prompt(folder: str, kind: str, number: int) -> Prompt:
 
 
 def recorded(folder: str, number: int) -> list[Group]:
-    """Four judged groups of three answers to prompts of kinds in random order; the answers of some teach nothing."""
+    """Four judged groups of four answers to prompts of kinds in random order; the answers of some teach nothing."""
     rng, groups = random.Random(number), []
     never, vocabulary = set(adapter_of(folder).placeholders), len(adapter_of(folder).tokenizer)
     words = [word for word in range(vocabulary) if word not in never]
     for row in range(4):
         prompt = rng.choice(prompts(folder)[rng.choice(KINDS)])
-        rewards = [1.0] * 3 if rng.random() < 0.15 else [1.0, 0.0, rng.random()]
+        rewards = [1.0] * 4 if rng.random() < 0.15 else [1.0, 0.0, rng.random(), rng.random()]
         answers = [[rng.choice(words) for _ in range(rng.choice([1, 2, 3, 5, 8]))] for _ in rewards]
         rollouts = [
             Rollout(
@@ -160,10 +159,10 @@ def model(case: Case) -> Any:
 
 
 def train(case: Case) -> Run:
-    """Optimiser steps of six rollouts each, two over each batch of them, dealt as training deals them."""
+    """Optimiser steps of 5, 5, 5 and 1 rollouts over each batch of 16, dealt as training deals them."""
     began = time.perf_counter()
     strategy, algorithm, outcome = build(case), ALGORITHMS["grpo"], Outcome([], [], {}, [])
-    sizes = BatchSizes(6, 2, 150, 8, packing=case.packing)
+    sizes = BatchSizes(5, 2, 150, 8, packing=case.packing)
     batches: list[Batch] = []
     first: dict[str, numpy.ndarray] = {}
     number = 0

@@ -27,6 +27,7 @@ def build(folder: Path, sizes: Sizes = Sizes(), seed: int = 0, *, window: int = 
         vision_config={**sizes.vision(), "image_size": side, "patch_size": 4, "vision_use_head": False},
         text_config={
             **sizes.text(),
+            "initializer_range": 0.02,
             "head_dim": width,
             "query_pre_attn_scalar": width,
             "sliding_window": window,

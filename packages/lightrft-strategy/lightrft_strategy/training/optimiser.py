@@ -16,7 +16,8 @@ class OptimiserConfig:
 
     schedule: what follows the warm-up: "constant", or "linear" or "cosine" to zero.
     max_norm: bound on the global L2 norm of the gradient; 0 leaves it alone.
-    factors: how a weight's name begins -> what its learning rate is multiplied by; the first that fits holds.
+    factors: how a weight's name begins, a point behind it -> what its learning rate is multiplied by; the first that
+    fits holds.
     """
 
     learning_rate: float
@@ -31,7 +32,7 @@ class OptimiserConfig:
 
     def factor(self, name: str) -> float:
         """What the learning rate of the weight of this name is multiplied by."""
-        return next((factor for start, factor in self.factors.items() if name.startswith(start)), 1.0)
+        return next((factor for start, factor in self.factors.items() if f"{name}.".startswith(start)), 1.0)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of an optimiser step, 1 being the first."""
