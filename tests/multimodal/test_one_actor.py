@@ -162,8 +162,8 @@ def test_checkpointing_computes_the_same_gradients(seer: Seer) -> None:
 def test_a_critic_values_what_the_models_own_head_would_read(seer: Seer) -> None:
     model, read = seer.model(), []
     question = QUESTIONS[seer.name][1]
-    text, ids = seer.adapter.encode(question.messages, question.media)
-    inputs = {name: tensor for name, tensor in seer.adapter.inputs(question.media).items()}
+    ids = seer.adapter.encode(question.messages, question.media)[1]
+    inputs = seer.adapter.inputs(question.media)
     whole = torch.tensor([[*ids, 65, 66, 67]])
     kinds = _kinds(seer, whole)
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: read.append(given[0].detach()))

@@ -7,9 +7,13 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy
 import torch
+from torch import Tensor
+from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import rotate_half
 
 from lightrft_core import (
     ALGORITHMS,
@@ -158,6 +162,14 @@ def model(case: Case) -> Any:
     return made
 
 
+def rotated(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """The vision tower's rotary positions in the precision of what they turn: transformers rounds it to float32."""
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    turned = query * cos + rotate_half(query) * sin, key * cos + rotate_half(key) * sin
+    return turned[0].to(query.dtype), turned[1].to(key.dtype)
+
+
+@patch.object(modeling_qwen2_5_omni, "apply_rotary_pos_emb_vision", rotated)
 def train(case: Case) -> Run:
     """Optimiser steps of 5, 5, 5 and 1 rollouts over each batch of 16, dealt as training deals them."""
     began = time.perf_counter()
