@@ -247,7 +247,8 @@ def known_flags() -> set[str]:
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
     scripts = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))
     of_benchmarks = set(re.findall(r'add_argument\("--([\w-]+)"', scripts))
-    of_launch = set(FLAG.findall((ROOT / "apps/lightrft_apps/launch.py").read_text()))
+    parsed = [(ROOT / f"apps/lightrft_apps/{name}.py").read_text() for name in ("launch", "quickstart")]
+    of_launch = {flag for text in parsed for flag in FLAG.findall(text)}
     return of_launch | fields.keys() | negations | ALIASES.keys() | of_benchmarks | OF_THE_PARSER | OF_UV_AND_PIP
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightrft_core import SamplingParams
-from lightrft_strategy.engines.law import BLOCK, draw, truncate
+from lightrft_strategy.engines.law import BLOCK, Laws, draw, truncate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -134,3 +134,27 @@ def test_a_greedy_choice_is_the_likeliest_token_weighed_at_temperature_one() -> 
     expected = law(logits, SamplingParams())
     assert tokens.item() == expected.argmax()
     assert logprobs.item() == pytest.approx(math.log(expected.max()), abs=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [SamplingParams(temperature=0), *LAWS], ids=str)
+def test_tokens_that_are_never_drawn_leave_their_probability_to_the_others(sampling: SamplingParams) -> None:
+    logits = some_logits(3, 300)
+    never = logits.topk(40).indices.tolist()
+    own = sampling.without(never)
+    rows = 500
+    laws = Laws(own, (), 300, torch.device("cpu"))
+    grid = torch.linspace(0, LAST, rows, dtype=torch.float64)
+    zeros = torch.zeros(rows, dtype=torch.long)
+    tokens, logprobs, _ = laws.draw(logits.expand(rows, -1), grid, zeros, zeros)
+    assert not {*never} & {*tokens.tolist()}
+    others = torch.tensor([token for token in range(300) if token not in never])
+    known = law(logits[others], sampling if sampling.temperature else SamplingParams())
+    expected = dict(zip(others.tolist(), known.tolist(), strict=True))
+    drawn = np.array([expected[token] for token in tokens.tolist()])
+    np.testing.assert_allclose(logprobs.double().exp().numpy(), drawn, rtol=1e-4)
+
+
+def test_what_is_never_drawn_holds_for_each_answers_own_law() -> None:
+    several = SamplingParams(n=2, per_sample=(SamplingParams(top_k=3), SamplingParams(never=(9,))))
+    assert [several.without((4, 5)).of(sample).never for sample in range(2)] == [(4, 5), (9, 4, 5)]
+    assert several.without(()) == several

@@ -12,7 +12,7 @@ from PIL import Image
 from lightrft_core import Media, Message
 
 FPS = 4.0
-"""Of every clip: not what processors take for granted, and no clip lasts longer than it is wide or high in positions."""
+"""Of every clip: not what processors take for granted; no clip lasts longer, in positions, than it is wide or high."""
 
 
 @dataclass(frozen=True)

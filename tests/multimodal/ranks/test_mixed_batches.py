@@ -111,11 +111,11 @@ def test_fifty_steps_on_any_ranks_are_those_of_one_process(
 
 @pytest.mark.proof
 @pytest.mark.parametrize("packing", [False, True])
-def test_ranks_in_shards_that_run_only_the_towers_they_need_hang_or_learn_something_else(
+def test_ranks_in_shards_that_run_only_the_towers_they_need_die_hang_or_learn_something_else(
     processes: Groups, thinker: Path, packing: bool
 ) -> None:
     case = Case(str(thinker), "fsdp2", packing=packing, every_tower=False, optimiser_steps=3)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, EOFError, ConnectionError)):
         same_run(processes(2).run(train, case, seconds=40), case, EXACT)
 
 

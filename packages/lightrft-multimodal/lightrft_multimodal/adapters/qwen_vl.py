@@ -50,7 +50,7 @@ def successive(found: Tensor, kinds: Tensor) -> Tensor:
     height and width of a video, before its last moments if it lasts longer than it is wide.
     """
     lengths = torch.unique_consecutive(kinds, return_counts=True)[1].tolist()
-    runs, following = list(found.split(lengths, 1)), 0
+    runs, following = list(torch.split_with_sizes(found, lengths, 1)), 0
     for number, run in enumerate(runs):
         runs[number] = run - run.min() + following
         following = int(runs[number].max()) + 1

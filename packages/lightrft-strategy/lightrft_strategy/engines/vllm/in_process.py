@@ -19,6 +19,8 @@ from lightrft_strategy.engines.sync.receipt import Received
 from lightrft_strategy.engines.vllm.requests import completion, prompt_of, sampling_arguments
 
 EXTENSION = "lightrft_strategy.engines.vllm.worker.WeightReceiver"
+LOAD_FORMAT = "lightrft"
+"""Of `loader`, which the extension brings along."""
 HEAT = "lightrft_strategy.engines.vllm.heat:Heat"
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 
@@ -28,7 +30,7 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "model": config.model,
         "dtype": config.dtype,
-        "load_format": "dummy",
+        "load_format": LOAD_FORMAT,
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,
         "tensor_parallel_size": config.tp_size,

@@ -14,6 +14,7 @@ from lightrft_strategy.engines.sync.broadcast import Channel
 from lightrft_strategy.engines.sync.buckets import from_json, view
 from lightrft_strategy.engines.sync.fingerprint import fingerprint
 from lightrft_strategy.engines.sync.shared_memory import mapped
+from lightrft_strategy.engines.vllm import loader as loader  # registers itself with vLLM
 
 
 class WeightReceiver:
