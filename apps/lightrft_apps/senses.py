@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lightrft_apps.config import ConfigError
 from lightrft_apps.config.sections import RanksArgs
 from lightrft_multimodal.adapters import MediaAdapter
 from lightrft_multimodal.encoding import MediaEncoder
@@ -35,7 +36,12 @@ class Senses:
         return None if self.adapter is None else MediaEncoder(self.adapter)
 
     def factors(self, learning_rate: float, of_towers: float | None) -> dict[str, float]:
-        """What the learning rate of an actor's weights is multiplied by, by how their names begin."""
-        if self.adapter is None or of_towers is None:
+        """What the learning rate of an actor's weights is multiplied by, by how their names begin.
+
+        Raises ConfigError for a rate of towers where there are none.
+        """
+        if of_towers is None:
             return {}
+        if self.adapter is None:
+            raise ConfigError([f"--vision_learning_rate {of_towers:g}: the model reads text alone: leave the flag out"])
         return {f"model.{name}.": of_towers / learning_rate for names in self.adapter.towers.values() for name in names}

@@ -14,9 +14,11 @@ import pytest
 import torch
 
 from lightrft_apps import RLConfig, train
+from lightrft_apps.config import ConfigError
 from lightrft_apps.config.eval_command import EvalCommand, ReportArgs
 from lightrft_apps.config.sections import DataArgs, ModelArgs, RewardArgs
 from lightrft_apps.evaluation import evaluate_model
+from lightrft_apps.senses import Senses
 from lightrft_multimodal.adapters import load_adapter
 from lightrft_multimodal.tiny import Sizes, build_qwen2_5_vl
 from lightrft_multimodal.toys import motion, shape, write_riddles
@@ -99,6 +101,12 @@ def test_towers_learn_by_a_rate_of_their_own(run: Run, lesson: Path) -> None:
     before, after = weights(lesson / "model"), weights(run(vision_learning_rate=1e-9, max_steps=1) / "final")
     assert moved(before, after, "visual") < 1e-7
     assert moved(before, after, "language_model") > 1e-3
+
+
+def test_a_rate_of_towers_is_refused_where_there_are_none() -> None:
+    assert Senses(tokenizer=None).factors(1e-3, None) == {}
+    with pytest.raises(ConfigError, match="--vision_learning_rate 1e-05: the model reads text alone"):
+        Senses(tokenizer=None).factors(1e-3, 1e-5)
 
 
 def test_a_frozen_tower_stays_and_a_packed_run_learns_the_same(run: Run, lesson: Path) -> None:

@@ -70,4 +70,4 @@ def passes(folder: str, sp_size: int) -> Said:
         if ranks.world_size > 1:
             dist.all_reduce(gradient)
         found[name] = gradient.numpy() / ranks.learners
-    return Said(float(loss), output.logprobs.detach().numpy(), output.entropy.detach().numpy(), found)
+    return Said(loss.item(), output.logprobs.detach().numpy(), output.entropy.detach().numpy(), found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy
 import pytest
@@ -23,14 +22,11 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build_qwen2_5_vl(tmp_path_factory.mktemp("seer"), SIZES))
 
 
-@pytest.mark.parametrize(
-    ("world", "sp_size"),
-    [(2, 2), pytest.param(4, 2, marks=pytest.mark.proof)],
-)
+@pytest.mark.parametrize(("world", "sp_size"), [(2, 2), pytest.param(4, 2, marks=pytest.mark.proof)])
 def test_a_row_of_pictures_on_two_ranks_has_the_loss_and_the_gradients_of_one(
     processes: Callable[[int], Processes], seer: str, world: int, sp_size: int
 ) -> None:
-    """Of the decoder and of the tower; an image's embeddings lie on both sides of the cut."""
+    """Of the decoder and of the tower, which every rank runs and learns by its own slice alone."""
     assert length_of(a_batch(seer)) % 2
     expected = passes(seer, 0)
     learning = [name for name, gradient in expected.gradient.items() if numpy.linalg.norm(gradient) > 1e-6]
