@@ -55,6 +55,7 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
         (sampling,),
         command.answers.seed,
         command.answers.micro_rollout_batch_size,
+        compose.most_media([prompts]),
     )
     progress = Progress(num_steps=1, done=0, answers=len(prompts) * sampling.n, live=command.report.progress)
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -309,6 +310,15 @@ def law_of(args: SamplingArgs) -> SamplingParams:
         stop_token_ids=args.stop_token_ids or (),
         logit_bias={int(token): bias for token, bias in (args.logit_bias or {}).items()},
     )
+
+
+def most_media(sources: Sequence[Sequence[Prompt]]) -> dict[str, int]:
+    """By modality, the most media of any prompt."""
+    most: dict[str, int] = {}
+    for prompt in (prompt for prompts in sources for prompt in prompts):
+        for modality, count in Counter(medium.modality for medium in prompt.media).items():
+            most[modality] = max(most.get(modality, 0), count)
+    return most
 
 
 def longest_sequence(sources: Sequence[Sequence[Prompt]], *budgets: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from lightrft_apps.compose import model_folder
@@ -16,7 +16,7 @@ from lightrft_strategy.engines.backend import Backend
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.engines.fleet import Fleet
-from lightrft_strategy.engines.refusals import refusal
+from lightrft_strategy.engines.refusals import refusal, unreadable
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.engines.sync.probe import TEXT, Probe
 from lightrft_strategy.engines.sync.published import ModelWeights
@@ -29,12 +29,16 @@ AnyEngine: TypeAlias = EmbeddedEngine | ServedEngine
 
 @dataclass(frozen=True)
 class EngineNeeds:
-    """What is asked of an engine. longest: tokens of the longest prompt with its answer; laws: of all answers."""
+    """What is asked of an engine.
+
+    longest: tokens of the longest prompt with its answer. laws: of all answers. media: the most of any prompt.
+    """
 
     longest: int
     laws: tuple[SamplingParams, ...]
     seed: int
     max_sequences: int = 0
+    media: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @contextmanager
@@ -50,7 +54,7 @@ def open_engine(
 ) -> Iterator[AnyEngine]:
     """An engine that samples from `model`, which may be in training; it ends with the block.
 
-    Raises ConfigError if its package is not installed or it cannot draw by one of the laws.
+    Raises ConfigError if its package is not installed, or it cannot draw by one of the laws or read one of the media.
     """
 
     tokenizer = senses.tokenizer
@@ -71,6 +75,9 @@ def open_engine(
             progress=progress,
         )
         return
+    blind = unreadable(args.engine_type, served=_is_served(args), media=needs.media)
+    if blind:
+        raise ConfigError([blind])
     probe = tokenizer(TEXT, add_special_tokens=False).input_ids
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -91,8 +98,9 @@ def open_engine(
         sync_backend=args.vllm_sync_backend,
         trust_remote_code=of.trust_remote_code,
         timeout=args.engine_timeout,
+        media={} if senses.adapter is None else {each: needs.media.get(each, 0) for each in senses.adapter.towers},
     )
-    source = ModelWeights(model)
+    source = ModelWeights(model, renamed={} if senses.adapter is None else senses.adapter.family.engine_names)
     tolerance = Tolerance.of(source.dtype, quantised=config.fp8)
     engine = ServedEngine(
         open_backend(args, config, ends, tolerance),
@@ -119,8 +127,7 @@ def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence
 
     tolerance: how far the log-probabilities of several engines may lie apart.
     """
-    served = args.engine_server or config.url or config.num_engines > 1 or config.tp_size > 1
-    start = _server if served else _in_process
+    start = _server if _is_served(args) else _in_process
     backends: list[Backend] = []
     try:
         for number, url in enumerate(config.url or [None] * config.num_engines):
@@ -134,6 +141,10 @@ def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence
             raise ConfigError([str(error)]) from error
         raise
     return backends[0] if len(backends) == 1 else Fleet(backends, tolerance)
+
+
+def _is_served(args: EngineArgs) -> bool:
+    return bool(args.engine_server or args.engine_url or args.vllm_num_engines > 1 or args.engine_tp_size > 1)
 
 
 def _in_process(engine_type: str, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None) -> Backend:

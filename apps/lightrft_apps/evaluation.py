@@ -64,6 +64,7 @@ def _answer_and_judge(command: EvalCommand, senses: Senses, loaded: LoadedPrompt
             (sampling,),
             answers.seed,
             answers.micro_rollout_batch_size,
+            compose.most_media([prompts]),
         )
         with open_engine(
             command.engine, command.model, model, senses, needs, progress=progress.advance, say=progress.warn

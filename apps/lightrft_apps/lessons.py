@@ -16,6 +16,9 @@ MISTAKEN = 0.75
 """How often the teacher mistakes what it can mistake."""
 HELD_OUT = 200
 """Riddles that are never learnt from."""
+NARROW = {"num_attention_heads": 4, "num_key_value_heads": 2}
+WIDE = {"num_attention_heads": 1, "num_key_value_heads": 1}
+"""As wide as other projects' engines need heads: 64."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,11 @@ class Lesson:
     warmup: dict[str, Any] = field(default_factory=dict[str, Any])
     grpo: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def write(self, folder: Path, seed: int) -> None:
-        """Fill a folder: model/, and as JSONL with their media: examples, riddles, heldout, swapped."""
+    def write(self, folder: Path, seed: int, heads: Mapping[str, int] = NARROW) -> None:
+        """Fill a folder: model/, and as JSONL with their media: examples, riddles, heldout, swapped.
+
+        heads: of the model.
+        """
         random = Random(seed)
 
         def riddles(count: int) -> list[Riddle]:
@@ -52,7 +58,7 @@ class Lesson:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         write_rows(swapped(rows), folder / "swapped.jsonl")
         texts = [text for row in rows for text in (row["input"], *row["label"]["choices"])]
-        self.build(folder / "model", Sizes(texts=tuple(texts), **SIZES), seed=seed)
+        self.build(folder / "model", Sizes(texts=tuple(texts), **SIZES, **heads), seed=seed)
 
 
 SIZES: dict[str, Any] = {
@@ -120,7 +126,7 @@ LESSONS = {
         examples=1024,
         riddles=1024,
         warmup={"learning_rate": 3e-3, "max_epochs": 12},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 60},
+        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
     ),
     "mixed": Lesson(
         "A tiny Qwen2.5-Omni of random weights learns from pictures, films and sounds at once, and then by GRPO",

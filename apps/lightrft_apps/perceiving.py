@@ -15,7 +15,7 @@ from lightrft_apps.config.places import unusable_folder
 from lightrft_apps.config.rl_command import ABOUT
 from lightrft_apps.config.sections import DataArgs
 from lightrft_apps.evaluation import evaluate_model
-from lightrft_apps.lessons import GRPO, LESSONS, WARMUP
+from lightrft_apps.lessons import GRPO, LESSONS, NARROW, WARMUP, WIDE
 from lightrft_apps.summary import keep_summary
 from lightrft_apps.training import train
 from lightrft_apps.tuning import tune
@@ -42,7 +42,8 @@ def learn_to_perceive(modality: str, argv: Sequence[str], prog: str) -> dict[str
         folder = Path(config.run.output_dir).expanduser()
         sys.stderr.write(f"{lesson.about}.\n")
         if not (folder / "lesson").exists():
-            write_folder(folder / "lesson", lambda unfinished: lesson.write(unfinished, config.run.seed))
+            heads = NARROW if config.engine.engine_type == "embedded" else WIDE
+            write_folder(folder / "lesson", lambda unfinished: lesson.write(unfinished, config.run.seed, heads))
         config = _in_folder(config, folder, "lesson/model")
         require_valid(config)
     tune(

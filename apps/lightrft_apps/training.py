@@ -68,7 +68,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                 f"the model's generation_config.json asks for {name}={value}; the flags decide, so it is not used"
             )
         steps_per_batch = -(-answers // (config.train.train_batch_size or answers)) * config.train.max_epochs
-        algorithm, cost = build_algorithm(config), cost_of(model)
+        algorithm, cost = build_algorithm(config), cost_of(model, senses.adapter)
         strategy = compose.build_strategy(
             config, algorithm, model, senses, ranks, steps_per_batch=steps_per_batch, batches=steps
         )
@@ -93,6 +93,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                     (sampling, eval_sampling),
                     config.run.seed,
                     config.rollout.micro_rollout_batch_size,
+                    compose.most_media([*prompts.loaded.sources, prompts.evaluation]),
                 ),
                 progress=progress.advance,
                 say=progress.warn,

@@ -58,7 +58,7 @@ def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:
             progress.warn(warning)
         profiler = build_profiler(config.run, run.profile, ranks, progress.say, done=state.step, num_steps=steps)
         model = compose.load_model(config.model)
-        sizes = batch_sizes(config, cost_of(model))
+        sizes = batch_sizes(config, cost_of(model, senses.adapter))
         strategy = build_learner(config, model, senses, ranks, steps)
         if checkpoint is not None:
             strategy.load(checkpoint)

@@ -226,3 +226,16 @@ def test_optimiser_steps_deal_by_whether_prompts_are_shared(shared: bool, expect
     sizes = BatchSizes(None, 100, 10**6, 32, shared_prompts=shared)
     (step,) = optimiser_steps(sequences, 8, ALGORITHMS["grpo"], sizes, world_size=2)
     assert sorted(sum(map(len, rank)) for rank in step) == expected
+
+
+def test_what_a_tower_computes_for_a_prompt_is_dealt_with_it() -> None:
+    """Three prompts of text cost as much as one of a picture, whose 10 tokens the tower has to make."""
+    ids, nothing = [(7,) * 10, (1,) * 10, (2,) * 10, (3,) * 10], torch.zeros(0)
+    sequences = [TrainingSequence(each, [1], [True], 0.0, nothing, nothing, place=n) for n, each in enumerate(ids)]
+
+    def sizes(cost: Cost) -> list[int]:
+        return sorted(len(share) for share in partition(sequences, 2, cost=cost))
+
+    assert sizes(Cost(1.0, 0.0)) == [2, 2]
+    assert sizes(Cost(1.0, 0.0, ((7, 2.0),))) == [1, 3]
+    assert work(sequences, Cost(1.0, 0.0, ((7, 2.0),)), True) == 4 * 11 + 10 * 2.0

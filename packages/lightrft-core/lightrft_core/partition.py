@@ -21,10 +21,13 @@ class Cost:
 
     Only their ratio matters to a partition. The default is a dense model of hidden size 4096: linear work of
     12 * layers * hidden_size**2 a token.
+
+    media: (token id, what a tower computes for the embedding that stands there), beside the token's own cost.
     """
 
     linear: float = 1.0
     quadratic: float = 1 / (12 * 4096)
+    media: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def of_shape(cls, hidden_size: int, layers: int, parameters: int | None = None) -> Cost:
@@ -38,6 +41,10 @@ class Cost:
     def of(self, tokens: int, context: int = 0) -> float:
         """Of tokens that attend to each other and to what stands before them, which is computed elsewhere."""
         return tokens * (self.linear + self.quadratic * (tokens + 2 * context))
+
+    def of_prompt(self, ids: Sequence[int]) -> float:
+        """Of a prompt and of what its media are for the towers."""
+        return self.of(len(ids)) + sum(ids.count(token) * each for token, each in self.media)
 
 
 def partition(
@@ -116,7 +123,7 @@ def _groups(sequences: Sequence[TrainingSequence], cost: Cost, shared_prompts: b
     groups: list[_Group] = []
     for (prompt_ids, _), members in groupby(enumerate(sequences), key=lambda pair: pair[1].prompt):
         length = len(prompt_ids)
-        prompt = cost.of(length)
+        prompt = cost.of_prompt(prompt_ids)
         answers = [(cost.of(len(sequence.response_ids), length), place) for place, sequence in members]
         if shared_prompts:
             groups.append(_group(prompt, sorted(answers, reverse=True)))

@@ -85,6 +85,10 @@ class Adapter(Protocol):
         """
         ...
 
+    def tower_work(self, model: Any) -> Mapping[int, float]:
+        """Multiply-adds of a tower's forward pass for one embedding, by the token id that it stands at."""
+        ...
+
     def for_engine(self, prompt: Prompt) -> EngineMedia:
         """The prompt as engines of other projects take it."""
         ...

@@ -16,7 +16,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from lightrft_multimodal.tiny.qwen2_5_vl import NAMED, WRITTEN, token_ids, vision_config
+from lightrft_multimodal.tiny.qwen2_5_vision import NAMED, WRITTEN, token_ids, vision_config
 from lightrft_multimodal.tiny.sizes import Sizes, save
 from lightrft_multimodal.tiny.texts import chat_template, learnt_tokenizer
 

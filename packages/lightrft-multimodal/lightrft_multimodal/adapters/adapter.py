@@ -150,6 +150,17 @@ class MediaAdapter:
         )
         return without_dropout(model)
 
+    def tower_work(self, model: Any) -> dict[int, float]:
+        """Multiply-adds of a tower's forward pass for one embedding, by the token id that it stands at."""
+        named, work = list(model.base_model.named_parameters()), dict[int, float]()
+        for tower in self.family.towers:
+            weights = sum(one.numel() for name, one in named if one.ndim >= 2 and name.startswith(tower.prefixes))
+            merged = tower.merged(self.config)
+            work |= {
+                token: weights * merged.get(kind, 1.0) for kind, token in self.kinds.items() if kind in tower.modalities
+            }
+        return work
+
     def forget(self) -> None:
         """Keep no embeddings: the weights of a tower that does not learn have changed."""
         self._features.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -37,11 +37,13 @@ class Tower:
     modules: their names in the base model, each of which features calls exactly once, and those of parameters it uses
     beside them.
     features: (base model, inputs of prompts with something to read) -> for each the embeddings by kind of placeholder.
+    merged: config -> how many of its own tokens become one embedding of each kind, where it is not one.
     """
 
     modalities: tuple[str, ...]
     modules: tuple[str, ...]
     features: Callable[[Any, Sequence[Inputs]], Sequence[Mapping[str, Seen]]]
+    merged: Callable[[Any], Mapping[str, float]] = lambda _: {}
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -64,6 +66,8 @@ class Family:
     finish: (processor, media, inputs of the processor) -> the inputs.
     headless: a whole model -> what is left without its output head.
     config: the config that knows the placeholders, in that of a checkpoint.
+    engine_names: what weights' names begin with in the whole model -> in checkpoints as vLLM and SGLang read them; the
+    first that fits; {}: as in the model.
     """
 
     model_class: Callable[[], Any]
@@ -78,6 +82,7 @@ class Family:
     finish: Callable[[Any, Sequence[Media], dict[str, Tensor]], dict[str, Tensor]] = lambda _, __, inputs: inputs
     headless: Callable[[Any], Any] = lambda model: model.base_model
     config: Callable[[Any], Any] = lambda config: config
+    engine_names: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def image_text_model() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +20,15 @@ def blocks(ids: Tensor, mask: Tensor, kinds: Mapping[str, int]) -> Tensor:
     return torch.where(image, begins.cumsum(1) - 1, -1)
 
 
+def merged(config: Any) -> dict[str, float]:
+    """Squares of patches are averaged into one embedding."""
+    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+    return {"image": patches / config.mm_tokens_per_image}
+
+
 FAMILY = Family(
     model_class=image_text_model,
-    towers=(Tower(("image",), ("vision_tower", "multi_modal_projector"), see),),
+    towers=(Tower(("image",), ("vision_tower", "multi_modal_projector"), see, merged),),
     placeholders=lambda config: {"image": config.image_token_id},
     blocks=blocks,
 )

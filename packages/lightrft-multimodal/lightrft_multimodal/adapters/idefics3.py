@@ -30,9 +30,14 @@ def finish(processor: Any, media: Sequence[Media], inputs: dict[str, Tensor]) ->
     return {"pixel_values": pixels[real], "pixel_attention_mask": masks[real]}
 
 
+def merged(config: Any) -> dict[str, float]:
+    """Squares of patches become one embedding."""
+    return {"image": float(config.scale_factor**2)}
+
+
 FAMILY = Family(
     model_class=image_text_model,
-    towers=(Tower(("image",), ("vision_model", "connector"), see),),
+    towers=(Tower(("image",), ("vision_model", "connector"), see, merged),),
     placeholders=lambda config: {"image": config.image_token_id},
     decoder="text_model",
     finish=finish,

@@ -6,11 +6,19 @@ and the processor has put them into reading order.
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightrft_multimodal.adapters.family import Family, Tower, image_text_model
 from lightrft_multimodal.adapters.squares import see
 
+
+def merged(config: Any) -> dict[str, float]:
+    """Squares of patches become one embedding."""
+    return {"image": config.downsample_ratio**-2}
+
+
 FAMILY = Family(
     model_class=image_text_model,
-    towers=(Tower(("image", "video"), ("vision_tower", "multi_modal_projector"), see),),
+    towers=(Tower(("image", "video"), ("vision_tower", "multi_modal_projector"), see, merged),),
     placeholders=lambda config: {"image": config.image_token_id},
 )

@@ -76,6 +76,6 @@ def _pooled(base: Any, frames: Tensor) -> Tensor:
 
 FAMILY = Family(
     model_class=image_text_model,
-    towers=(Tower(("image", "video"), MODULES, see),),
+    towers=(Tower(("image", "video"), MODULES, see, lambda _: {"video": 4.0}),),
     placeholders=lambda config: {"image": config.image_token_id, "video": config.video_token_id},
 )

@@ -38,6 +38,11 @@ def hear(base: Any, inputs: Sequence[Inputs]) -> list[Mapping[str, Seen]]:
 
 FAMILY = Family(
     model_class=model_class,
-    towers=(Tower(("audio",), ("audio_tower", "multi_modal_projector"), hear),),
+    towers=(Tower(("audio",), ("audio_tower", "multi_modal_projector"), hear, lambda _: {"audio": 2.0}),),
     placeholders=lambda config: {"audio": config.audio_token_id},
+    engine_names={
+        "model.language_model.": "language_model.model.",
+        "model.": "",
+        "lm_head.": "language_model.lm_head.",
+    },
 )

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lightrft_core import Media
 from lightrft_multimodal.adapters.family import Family, Inputs, Seen, Tower, onto
-from lightrft_multimodal.adapters.qwen_vl import placeholders as vision_placeholders
-from lightrft_multimodal.adapters.qwen_vl import see
+from lightrft_multimodal.adapters.qwen2_vision import merged, see
+from lightrft_multimodal.adapters.qwen2_vision import placeholders as vision_placeholders
 
 
 def model_class() -> Any:
@@ -85,7 +85,10 @@ def headless(model: Any) -> Any:
 
 FAMILY = Family(
     model_class=model_class,
-    towers=(Tower(("image", "video"), ("visual",), see), Tower(("audio",), ("audio_tower",), hear)),
+    towers=(
+        Tower(("image", "video"), ("visual",), see, merged),
+        Tower(("audio",), ("audio_tower",), hear, lambda _: {"audio": 2.0}),
+    ),
     placeholders=placeholders,
     root="",
     decoder="model",
@@ -94,4 +97,5 @@ FAMILY = Family(
     finish=finish,
     headless=headless,
     config=thinker_config,
+    engine_names={"": "thinker."},
 )

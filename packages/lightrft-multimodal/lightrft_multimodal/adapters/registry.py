@@ -13,9 +13,9 @@ GROUP = "lightrft.adapters"
 """Entry points of other packages: a model_type and where its Family is."""
 
 FAMILIES = {
-    "qwen2_vl": "qwen_vl",
-    "qwen2_5_vl": "qwen_vl",
-    "qwen3_vl": "qwen3_vl",
+    "qwen2_vl": "qwen2_vision",
+    "qwen2_5_vl": "qwen2_vision",
+    "qwen3_vl": "qwen3_vision",
     "qwen2_audio": "qwen_audio",
     "qwen2_5_omni": "qwen_omni",
     "qwen2_5_omni_thinker": "qwen_omni",

@@ -23,6 +23,6 @@ def finish(processor: Any, media: Sequence[Media], inputs: dict[str, Tensor]) ->
 
 FAMILY = replace(
     idefics3.FAMILY,
-    towers=(Tower(("image", "video"), ("vision_model", "connector"), idefics3.see),),
+    towers=(Tower(("image", "video"), ("vision_model", "connector"), idefics3.see, idefics3.merged),),
     finish=finish,
 )

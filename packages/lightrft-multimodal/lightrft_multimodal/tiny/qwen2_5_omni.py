@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightrft_multimodal.tiny.qwen2_5_vl import vision_config
+from lightrft_multimodal.tiny.qwen2_5_vision import vision_config
 from lightrft_multimodal.tiny.qwen2_audio import audio_config
 from lightrft_multimodal.tiny.sizes import Sizes, save
 from lightrft_multimodal.tiny.texts import chat_template, learnt_tokenizer

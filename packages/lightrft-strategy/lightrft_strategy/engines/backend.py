@@ -49,7 +49,8 @@ class Completion:
     token_ids: [time] its end token included. logprobs: [time] under the law drawn from; for a greedy one, at
     temperature 1. stopped: it ended by a token or a text, not because its budget ran out.
     error: why there is no answer, "" if there is one.
-    prompt_ids: the prompt as the engine read it, its media expanded; None where it does not say.
+    prompt_ids: the prompt as the engine read it, its media expanded; prompt_tokens: how many that are. None where it
+    does not say.
     """
 
     token_ids: list[int]
@@ -57,6 +58,7 @@ class Completion:
     stopped: bool
     error: str = ""
     prompt_ids: Sequence[int] | None = None
+    prompt_tokens: int | None = None
 
 
 class Backend(Protocol):

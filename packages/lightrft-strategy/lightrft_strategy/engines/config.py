@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class EngineConfig:
     devices: which of this machine's accelerators a server of ours may use; () all.
     sync_backend: how weights travel to servers; "auto" is shared memory on one machine.
     timeout: seconds to wait for a start, a hand-over or an answer that does not progress.
+    media: of a model that sees or hears, by modality, the most that any prompt has.
     """
 
     model: str
@@ -34,3 +36,4 @@ class EngineConfig:
     sync_backend: str = "auto"
     trust_remote_code: bool = False
     timeout: float = 600.0
+    media: Mapping[str, int] = field(default_factory=dict[str, int])

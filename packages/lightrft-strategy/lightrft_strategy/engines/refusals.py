@@ -1,8 +1,33 @@
-"""Prompts that a model cannot answer."""
+"""Prompts that a model or an engine cannot answer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lightrft_core import Prompt
+
+_ONE_CLOCK = "its server reads frames as JPEG, and all videos at one rate, which are not those that the trainer reads"
+_OWN_FRAMES = "it takes no frames, and samples others from a file than the trainer reads"
+UNREADABLE: Mapping[tuple[str, bool], Mapping[str, str]] = {
+    ("vllm", True): {"video": _ONE_CLOCK},
+    ("sglang", True): {"video": _OWN_FRAMES},
+    ("sglang", False): {"video": _OWN_FRAMES},
+}
+"""(engine, whether as a server) -> modality -> why the engine cannot be given what the trainer reads."""
+
+
+def unreadable(engine_type: str, *, served: bool, media: Mapping[str, int]) -> str:
+    """Why an engine cannot read prompts with so many media of each modality, and what to do; "" if it can."""
+    for modality, why in UNREADABLE.get((engine_type, served), {}).items():
+        if media.get(modality):
+            server = (
+                " as a server (--engine_server, --engine_url, --vllm_num_engines, --engine_tp_size)" if served else ""
+            )
+            return (
+                f"--engine_type {engine_type}{server} cannot be given the {modality}s of the prompts: {why}; sample "
+                "with --engine_type embedded, or vllm in the trainer's own process"
+            )
+    return ""
 
 
 def refusal(prompt: Prompt, budget: int, vocabulary: int, positions: int | None) -> str:

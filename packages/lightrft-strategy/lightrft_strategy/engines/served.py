@@ -180,11 +180,12 @@ class ServedEngine:
         rest = self._complete([after_first_token(requests[i], answers[i]) for i in going_on])
         self.progress(sum(firsts) - len(going_on))
         for i, answer in zip(going_on, rest, strict=True):
-            answers[i] = Completion(
-                answers[i].token_ids + answer.token_ids,
-                answers[i].logprobs + answer.logprobs,
-                answer.stopped,
-                answer.error,
+            answers[i] = replace(
+                answers[i],
+                token_ids=answers[i].token_ids + answer.token_ids,
+                logprobs=answers[i].logprobs + answer.logprobs,
+                stopped=answer.stopped,
+                error=answer.error,
             )
         return answers
 
@@ -264,13 +265,11 @@ def _hashes(prompt: Prompt) -> dict[str, list[str]]:
 
 def _misread(prompt: Prompt, answer: Completion) -> str:
     """How the engine read another prompt than the trainer will learn from; "" if it did not."""
-    read = answer.prompt_ids
-    if not prompt.media or read is None or tuple(read[: len(prompt.token_ids)]) == prompt.token_ids:
+    ours, read = prompt.token_ids, answer.prompt_ids
+    count = answer.prompt_tokens if read is None else len(read)
+    if not prompt.media or ((read is None or tuple(read) == ours) and count in (None, len(ours))):
         return ""
-    return (
-        f"it read {len(read)} tokens where the trainer has {len(prompt.token_ids)}, or others: the processors of both "
-        "sides differ"
-    )
+    return f"it read {count} tokens where the trainer has {len(ours)}, or others: the processors of both sides differ"
 
 
 def _wants(sampling: SamplingParams, name: str) -> bool:

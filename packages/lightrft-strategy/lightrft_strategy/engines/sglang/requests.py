@@ -12,6 +12,7 @@ from typing import Any
 
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.backend import Completion, Request
+from lightrft_strategy.engines.media_urls import URLS
 
 CANNOT: Mapping[str, str] = {
     "top_p": "its log-probabilities leave top_p out, and those under the truncated law need a top_k beside it; "
@@ -53,6 +54,7 @@ def generate_body(request: Request, eos_token_ids: Sequence[int]) -> dict[str, A
     if biases:
         sampling["logit_bias"] = {str(token): bias for token, bias in biases.items()}
     body = {"input_ids": list(request.token_ids), "sampling_params": sampling, "return_logprob": True}
+    body |= {f"{modality}_data": [URLS[modality](one) for one in media] for modality, media in request.media.items()}
     return body | {"return_sampling_mask": True} if masked(law) else body
 
 
@@ -84,7 +86,7 @@ def completion(answer: Mapping[str, Any], request: Request, eos_token_ids: Seque
         error = "SGLang's log-probabilities do not belong to the tokens it returned"
     if error:
         return Completion([], [], stopped=False, error=error)
-    return Completion(tokens, list(logprobs), stopped=end["type"] == "stop")
+    return Completion(tokens, list(logprobs), end["type"] == "stop", prompt_tokens=meta.get("prompt_tokens"))
 
 
 def scores(answer: Mapping[str, Any]) -> list[float]:

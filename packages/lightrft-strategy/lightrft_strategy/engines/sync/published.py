@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,10 +51,11 @@ class ModelWeights:
 
     held: what holds the model, or a module around it; None: this process alone does, whole. Every rank that holds a
     part of it calls everything, and takes every weight.
+    renamed: what names begin with -> what they begin with for an engine that calls weights otherwise.
     """
 
-    def __init__(self, model: Any, held: Held | None = None) -> None:
-        self.model, self.held = model, held
+    def __init__(self, model: Any, held: Held | None = None, *, renamed: Mapping[str, str] | None = None) -> None:
+        self.model, self.held, self.renamed = model, held, renamed or {}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -77,7 +78,7 @@ class ModelWeights:
             tensor, delta = full(state[first], self.held.dtype if self.held else None), deltas.get(first)
             if delta is not None:
                 tensor = tensor + full(delta).to(tensor.dtype)
-            yield Published(tuple(map(_checkpoint_name, (first, *others))), tensor)
+            yield Published(tuple(map(self._name, (first, *others))), tensor)
 
     @torch.no_grad()
     def logprobs(self, token_ids: Sequence[int]) -> list[float]:
@@ -89,6 +90,13 @@ class ModelWeights:
         self.model.train(training)
         chosen: list[float] = logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0].tolist()
         return chosen
+
+    def _name(self, name: str) -> str:
+        name = _checkpoint_name(name)
+        for ours, theirs in self.renamed.items():
+            if name.startswith(ours):
+                return theirs + name.removeprefix(ours)
+        return name
 
     def _run(self, function: Callable[[], Tensor]) -> Tensor:
         return self.held.gathered(function) if self.held else function()

@@ -26,7 +26,10 @@ QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:
-    """Keyword arguments of vllm.LLM, which are also the fields of its EngineArgs."""
+    """Keyword arguments of vllm.LLM, which are also the fields of its EngineArgs.
+
+    A modality that no prompt has is limited to none, and vLLM does without its tower.
+    """
     arguments: dict[str, Any] = {
         "model": config.model,
         "dtype": config.dtype,
@@ -44,6 +47,8 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
         "generation_config": "vllm",
         "quantization": "fp8" if config.fp8 else None,
     }
+    if config.media:
+        arguments["limit_mm_per_prompt"] = dict(config.media)
     if device().type == "cpu":
         # Seeded requests need a prompt in one piece here: a CPU generator cannot be set back as chunks ask for.
         arguments |= {
@@ -114,7 +119,7 @@ class VllmInProcess:
         return [here[token].logprob for token, here in given]
 
     def receive(self, version: int, tensors: Iterable[Published]) -> list[Received]:
-        """Hand the very tensors over, bucket by bucket, and forget cached keys and values."""
+        """Hand the very tensors over, bucket by bucket, and forget cached keys, values and embeddings of media."""
         self.llm.collective_rpc("begin_weights", args=(str(version),))
         for bucket in buckets(tensors):
             pairs = [(published.names, published.tensor) for published in bucket]
@@ -122,6 +127,7 @@ class VllmInProcess:
         received = self.llm.collective_rpc("finish_weights")
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not forget the keys and values of the old weights: requests are still running")
+        self.llm.llm_engine.reset_encoder_cache()
         return [Received(**worker) for worker in received]
 
     def sleep(self) -> None:

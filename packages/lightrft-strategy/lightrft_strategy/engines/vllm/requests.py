@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightrft_strategy.engines.backend import Completion, Request
+from lightrft_strategy.engines.media_urls import URLS
 
 HOTTEST = 2.0
 """The highest temperature vLLM takes; what is beyond goes through our own logits processor, `Heat`."""
@@ -50,6 +51,19 @@ def prompt_of(request: Request) -> dict[str, Any]:
         prompt["multi_modal_data"] = {modality: list(media) for modality, media in request.media.items()}
         prompt["multi_modal_uuids"] = {modality: list(hashes) for modality, hashes in request.hashes.items()}
     return prompt
+
+
+def body_of(request: Request, eos_token_ids: tuple[int, ...]) -> dict[str, Any]:
+    """A request as the body of a server's /inference/v1/generate, which then also says what prompt it read."""
+    body = {"token_ids": request.token_ids, "sampling_params": sampling_arguments(request, eos_token_ids)}
+    if request.media:
+        body["return_token_ids"] = True
+        body["content_parts"] = [
+            {"type": f"{modality}_url", "url": URLS[modality](one), "uuid": known}
+            for modality, media in request.media.items()
+            for one, known in zip(media, request.hashes[modality], strict=True)
+        ]
+    return body
 
 
 def completion(output: Any, prompt_ids: Sequence[int] | None = None) -> Completion:

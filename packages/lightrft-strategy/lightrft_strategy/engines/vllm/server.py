@@ -1,7 +1,8 @@
 """vLLM as a server, ours to start or running already.
 
 Documented routes: /health, /metrics, /inference/v1/generate (tokens in, tokens out). Routes that vLLM has for
-development alone, behind VLLM_SERVER_DEV_MODE=1: /collective_rpc, /reset_prefix_cache, /sleep, /wake_up.
+development alone, behind VLLM_SERVER_DEV_MODE=1: /collective_rpc, /reset_prefix_cache, /reset_encoder_cache, /sleep,
+/wake_up.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from lightrft_strategy.engines.sync.published import Published
 from lightrft_strategy.engines.sync.receipt import Received
 from lightrft_strategy.engines.vllm.in_process import EXTENSION, HEAT, QUIET, engine_arguments
 from lightrft_strategy.engines.vllm.lock import KEY, Lock
-from lightrft_strategy.engines.vllm.requests import sampling_arguments
+from lightrft_strategy.engines.vllm.requests import body_of
 
 T = TypeVar("T")
 
@@ -77,7 +78,11 @@ def _flags(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield f"--{word}" if value else f"--no-{word}"
         elif value is not None:
             yield f"--{word}"
-            yield from map(str, value if isinstance(value, list) else [value])
+            yield from map(str, value if isinstance(value, list) else [_word(value)])
+
+
+def _word(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 class VllmServer:
@@ -156,8 +161,7 @@ class VllmServer:
         missing = set(range(len(requests)))
 
         async def answer(session: aiohttp.ClientSession, index: int) -> None:
-            law = sampling_arguments(requests[index], self.eos_token_ids)
-            body = {"token_ids": requests[index].token_ids, "sampling_params": law}
+            body = body_of(requests[index], self.eos_token_ids)
             async with session.post(GENERATE, json=body) as response:
                 status, text = response.status, await response.text()
             if status != 200:
@@ -225,6 +229,7 @@ class VllmServer:
             if time.monotonic() > deadline:
                 raise EngineTimeout(f"{self._who} did not forget old keys and values in {self.config.timeout:g} s")
             time.sleep(POLL_SECONDS)
+        self._call("post", "/reset_encoder_cache")
 
     def _rpc(self, method: str, *arguments: str) -> list[Any]:
         results: list[Any] = self._call("post", "/collective_rpc", {"method": method, "args": arguments})["results"]
@@ -293,7 +298,8 @@ def _completion(answer: Mapping[str, Any]) -> Completion:
     if choice["finish_reason"] not in ("stop", "length"):
         raise _Gone(f"an answer was ended by {choice['finish_reason']!r}")
     logprobs = [token["logprob"] for token in choice["logprobs"]["content"]]
-    return Completion(choice["token_ids"], logprobs, stopped=choice["finish_reason"] == "stop")
+    stopped = choice["finish_reason"] == "stop"
+    return Completion(choice["token_ids"], logprobs, stopped, prompt_ids=answer.get("prompt_token_ids"))
 
 
 def _words(text: str) -> str:

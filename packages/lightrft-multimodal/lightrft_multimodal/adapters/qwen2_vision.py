@@ -57,9 +57,14 @@ def successive(found: Tensor, kinds: Tensor) -> Tensor:
     return torch.cat(runs, 1)
 
 
+def merged(config: Any) -> dict[str, float]:
+    """Squares of patches become one embedding."""
+    return dict.fromkeys(("image", "video"), float(config.vision_config.spatial_merge_size**2))
+
+
 FAMILY = Family(
     model_class=image_text_model,
-    towers=(Tower(("image", "video"), ("visual",), see),),
+    towers=(Tower(("image", "video"), ("visual",), see, merged),),
     placeholders=placeholders,
     positions=positions,
     axes=3,
