@@ -31,7 +31,6 @@ SIZES = Sizes(
     num_key_value_heads=2,
     tower_size=128,
     initializer_range=0.1,
-    max_seconds=2,
     max_pixels=32 * 32,
 )
 """Heads as wide as vLLM's attention on a CPU needs them."""

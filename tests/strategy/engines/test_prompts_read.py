@@ -80,6 +80,7 @@ LAWS = [ONE, replace(ONE, max_new_tokens=2, first_token=FirstToken())]
     [
         ({}, True),
         ({"prompt_ids": [1, 5, 5, 5, 2]}, True),
+        ({"prompt_ids": [1, 6, 6, 6, 2]}, True),
         ({"prompt_tokens": 5}, True),
         ({"prompt_ids": [1, 5, 5, 2]}, False),
         ({"prompt_ids": [1, 5, 5, 5, 3]}, False),

@@ -31,4 +31,5 @@ FAMILY = Family(
     towers=(Tower(("image",), ("vision_tower", "multi_modal_projector"), see, merged),),
     placeholders=lambda config: {"image": config.image_token_id},
     blocks=blocks,
+    engine_names={"model.vision_tower.": "model.vision_tower.vision_model."},
 )

@@ -9,4 +9,5 @@ FAMILY = Family(
     model_class=image_text_model,
     towers=(Tower(("image",), ("vision_tower", "multi_modal_projector"), see),),
     placeholders=lambda config: {"image": config.image_token_id},
+    engine_names={"model.vision_tower.": "model.vision_tower.vision_model."},
 )

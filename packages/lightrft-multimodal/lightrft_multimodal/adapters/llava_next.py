@@ -37,4 +37,5 @@ FAMILY = Family(
     model_class=image_text_model,
     towers=(Tower(("image",), MODULES, see),),
     placeholders=lambda config: {"image": config.image_token_id},
+    engine_names={"model.vision_tower.": "model.vision_tower.vision_model."},
 )

@@ -78,4 +78,5 @@ FAMILY = Family(
     model_class=image_text_model,
     towers=(Tower(("image", "video"), MODULES, see, lambda _: {"video": 4.0}),),
     placeholders=lambda config: {"image": config.image_token_id, "video": config.video_token_id},
+    engine_names={"model.vision_tower.": "model.vision_tower.vision_model."},
 )

@@ -214,8 +214,25 @@ class ServedEngine:
             raise ValueError(f"prompt {prompt.uid} has media, which this model does not read")
         return self.adapter.for_engine(prompt)
 
+    def _misread(self, prompt: Prompt, answer: Completion) -> str:
+        """How the engine read another prompt than the trainer will learn from; "" if it did not.
+
+        Some engines give placeholders another id than Transformers, in the same places.
+        """
+        ours, read = prompt.token_ids, answer.prompt_ids
+        count = answer.prompt_tokens if read is None else len(read)
+        if not prompt.media or self.adapter is None or count is None:
+            return ""
+        if count == len(ours) and (
+            read is None or all(a == b or a in self.adapter.placeholders for a, b in zip(ours, read, strict=True))
+        ):
+            return ""
+        return (
+            f"it read {count} tokens where the trainer has {len(ours)}, or others: the processors of both sides differ"
+        )
+
     def _group(self, prompt: Prompt, answers: Sequence[Completion]) -> Group:
-        errors = [answer.error or _misread(prompt, answer) for answer in answers]
+        errors = [answer.error or self._misread(prompt, answer) for answer in answers]
         errors = [error for error in errors if error]
         if errors:
             return Group(prompt, [], f"{prompt.uid}: {self.backend.name} cannot answer this prompt: {errors[0]}")
@@ -261,15 +278,6 @@ def _hashes(prompt: Prompt) -> dict[str, list[str]]:
     for media in prompt.media:
         hashes.setdefault(media.modality, []).append(media.sha256)
     return hashes
-
-
-def _misread(prompt: Prompt, answer: Completion) -> str:
-    """How the engine read another prompt than the trainer will learn from; "" if it did not."""
-    ours, read = prompt.token_ids, answer.prompt_ids
-    count = answer.prompt_tokens if read is None else len(read)
-    if not prompt.media or ((read is None or tuple(read) == ours) and count in (None, len(ours))):
-        return ""
-    return f"it read {count} tokens where the trainer has {len(ours)}, or others: the processors of both sides differ"
 
 
 def _wants(sampling: SamplingParams, name: str) -> bool:

@@ -13,7 +13,7 @@ FORMAT = "lightrft"
 """The load_format; `worker` brings this module into every process that loads a model."""
 
 
-@register_model_loader(FORMAT)  # type: ignore[untyped-decorator]
+@register_model_loader(FORMAT)
 class WithoutWeights(DummyModelLoader):  # type: ignore[misc]
     """Makes parameters up, as vLLM's `dummy` does, and nothing else.
 

@@ -55,7 +55,10 @@ def prompt_of(request: Request) -> dict[str, Any]:
 
 def body_of(request: Request, eos_token_ids: tuple[int, ...]) -> dict[str, Any]:
     """A request as the body of a server's /inference/v1/generate, which then also says what prompt it read."""
-    body = {"token_ids": request.token_ids, "sampling_params": sampling_arguments(request, eos_token_ids)}
+    body: dict[str, Any] = {
+        "token_ids": request.token_ids,
+        "sampling_params": sampling_arguments(request, eos_token_ids),
+    }
     if request.media:
         body["return_token_ids"] = True
         body["content_parts"] = [
