@@ -1,6 +1,6 @@
 """How evenly batches of texts, pictures, films and sounds are dealt to ranks: timed on few, simulated on many.
 
-    uv run python benchmarks/multimodal_balance.py --repeats 3
+    uv run python benchmarks/multimodal_balance.py --repeats 5
 
 writes docs/benchmarks/multimodal_balance.json. Timed: one optimiser step of a tiny Qwen2.5-Omni thinker on 2 and 4
 processes, its sequences dealt by `partition` or as `contiguous` shares of equally many, in turns on the same batches. A
@@ -12,6 +12,7 @@ and its share of the tower compute for it, dealt by all of that or by tokens alo
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import statistics
@@ -27,7 +28,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
-from side_by_side import ratios, write
+from side_by_side import OUT, ratios, write
 from torch import Tensor
 
 from lightrft_core import Batch, BatchSizes, Cost, Media, Message, Metrics, TrainingSequence, collate, micro_batches
@@ -41,6 +42,7 @@ from lightrft_strategy.reading import Reader
 from lightrft_strategy.training import OptimiserConfig, TorchRanks, TorchStrategy
 from lightrft_strategy.training.cost import cost_of
 
+NAME = "multimodal_balance.json"
 SIZES = Sizes(
     hidden_size=128,
     intermediate_size=384,
@@ -237,23 +239,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--parts", nargs="+", choices=("timed", "simulated"), default=["timed", "simulated"])
     args = parser.parse_args()
-    load = os.getloadavg()
-    with tempfile.TemporaryDirectory() as folder:
-        build_qwen2_5_omni(Path(folder), SIZES)
-        steps = [timed(ranks, folder, args.repeats) for ranks in (2, 4)]
-    cases = [
-        simulated(model, ranks, median, frozen, args.seeds)
-        for model in DECODERS
-        for frozen in (False, True)
-        for median in (60.0, 1100.0)
-        for ranks in (8, 64, 512)
-    ]
+    known = json.loads((OUT / NAME).read_text()) if (OUT / NAME).exists() else {}
+    parts = {name: known[name] for name in ("timed", "simulated") if name in known}
+    if "timed" in args.parts:
+        load = os.getloadavg()
+        with tempfile.TemporaryDirectory() as folder:
+            build_qwen2_5_omni(Path(folder), SIZES)
+            steps = [timed(ranks, folder, args.repeats) for ranks in (2, 4)]
+        parts["timed"] = {"load_average_before": load, "load_average_after": os.getloadavg(), "steps": steps}
+    if "simulated" in args.parts:
+        cases = [
+            simulated(model, ranks, median, frozen, args.seeds)
+            for model in DECODERS
+            for frozen in (False, True)
+            for median in (60.0, 1100.0)
+            for ranks in (8, 64, 512)
+        ]
+        parts["simulated"] = {"seeds": args.seeds, "cases": cases}
     what = "optimiser steps on texts, pictures, films and sounds: the slowest rank's, naively dealt over balanced"
-    write(
-        "multimodal_balance.json",
-        {"what": what, "load_average_before": load, "seeds": args.seeds, "timed": steps, "simulated": cases},
-    )
+    write(NAME, {"what": what, **parts})
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def open_engine(
             progress=progress,
         )
         return
-    blind = unreadable(args.engine_type, served=_is_served(args), media=needs.media)
+    model_type = model.config.model_type
+    blind = unreadable(args.engine_type, served=_is_served(args), media=needs.media, model_type=model_type)
     if blind:
         raise ConfigError([blind])
     probe = tokenizer(TEXT, add_special_tokens=False).input_ids

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from lightrft_apps import engines
+from lightrft_apps.compose import most_media
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.senses import Senses
-from lightrft_core import SamplingParams
+from lightrft_core import Prompt, SamplingParams
+from lightrft_multimodal.adapters import Family
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.fleet import Fleet
 from lightrft_strategy.engines.served import ServedEngine
@@ -53,12 +57,16 @@ def opened(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., Any]) -> C
     monkeypatch.setattr(engines, "_in_process", lambda *made_with: Opened("in process", *made_with))
     monkeypatch.setattr(engines, "_server", lambda *made_with: Opened("server", *made_with))
 
-    def run(*, bf16: bool = False, fp16: bool = False, **flags: Any) -> Any:
+    def run(
+        *, bf16: bool = False, fp16: bool = False, needs: EngineNeeds = NEEDS, adapter: Any = None, **flags: Any
+    ) -> Any:
         args, model = EngineArgs(**{"engine_type": "vllm"} | flags), ModelArgs("folder", bf16=bf16, fp16=fp16)
         silent = {"progress": lambda finished: None, "say": lambda message: None}
-        with open_engine(args, model, tiny_model(), Senses(Words()), NEEDS, **silent) as engine:
+        with open_engine(args, model, tiny_model(), Senses(Words(), adapter), needs, **silent) as engine:
             assert isinstance(engine, ServedEngine)
-            return engine.backend
+            backend: Any = engine.backend
+            backend.source = engine.source
+            return backend
 
     return run
 
@@ -109,6 +117,44 @@ def test_a_law_the_engine_cannot_draw_by_is_refused_before_the_run(
         opened()
 
 
+class Eyes:
+    """Stands for an adapter."""
+
+    placeholders = (5,)
+    towers: ClassVar[dict[str, tuple[str, ...]]] = {"image": ("model",), "video": ("model",)}
+    family = Family(lambda: None, (), lambda config: {}, engine_names={"model.": "other."})
+
+
+def test_an_engine_is_told_of_the_most_media_and_given_weights_by_the_names_it_knows(
+    opened: Callable[..., Any],
+) -> None:
+    backend = opened(adapter=Eyes(), needs=replace(NEEDS, media={"image": 3}))
+    assert backend.config.media == {"image": 3, "video": 0}
+    assert {published.names[0].split(".")[0] for published in backend.source.tensors()} == {"other", "lm_head"}
+    assert opened().config.media == {}
+
+
+def test_videos_that_a_server_would_read_otherwise_are_refused_before_it_starts(opened: Callable[..., Any]) -> None:
+    filmed = {"adapter": Eyes(), "needs": replace(NEEDS, media={"video": 1})}
+    assert opened(**filmed).where == "in process"
+    for flags in ({"engine_server": True}, {"vllm_num_engines": 2}, {"engine_url": "http://a:1"}):
+        with pytest.raises(ConfigError, match="cannot be given the videos of the prompts"):
+            opened(**filmed, **flags)
+
+
+def test_the_most_media_of_any_prompt_are_counted_by_modality() -> None:
+    class Medium:
+        def __init__(self, modality: str) -> None:
+            self.modality = self.sha256 = modality
+
+    def prompt(*modalities: str) -> Prompt:
+        return Prompt("row", (), "", (1,), media=tuple(map(Medium, modalities)))
+
+    sources = [[prompt("image", "video", "image"), prompt()], [], [prompt("image", "audio")]]
+    assert most_media(sources) == {"image": 2, "video": 1, "audio": 1}
+    assert most_media([]) == {}
+
+
 def test_a_missing_package_is_said_with_its_extra(opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*made_with: Any) -> Any:
         raise ImportError("vLLM is not installed: uv sync --extra vllm")
@@ -148,3 +194,14 @@ def test_on_the_cpu_prompts_come_in_one_piece_and_the_cache_fits_the_answers(
     assert arguments["max_num_batched_tokens"] >= 300
     per_token = 2 * 2 * 2 * 16 * 2
     assert 10 * 300 * per_token <= arguments["kv_cache_memory_bytes"] <= 20 * 600 * per_token
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_vllm_gets_the_most_media_of_a_prompt_and_a_text_model_none() -> None:
+    from lightrft_strategy.engines.vllm.server import command
+
+    media = {"image": 2, "video": 0}
+    assert engine_arguments(config(media=media))["limit_mm_per_prompt"] == media
+    words = command(config(media=media), 1)
+    assert json.loads(words[words.index("--limit-mm-per-prompt") + 1]) == media
+    assert "limit_mm_per_prompt" not in engine_arguments(config())

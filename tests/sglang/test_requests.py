@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from sglang.srt.entrypoints.api_contract import generate_contract_error
 from sglang.srt.managers.io_struct import GenerateReqInput
 from sglang.srt.sampling.sampling_params import TOP_K_ALL
 from sglang.srt.sampling.sampling_params import SamplingParams as SglangLaw
+from sglang.srt.utils.common import load_audio, load_image
 
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.backend import Request
@@ -59,6 +62,34 @@ def test_scores_are_asked_for_from_the_first_token_on() -> None:
         -0.5,
         -1.5,
     ]
+
+
+COLOURS = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue", "green")]
+SOUNDS = [(np.sin(np.arange(count, dtype=np.float32)), 16_000) for count in (800, 1600)]
+
+
+@pytest.mark.parametrize(
+    "media",
+    [{"image": COLOURS[:1]}, {"image": COLOURS}, {"audio": SOUNDS[:1]}, {"audio": SOUNDS, "image": COLOURS[:2]}],
+    ids=["one image", "several images", "a sound", "sounds and images"],
+)
+def test_media_pass_sglangs_own_checks_and_arrive_as_they_are(media: dict[str, list[Any]]) -> None:
+    body = generate_body(Request((1, 2, 3), LAWS[0], 5, media), [2])
+    assert generate_contract_error(body) is None
+    theirs = GenerateReqInput(**body)
+    theirs.normalize_batch_and_arguments()
+    assert theirs.contains_mm_input()
+    assert theirs.input_ids == [1, 2, 3]
+    for url, image in zip(theirs.image_data or [], media.get("image", []), strict=True):
+        assert np.array_equal(np.asarray(load_image(url, False)[0].convert("RGB")), np.asarray(image))
+    for url, (samples, rate) in zip(theirs.audio_data or [], media.get("audio", []), strict=True):
+        assert np.array_equal(load_audio(url, rate), samples)
+
+
+def test_how_many_tokens_sglang_read_is_told() -> None:
+    said = answer({"type": "stop", "matched": 2}, [4, 2])
+    said["meta_info"]["prompt_tokens"] = 17
+    assert completion(said, Request((1,), SamplingParams(), 0), [2]).prompt_tokens == 17
 
 
 def answer(finish: dict[str, Any], tokens: list[int], recorded: list[Any] | None = None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lightrft_strategy.engines.sync.receipt import Tolerance
 from lightrft_strategy.reading import Reader
 
 from ..conformance.prompts import Asked, Clip, Picture, asked, questions
+from ..tiny import gemma3, idefics3, internvl, llava, parts
 from ..tiny.qwen import build_qwen2_vl, build_qwen3_vl
 
 SIZES = Sizes(
@@ -33,6 +34,7 @@ SIZES = Sizes(
     initializer_range=0.1,
     max_pixels=32 * 32,
 )
+PARTS = parts.Sizes(hidden_size=256, vision_size=128)
 """Heads as wide as vLLM's attention on a CPU needs them."""
 LONGEST = 512
 MOST = {"image": 3, "video": 2, "audio": 2}
@@ -43,21 +45,34 @@ if find_spec("vllm") is None:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """How an engine is opened, of which family, and what it takes; several: media in one prompt,
+    of which vLLM cuts those of LLaVA-OneVision finer than Transformers does.
+    """
+
+    build: Callable[[Path, Any], Path]
+    modalities: tuple[str, ...]
+    server: bool = False
+    several: bool = True
+    sizes: Any = SIZES
+
+
+@dataclass(frozen=True)
 class Subject:
     """A tiny model, its prompts, and engines that sample from it."""
 
     model: Any
     adapter: MediaAdapter
     served: ServedEngine
-    modalities: tuple[str, ...]
+    kind: Kind
 
     @cached_property
     def questions(self) -> list[Asked]:
         """Of all kinds that the engine takes; one video lasts longer, in positions, than it is wide or high."""
-        told = questions(self.modalities, together=True)
-        if "video" in self.modalities:
+        told = questions(self.kind.modalities, together=True)
+        if "video" in self.kind.modalities:
             told.append(asked(Clip(21, 6, 16, 16, fps=0.5), "How long?"))
-        return told
+        return [one for one in told if self.kind.several or len(one.media) < 2]
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -80,21 +95,21 @@ def spell(rows: list[list[int]]) -> list[str]:
     return [""] * len(rows)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """How an engine is opened, of which family, and what it takes."""
-
-    build: Callable[[Path, Sizes], Path]
-    modalities: tuple[str, ...]
-    server: bool = False
-
-
 SEES, READS_PICTURES, HEARS = ("image", "video"), ("image",), ("audio",)
 KINDS = {
     "vllm-qwen2_5_vl": Kind(build_qwen2_5_vl, SEES),
     "vllm-qwen2_audio": Kind(build_qwen2_audio, HEARS),
     "vllm-qwen2_vl": Kind(build_qwen2_vl, SEES),
-    "vllm-qwen3_vl": Kind(build_qwen3_vl, SEES),
+    "vllm-qwen3_vl": Kind(build_qwen3_vl, READS_PICTURES),
+    "vllm-internvl": Kind(internvl.build, SEES, sizes=PARTS),
+    "vllm-llava": Kind(llava.build, READS_PICTURES, sizes=PARTS),
+    "vllm-llava_next": Kind(llava.build_next, READS_PICTURES, sizes=PARTS),
+    "vllm-llava_onevision": Kind(
+        llava.build_onevision, SEES, several=False, sizes=PARTS
+    ),  # vLLM cuts several as finely as one
+    "vllm-idefics3": Kind(idefics3.build, READS_PICTURES, sizes=PARTS),
+    "vllm-smolvlm": Kind(idefics3.build_smolvlm, READS_PICTURES, sizes=PARTS),
+    "vllm-gemma3": Kind(gemma3.build, READS_PICTURES, sizes=PARTS),
     "vllm_server-qwen2_5_vl": Kind(build_qwen2_5_vl, READS_PICTURES, server=True),
     "vllm_server-qwen2_audio": Kind(build_qwen2_audio, HEARS, server=True),
 }
@@ -106,7 +121,7 @@ PARAMS = [pytest.param(name, marks=() if name == DAILY else pytest.mark.proof) f
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     """One engine after the other: opening one takes longer than all its tests."""
     kind = KINDS[request.param]
-    folder = kind.build(tmp_path_factory.mktemp("model"), SIZES)
+    folder = kind.build(tmp_path_factory.mktemp("model"), kind.sizes)
     adapter = load_adapter(folder)
     assert adapter is not None
     model = adapter.load_model(folder).eval()
@@ -130,7 +145,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     )
     try:
         served.load_weights(0)
-        yield Subject(model, adapter, served, kind.modalities)
+        yield Subject(model, adapter, served, kind)
     finally:
         served.close()
 
@@ -147,6 +162,6 @@ def _backend(kind: Kind, config: EngineConfig) -> Any:
 
 def too_many(subject: Subject) -> Prompt:
     """A prompt with more media than any that the engine was told of."""
-    modality = subject.modalities[0]
+    modality = subject.kind.modalities[0]
     one = Picture(1, 20, 30) if modality == "image" else next(m for q in subject.questions for m in q.media)
     return subject.prompt("crowded", asked(*[one] * (MOST[modality] + 1)))

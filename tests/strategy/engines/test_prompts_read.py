@@ -113,6 +113,14 @@ def test_weights_go_by_the_names_the_engine_knows_them_by(tiny_model: Callable[.
     assert not [name for known in names for name in known if name.startswith("model.")]
 
 
+def test_media_that_were_seen_to_be_answered_otherwise_are_refused_for_that_family_alone() -> None:
+    filmed = {"video": 1, "image": 1}
+    told = unreadable("vllm", served=False, media=filmed, model_type="qwen3_vl")
+    assert "with videos otherwise than Transformers" in told
+    assert unreadable("vllm", served=False, media={"image": 1}, model_type="qwen3_vl") == ""
+    assert unreadable("vllm", served=False, media=filmed, model_type="qwen2_5_vl") == ""
+
+
 @pytest.mark.parametrize(
     ("engine", "served", "media", "words"),
     [

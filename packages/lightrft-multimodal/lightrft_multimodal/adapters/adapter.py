@@ -152,13 +152,14 @@ class MediaAdapter:
 
     def tower_work(self, model: Any) -> dict[int, float]:
         """Multiply-adds of a tower's forward pass for one embedding, by the token id that it stands at."""
-        named, work = list(model.base_model.named_parameters()), dict[int, float]()
+        work = dict[int, float]()
         for tower in self.family.towers:
-            weights = sum(one.numel() for name, one in named if one.ndim >= 2 and name.startswith(tower.prefixes))
+            named = [pair for pair in model.base_model.named_parameters() if pair[0].startswith(tower.prefixes)]
+            sizes = [(weight.numel(), _merges(name)) for name, weight in named if weight.ndim >= 2]
             merged = tower.merged(self.config)
-            work |= {
-                token: weights * merged.get(kind, 1.0) for kind, token in self.kinds.items() if kind in tower.modalities
-            }
+            for kind, token in self.kinds.items():
+                if kind in tower.modalities:
+                    work[token] = sum(size * (1.0 if merges else merged.get(kind, 1.0)) for size, merges in sizes)
         return work
 
     def forget(self) -> None:
@@ -244,6 +245,11 @@ class MediaAdapter:
         (seen,) = tower.features(base, [self._blank[modality]])
         parts = [(part * 0).sum() for one in seen.values() for part in (one.features, *one.deep)]
         return torch.stack(parts).sum()
+
+
+def _merges(name: str) -> bool:
+    """Whether a tower's weight works on embeddings, no longer on the tower's own tokens."""
+    return any(part in name for part in ("merger", "projector", "connector"))
 
 
 def _key(media: Sequence[Media]) -> Key:

@@ -16,8 +16,18 @@ UNREADABLE: Mapping[tuple[str, bool], Mapping[str, str]] = {
 """(engine, whether as a server) -> modality -> why the engine cannot be given what the trainer reads."""
 
 
-def unreadable(engine_type: str, *, served: bool, media: Mapping[str, int]) -> str:
+MISREAD: Mapping[tuple[str, str], frozenset[str]] = {("vllm", "qwen3_vl"): frozenset({"video"})}
+"""(engine, model_type) -> modalities with which its answers were seen not to be those of Transformers."""
+
+
+def unreadable(engine_type: str, *, served: bool, media: Mapping[str, int], model_type: str = "") -> str:
     """Why an engine cannot read prompts with so many media of each modality, and what to do; "" if it can."""
+    for modality in sorted(MISREAD.get((engine_type, model_type), ())):
+        if media.get(modality):
+            return (
+                f"--engine_type {engine_type} answers prompts with {modality}s otherwise than Transformers does with "
+                f"models of type {model_type}: sample with --engine_type embedded"
+            )
     for modality, why in UNREADABLE.get((engine_type, served), {}).items():
         if media.get(modality):
             server = (
