@@ -23,7 +23,7 @@ from lightrft_strategy.engines.sync.receipt import Tolerance
 from lightrft_strategy.reading import Reader
 
 from ..conformance.prompts import Asked, Clip, Picture, asked, questions
-from ..tiny import gemma3, idefics3, internvl, llava, parts
+from ..tiny import internvl, llava, parts
 from ..tiny.qwen import build_qwen2_vl, build_qwen3_vl
 
 SIZES = Sizes(
@@ -46,14 +46,11 @@ if find_spec("vllm") is None:
 
 @dataclass(frozen=True)
 class Kind:
-    """How an engine is opened, of which family, and what it takes; several: media in one prompt,
-    of which vLLM cuts those of LLaVA-OneVision finer than Transformers does.
-    """
+    """How an engine is opened, of which family, and what it takes."""
 
     build: Callable[[Path, Any], Path]
     modalities: tuple[str, ...]
     server: bool = False
-    several: bool = True
     sizes: Any = SIZES
 
 
@@ -72,7 +69,7 @@ class Subject:
         told = questions(self.kind.modalities, together=True)
         if "video" in self.kind.modalities:
             told.append(asked(Clip(21, 6, 16, 16, fps=0.5), "How long?"))
-        return [one for one in told if self.kind.several or len(one.media) < 2]
+        return told
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -102,14 +99,7 @@ KINDS = {
     "vllm-qwen2_vl": Kind(build_qwen2_vl, SEES),
     "vllm-qwen3_vl": Kind(build_qwen3_vl, READS_PICTURES),
     "vllm-internvl": Kind(internvl.build, SEES, sizes=PARTS),
-    "vllm-llava": Kind(llava.build, READS_PICTURES, sizes=PARTS),
     "vllm-llava_next": Kind(llava.build_next, READS_PICTURES, sizes=PARTS),
-    "vllm-llava_onevision": Kind(
-        llava.build_onevision, SEES, several=False, sizes=PARTS
-    ),  # vLLM cuts several as finely as one
-    "vllm-idefics3": Kind(idefics3.build, READS_PICTURES, sizes=PARTS),
-    "vllm-smolvlm": Kind(idefics3.build_smolvlm, READS_PICTURES, sizes=PARTS),
-    "vllm-gemma3": Kind(gemma3.build, READS_PICTURES, sizes=PARTS),
     "vllm_server-qwen2_5_vl": Kind(build_qwen2_5_vl, READS_PICTURES, server=True),
     "vllm_server-qwen2_audio": Kind(build_qwen2_audio, HEARS, server=True),
 }

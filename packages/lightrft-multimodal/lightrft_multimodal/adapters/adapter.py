@@ -265,4 +265,5 @@ def _embeddings_bytes(features: Mapping[str, Seen]) -> int:
 
 
 def _no_embeddings(table: Any, ids: Tensor) -> Tensor:
-    return torch.zeros(0, table.embedding_dim, dtype=table.weight.dtype, device=ids.device)
+    """[0, dim]. (DeepSpeed would gather table.weight, which on other ranks nobody asks for.)"""
+    return torch.zeros(0, table.embedding_dim, dtype=next(table.parameters()).dtype, device=ids.device)
