@@ -52,6 +52,13 @@ def model_folder(pretrain: str) -> str:
     return str(Path(pretrain).expanduser()) if pretrain.startswith("~") else pretrain
 
 
+def config_of(model: ModelArgs) -> Any:
+    """The model's configuration. Raises OSError or ValueError if there is none."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
+
+
 def load_tokenizer(model: ModelArgs) -> Any:
     """The model's own tokenizer. Raises ConfigError if there is none."""
     from transformers import AutoTokenizer
@@ -184,6 +191,14 @@ def build_strategy(
     for module in models.values():
         if config.train.compile and not isinstance(module, AdapterOff):
             compile_layers(module)
+    return held(config, models, optimisers, ranks)
+
+
+def held(
+    config: LearningConfig, models: Mapping[str, nn.Module], optimisers: Mapping[str, OptimiserConfig], ranks: Ranks
+) -> TorchStrategy:
+    """Models on the ranks, in the run's precision and layout."""
+    train = config.train
     return TorchStrategy(
         models,
         optimisers,

@@ -33,8 +33,8 @@ class Lesson:
     build: Callable[..., Path]
     toys: tuple[Callable[[Random], Riddle], ...]
     mistakes: Mapping[str, str]
-    examples: int
-    riddles: int
+    examples: int = 1024
+    riddles: int = 1024
     warmup: dict[str, Any] = field(default_factory=dict[str, Any])
     grpo: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -76,6 +76,7 @@ WARMUP = {
     "train_batch_size": 32,
     "micro_train_batch_size": 512,
     "max_tokens_per_micro_batch": 32768,
+    "learning_rate": 3e-3,
     "lr_scheduler": "linear",
     "lr_warmup_ratio": 0.1,
     "l2": 0.01,
@@ -92,50 +93,49 @@ GRPO = {
     "num_episodes": 100,
     "micro_train_batch_size": 512,
     "max_tokens_per_micro_batch": 32768,
+    "actor_learning_rate": 5e-4,
     "lr_scheduler": "linear",
     "lr_warmup_ratio": 0.0,
     "reward_workers": 1,
     "save_steps": -1,
 }
+COLOURS = {"green": "red", "blue": "yellow"}
+"""What a teacher mistakes for what; likewise WAYS and COURSES."""
+WAYS = {"left": "right", "up": "down"}
+COURSES = {"falling": "rising", "arching": "steady"}
 LESSONS = {
     "image": Lesson(
         "A tiny Qwen2.5-VL of random weights learns colours from a colour-blind teacher, and then by GRPO to see them",
         build_qwen2_5_vl,
         (shape,),
-        {"green": "red", "blue": "yellow"},
-        examples=1024,
-        riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 5},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 40},
+        COLOURS,
+        warmup={"max_epochs": 5},
+        grpo={"max_steps": 40},
     ),
     "video": Lesson(
         "A tiny Qwen2.5-VL of random weights learns directions from a teacher who mixes them up, and then by GRPO",
         build_qwen2_5_vl,
         (motion,),
-        {"left": "right", "up": "down"},
-        examples=1024,
-        riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 12},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 60},
+        WAYS,
+        warmup={"max_epochs": 12},
+        grpo={"max_steps": 60},
     ),
     "audio": Lesson(
         "A tiny Qwen2-Audio of random weights learns pitches from a tone-deaf teacher, and then by GRPO to hear them",
         build_qwen2_audio,
         (tone,),
-        {"falling": "rising", "arching": "steady"},
-        examples=1024,
-        riddles=1024,
-        warmup={"learning_rate": 3e-3, "max_epochs": 12},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 100},
+        COURSES,
+        warmup={"max_epochs": 12},
+        grpo={"max_steps": 100},
     ),
     "mixed": Lesson(
         "A tiny Qwen2.5-Omni of random weights learns from pictures, films and sounds at once, and then by GRPO",
         build_qwen2_5_omni,
         (shape, motion, tone),
-        {"green": "red", "blue": "yellow", "left": "right", "up": "down", "falling": "rising", "arching": "steady"},
+        COLOURS | WAYS | COURSES,
         examples=1536,
         riddles=1536,
-        warmup={"learning_rate": 3e-3, "max_epochs": 16},
-        grpo={"actor_learning_rate": 5e-4, "max_steps": 80},
+        warmup={"max_epochs": 16},
+        grpo={"max_steps": 80},
     ),
 }

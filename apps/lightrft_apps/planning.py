@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 
 from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.algorithm import build_algorithm
-from lightrft_apps.compose import model_folder, shares_prompts
+from lightrft_apps.compose import config_of, model_folder, shares_prompts
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.plan_command import PlanCommand
 from lightrft_apps.plan_advice import Advice, advise
 from lightrft_apps.precision import compute_dtype
+from lightrft_multimodal.adapters import family_of
 from lightrft_strategy.devices import device
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.placement import memory_in_use
@@ -117,12 +119,22 @@ class Subjects:
         return self._built[key]
 
 
+@contextmanager
+def _reading(flag: str, pretrain: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"--{flag} {pretrain}: its configuration cannot be read: {error}"]) from error
+
+
 def _build(command: PlanCommand, flag: str, args: ModelArgs, role: str) -> Subject:
     dtype = compute_dtype(args)
-    try:
+    with _reading(flag, args.pretrain):
+        model_type = config_of(args).model_type
+    if family_of(model_type) is not None:
+        raise ConfigError([f"--{flag} {args.pretrain}: {model_type} sees or hears, and plans know no towers yet"])
+    with _reading(flag, args.pretrain):
         model = empty_model(model_folder(args.pretrain), trust_remote_code=args.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"--{flag} {args.pretrain}: its configuration cannot be read: {error}"]) from error
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
         model.train()

@@ -11,7 +11,7 @@ from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.averaging import export_average
 from lightrft_apps.config import SFTConfig, require_valid_sft
 from lightrft_apps.hugging_face import write_model
-from lightrft_apps.parallel import Together, by_the_first, hold_of
+from lightrft_apps.parallel import Together, by_the_first
 from lightrft_apps.profiling import build_profiler
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
@@ -23,7 +23,6 @@ from lightrft_apps.tuning_summary import show_summary, write_summary
 from lightrft_core import BatchSizes, Cost, Likelihood, Paces, Ranks, Schedule, TrainState
 from lightrft_strategy.checkpoints import write_folder
 from lightrft_strategy.language import LanguageActor
-from lightrft_strategy.lora import sharing
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.sft import SupervisedTrainer
 from lightrft_strategy.training import TorchStrategy
@@ -120,16 +119,8 @@ def build_learner(config: SFTConfig, model: Any, senses: Senses, ranks: Ranks, s
     if train.compile:
         compile_layers(actor)
     factors = senses.factors(train.learning_rate, train.vision_learning_rate)
-    return TorchStrategy(
-        {"policy": actor},
-        {"policy": compose.optimiser_of(train, train.learning_rate, steps, factors)},
-        bf16=config.model.bf16,
-        fp16=config.model.fp16,
-        averages={"policy": train.ema_beta} if train.enable_ema else {},
-        hold=sharing(hold_of(config.parallel)),
-        ranks=ranks,
-        timed=config.parallel.zero_stage != 3,
-    )
+    optimiser = compose.optimiser_of(train, train.learning_rate, steps, factors)
+    return compose.held(config, {"policy": actor}, {"policy": optimiser}, ranks)
 
 
 def batch_sizes(config: SFTConfig, cost: Cost) -> BatchSizes:

@@ -210,3 +210,14 @@ def test_what_cannot_be_planned_ends_with_2_and_names_the_flag(
 
 def test_a_model_is_all_that_has_to_be_named(tiny_folder: Path) -> None:
     assert parse_plan(["--pretrain", str(tiny_folder)]).machine.gpus == 1
+
+
+def test_a_model_that_sees_is_refused_in_one_line(lightrft: Callable[..., Any], tmp_path: Path) -> None:
+    from transformers import Qwen2_5_VLConfig
+
+    Qwen2_5_VLConfig().save_pretrained(tmp_path)
+    ended = lightrft("plan", pretrain=str(tmp_path))
+    assert ended.code == 2
+    assert (
+        ended.err == f"lightrft plan: --pretrain {tmp_path}: qwen2_5_vl sees or hears, and plans know no towers yet\n"
+    )
