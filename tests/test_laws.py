@@ -33,14 +33,22 @@ SIBLINGS = {
     "lightrft_rewards": set(),
     "lightrft_apps": set(PACKAGES) - {"lightrft_apps"},
 }
-"""Which of the other packages each may import: core <- strategy <- multimodal <- apps; rewards stand on nobody."""
+"""Which of the other packages each may import: core <- strategy <- multimodal <- apps; the reward kit on nobody."""
 
-ADAPTERS = {f"lightrft_rewards/{name}.py": {"lightrft_core"} for name in ("judge", "majority")}
-"""Files that may import more than their package: the door between the reward kit and the training loop."""
+_BELOW = {"lightrft_core", "lightrft_strategy", "lightrft_multimodal"}
+ADAPTERS = {
+    "lightrft_rewards/judge.py": {"lightrft_core"},
+    "lightrft_rewards/majority.py": {"lightrft_core"},
+    "lightrft_rewards/models/": _BELOW | {"torch", "transformers", "safetensors", "numpy"},
+    "lightrft_rewards/preferences/": _BELOW | {"pyarrow"},
+    "lightrft_rewards/service/": {"fastapi", "starlette", "uvicorn"},
+}
+"""Files and rooms that may import more than their package: the door between the reward kit and the training loop, and
+what the extras `models` and `service` bring."""
 
 THIRD_PARTIES = {
     "lightrft_core": {"torch", "numpy"},
-    "lightrft_rewards": {"math_verify", "reasoning_gym"},
+    "lightrft_rewards": {"httpx", "jsonschema", "math_verify", "reasoning_gym"},
 }
 """For packages that must stay light: all that they may import besides the standard library."""
 
@@ -80,9 +88,10 @@ def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
 
 
 def may_import(package: str, file: str, module: str) -> bool:
+    more = {name for room, names in ADAPTERS.items() if file.startswith(room) for name in names}
     if module in PACKAGES:
-        return module in {package} | SIBLINGS[package] | ADAPTERS.get(file, set())
-    return package not in THIRD_PARTIES or module in STANDARD_LIBRARY | THIRD_PARTIES[package]
+        return module in {package} | SIBLINGS[package] | more
+    return package not in THIRD_PARTIES or module in STANDARD_LIBRARY | THIRD_PARTIES[package] | more
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -20,7 +20,7 @@ from lightrft_apps.run_examples import read_examples
 from lightrft_apps.running import bytes_for_checkpoints, in_its_directory, rewound
 from lightrft_apps.senses import Senses
 from lightrft_apps.tuning_summary import show_summary, write_summary
-from lightrft_core import BatchSizes, Cost, Likelihood, Paces, Ranks, Schedule, TrainState
+from lightrft_core import BatchSizes, Cost, Likelihood, Paces, Ranks, Schedule, TrainState, example_batches
 from lightrft_strategy.checkpoints import write_folder
 from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.placement import Placement
@@ -71,6 +71,7 @@ def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:
         trainer = SupervisedTrainer(
             strategy=strategy,
             examples=data.stream,
+            cut=example_batches,
             objective=Likelihood(config.train.aux_loss_coef),
             recorder=RunRecorder(
                 run,

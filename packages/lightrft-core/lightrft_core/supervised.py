@@ -32,6 +32,11 @@ class Example:
     loss_mask: Sequence[int]
     media: tuple[Media, ...] = ()
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is counted of it: tokens that are read, and those that bear loss."""
+        return {"tokens": len(self.token_ids), "loss_tokens": sum(map(bool, self.loss_mask))}
+
     def sequence(self, place: int) -> TrainingSequence:
         """As the loss sees it: the prompt ends before the first loss token, and nothing is read after the last.
 
@@ -78,13 +83,13 @@ class Likelihood:
 
     def loss(self, policy: PolicyOutput, batch: Batch) -> tuple[Tensor, Metrics]:
         """This batch's share of the step's loss, already divided by the whole step's tokens."""
-        metrics, total = self.measure(policy), -(batch.weights * policy.logprobs).sum()
+        metrics, total = self.measure(policy, batch), -(batch.weights * policy.logprobs).sum()
         if policy.aux_loss is not None:
             total = total + self.aux_loss_coef * batch.share * policy.aux_loss
             metrics.weighted_mean("policy/aux_loss", policy.aux_loss, batch.share)
         return total, metrics
 
-    def measure(self, policy: PolicyOutput) -> Metrics:
+    def measure(self, policy: PolicyOutput, batch: Batch) -> Metrics:
         """What a policy says of a batch's loss tokens, in means over tokens.
 
         policy/nll: -log p in nats. policy/token_probability: p, the share of the tokens that it would draw itself.

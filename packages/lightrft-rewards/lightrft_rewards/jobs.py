@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from lightrft_rewards.samples import Outcome, Sample
+from lightrft_rewards.samples import Outcome, Sample, sample_to_json
 from lightrft_rewards.worker_process import Job
 
 _SHARES_PER_WORKER = 4
@@ -26,7 +25,7 @@ class Assignment:
         self.outcomes: dict[int, Outcome] = {}
         for number, sample in enumerate(samples):
             try:
-                self.encoded[number] = json.dumps(asdict(sample)).encode()
+                self.encoded[number] = json.dumps(sample_to_json(sample)).encode()
             except (TypeError, ValueError) as error:
                 problem = f"{sample.name} cannot be sent to a reward worker: {error}; its label must be plain JSON"
                 self.outcomes[number] = Outcome(error=problem)

@@ -95,7 +95,10 @@ class Journal:
 def group_key(fingerprint: str, step: int, uid: str, occurrence: int, samples: Sequence[Sample]) -> str:
     """A digest of what decides a group's outcomes. fingerprint: of the rewards (Scoring.fingerprint)."""
     content: list[Any] = [fingerprint, step, uid, occurrence]
-    content += [[sample.prompt, sample.response, sample.route, sample.label] for sample in samples]
+    content += [
+        [sample.prompt, sample.response, sample.route, sample.label, *(medium.sha256 for medium in sample.media)]
+        for sample in samples
+    ]
     return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:32]
 
 

@@ -84,6 +84,14 @@ class RewardPool:
         outcomes = iter(work.finished())
         return [[next(outcomes) for _ in call] for call in calls]
 
+    def fingerprint(self) -> str:
+        """Differs when the rules, their weights or the text of the function's file differ."""
+        return self.scoring.fingerprint()
+
+    def describe(self, sample: Sample) -> str:
+        """What judges the sample, and until when."""
+        return f"{self.scoring.name_for(sample)} on {sample.name} (within {self.timeout:g} seconds)"
+
     def close(self) -> None:
         """End all workers and what they have started; can be called again."""
         self._closed = True

@@ -12,11 +12,11 @@ from lightrft_rewards.plain_numbers import finite
 from lightrft_rewards.rules import Rule, find_rule
 from lightrft_rewards.samples import Outcome, Sample
 
-Scorer: TypeAlias = Callable[[Sequence[Sample]], list[Outcome]]
+ScoreCall: TypeAlias = Callable[[Sequence[Sample]], list[Outcome]]
 """One outcome per sample. Raises errors.CallError if the call as a whole failed."""
 
 
-def rule_scorer(routes: Mapping[str, RewardSpec]) -> Scorer:
+def rule_scorer(routes: Mapping[str, RewardSpec]) -> ScoreCall:
     """A scorer of all routes, its rules imported and prepared. Raises RewardSetupError if a rule does not load."""
     rules = {name: _load(name) for spec in routes.values() for name in spec.weights}
     accuracy_rules = {name for name, rule in rules.items() if rule.measures_accuracy}

@@ -15,6 +15,9 @@ class Sample:
     label: what the answer is compared with; any JSON value.
     route: which rewards judge it ("" for the default ones).
     name: how error messages call it.
+    messages: the chat that it answers, as {"role": ..., "content": text or parts}; empty: prompt is all there is.
+    media: what the messages' parts {"type": modality, "sha256": ...} stand for, in reading order: LightRFT's media
+        records (modality, sha256). They stay in this process: workers of rules and functions read text.
     """
 
     response: str
@@ -22,6 +25,8 @@ class Sample:
     prompt: str = ""
     route: str = ""
     name: str = "an unnamed sample"
+    messages: tuple[Mapping[str, Any], ...] = ()
+    media: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Outcome:
 
 
 _NOTHING = Outcome()
+
+
+def sample_to_json(sample: Sample) -> dict[str, Any]:
+    """The sample's fields without its media; Sample(**...) turns it back."""
+    return {item.name: getattr(sample, item.name) for item in fields(sample) if item.name != "media"}
 
 
 def outcome_to_json(outcome: Outcome) -> dict[str, Any]:

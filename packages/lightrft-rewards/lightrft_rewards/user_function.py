@@ -15,14 +15,14 @@ from typing import Any
 from lightrft_rewards.errors import CallError, RewardSetupError
 from lightrft_rewards.explain import explain
 from lightrft_rewards.function_result import read_result
-from lightrft_rewards.rule_scoring import Scorer
+from lightrft_rewards.rule_scoring import ScoreCall
 from lightrft_rewards.samples import Outcome, Sample
 
 OURS = ("prompts", "responses", "labels")
 OPENRLHF = ("queries", "prompts", "labels")
 
 
-def function_scorer(target: str, path: str) -> Scorer:
+def function_scorer(target: str, path: str) -> ScoreCall:
     """A scorer that calls the function; for one of several samples it raises CallError if the call failed as a whole.
 
     target: ``file.py:function`` as the user wrote it, which messages repeat; path: the file, absolute.

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from lightrft_rewards.combination import parse_routes
 from lightrft_rewards.errors import CallError, RewardSetupError
 from lightrft_rewards.frames import encode, read_frame
-from lightrft_rewards.rule_scoring import Scorer, rule_scorer
+from lightrft_rewards.rule_scoring import ScoreCall, rule_scorer
 from lightrft_rewards.samples import Sample, outcome_to_json
 from lightrft_rewards.user_function import function_scorer
 
@@ -48,13 +48,13 @@ def main(lifeline: int) -> None:
             _judge(scorer, samples[start : start + size], send)
 
 
-def _scorer(setup: dict[str, Any]) -> Scorer:
+def _scorer(setup: dict[str, Any]) -> ScoreCall:
     if "routes" in setup:
         return rule_scorer(parse_routes(setup["routes"]))
     return function_scorer(setup["function"], setup["path"])
 
 
-def _judge(scorer: Scorer, samples: Sequence[Sample], send: Callable[[dict[str, Any]], None]) -> None:
+def _judge(scorer: ScoreCall, samples: Sequence[Sample], send: Callable[[dict[str, Any]], None]) -> None:
     """One call; if it fails as a whole, one for each of its samples, so that only the culprits come to grief."""
     send({"begin": len(samples)})
     try:

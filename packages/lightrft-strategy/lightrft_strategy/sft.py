@@ -1,29 +1,57 @@
-"""Supervised fine-tuning: read a batch of examples, take a step towards their answers, and now and then look back."""
+"""Supervised learning: read a batch of examples, take a step towards what they say, and now and then look back."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
-from lightrft_core import Batch, BatchSizes, Example, Metrics, Recorder, Schedule, Strategy, TrainState, example_batches
+from lightrft_core import (
+    Batch,
+    BatchSizes,
+    Metrics,
+    Paces,
+    Ranks,
+    Recorder,
+    Schedule,
+    Strategy,
+    TrainState,
+)
 
 LARGEST_EXPONENT = 700.0
 """Of a number that JSON can hold."""
 
 
-class ExampleSource(Protocol):
+class Countable(Protocol):
+    """One thing to learn from: core's Example, a comparison of answers."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What is counted of it, such as its tokens; step by step the sums are data/... in the metrics."""
+        ...
+
+
+E = TypeVar("E", bound=Countable)
+
+
+class ExampleSource(Protocol[E]):
     """Examples by step: a pure function of the step, so that a resumed run reads what it would have read."""
 
     num_steps: int
 
-    def batch(self, step: int) -> list[Example]:
+    def batch(self, step: int) -> list[E]:
         """The examples of one step, 1 being the first."""
         ...
+
+
+Cut: TypeAlias = Callable[[Sequence[E], Ranks, BatchSizes, Paces | None], list[Batch]]
+"""This rank's micro-batches of one step over the examples of all ranks, equally many on each (core's example_batches).
+"""
 
 
 class Objective(Protocol):
@@ -33,25 +61,27 @@ class Objective(Protocol):
         """A batch's share of the step's loss, already divided by the whole step's tokens, and its metrics."""
         ...
 
-    def measure(self, output: Any) -> Metrics:
-        """Metrics named policy/... of a batch that is only looked at."""
+    def measure(self, output: Any, batch: Batch) -> Metrics:
+        """Metrics, named for the model (policy/...), of a batch that is only looked at."""
         ...
 
 
 @dataclass
-class SupervisedTrainer:
-    """Fine-tuning of the strategy's model of a name on examples; those held out are looked at in between.
+class SupervisedTrainer(Generic[E]):
+    """Training of the strategy's model of a name on examples; those held out are looked at in between.
 
+    cut: examples into micro-batches.
     saving: called by every rank with each checkpoint, before anything else reads the weights.
     """
 
     strategy: Strategy
-    examples: ExampleSource
+    examples: ExampleSource[E]
+    cut: Cut[E]
     objective: Objective
     recorder: Recorder
     sizes: BatchSizes
     schedule: Schedule = field(default_factory=Schedule)
-    held_out: Sequence[Example] = ()
+    held_out: Sequence[E] = ()
     model: str = "policy"
     saving: Callable[[], None] = lambda: None
     state: TrainState = field(default_factory=TrainState)
@@ -68,7 +98,7 @@ class SupervisedTrainer:
     def optimise(self, step: int) -> Metrics:
         """One optimiser step on the step's examples of all ranks."""
         examples = self.examples.batch(step)
-        batches = example_batches(examples, self.strategy, self.sizes, self.state.paces)
+        batches = self.cut(examples, self.strategy, self.sizes, self.state.paces)
         report = self.strategy.train_step(self.model, batches, self.objective.loss)
         if self.state.paces is not None:
             self.state.paces.note(report.paces)
@@ -77,17 +107,17 @@ class SupervisedTrainer:
         self.state.optimiser_steps += 1
         self.state.count([None if report.overflowed else report.fault], self.schedule.max_skipped_steps)
         metrics = report.summary(self.model)
-        metrics.mean("data/tokens", [sum(len(example.token_ids) for example in examples)])
-        metrics.mean("data/loss_tokens", [sum(sum(map(bool, example.loss_mask)) for example in examples)])
+        for name, total in sum((Counter(example.counts) for example in examples), Counter[str]()).items():
+            metrics.mean(f"data/{name}", [total])
         return metrics
 
     def evaluate(self, step: int) -> dict[str, float]:
         """What the model says of the examples held out, all of them together."""
         metrics = Metrics()
         with self.recorder.phase("evaluate", step):
-            batches = example_batches(self.held_out, self.strategy, self.sizes)
-            for output in self.strategy.forward(self.model, batches):
-                metrics.merge(self.objective.measure(output))
+            batches = self.cut(self.held_out, self.strategy, self.sizes, None)
+            for batch, output in zip(batches, self.strategy.forward(self.model, batches), strict=True):
+                metrics.merge(self.objective.measure(output, batch))
             numbers = with_perplexity(self.strategy.reduce(metrics))
         return {f"eval/{name.partition('/')[2]}": number for name, number in numbers.items()}
 

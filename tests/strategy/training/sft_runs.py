@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from lightrft_core import BatchSizes, Example, Group, Likelihood, OneRank, Schedule
+from lightrft_core import BatchSizes, Example, Group, Likelihood, OneRank, Schedule, example_batches
 from lightrft_strategy.data import ExampleStream
 from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.sft import SupervisedTrainer
@@ -88,6 +88,7 @@ def tuned(kind: str = "whole", packing: bool = False, per_learner: int = 1) -> t
     trainer = SupervisedTrainer(
         strategy=strategy,
         examples=ExampleStream([rows], None, 6, 2, 5),
+        cut=example_batches,
         objective=Likelihood(),
         recorder=recorder,
         sizes=BatchSizes(6, 4, 40, 64, shared_prompts=False, packing=packing),

@@ -1,0 +1,1 @@
+"""Preference data: every source read into comparisons. Needs the extra lightrft-rewards[models]."""

@@ -1,0 +1,1 @@
+"""Rewards over HTTP. The server needs the extra lightrft-rewards[service]; the client comes with the kit."""
