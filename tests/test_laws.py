@@ -42,6 +42,7 @@ ADAPTERS = {
     "lightrft_rewards/models/": _BELOW | {"torch", "transformers", "safetensors", "numpy"},
     "lightrft_rewards/preferences/": _BELOW | {"pyarrow"},
     "lightrft_rewards/service/": {"fastapi", "starlette", "uvicorn"},
+    "lightrft_rewards/service/media.py": {"lightrft_multimodal"},
 }
 """Files and rooms that may import more than their package: the door between the reward kit and the training loop, and
 what the extras `models` and `service` bring."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -19,10 +19,8 @@ from lightrft_apps.config import (
     LearningArgs,
     LearningConfig,
     ModelArgs,
-    RewardArgs,
     RLConfig,
     SamplingArgs,
-    rules_by_route,
     stop_texts,
 )
 from lightrft_apps.parallel import hold_of
@@ -30,9 +28,6 @@ from lightrft_apps.precision import compute_dtype
 from lightrft_apps.senses import Senses
 from lightrft_core import Algorithm, BatchSizes, Cost, FirstToken, Prompt, Ranks, SamplingParams, Schedule
 from lightrft_multimodal.adapters import load_adapter
-from lightrft_rewards import parse_spec
-from lightrft_rewards.judge import Judge
-from lightrft_rewards.majority import MajorityVote
 from lightrft_strategy.data import PromptSpec
 from lightrft_strategy.devices import device
 from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
@@ -40,9 +35,12 @@ from lightrft_strategy.lora import AdapterOff, sharing
 from lightrft_strategy.smollm2 import NAME, smollm2
 from lightrft_strategy.training import TorchStrategy
 from lightrft_strategy.training.compiling import compile_layers
+from lightrft_strategy.training.held import Held
 from lightrft_strategy.training.optimiser import OptimiserConfig, set_precision
 from lightrft_strategy.training.replica import Replica
 from lightrft_strategy.ulysses import sequence_group
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def model_folder(pretrain: str) -> str:
@@ -119,24 +117,6 @@ def held_out(sources: Sequence[Sequence[Prompt]]) -> list[Prompt]:
     return [replace(prompt, uid=f"eval/{prompt.uid}") for source in sources for prompt in source]
 
 
-def build_judge(reward: RewardArgs, journal: Path | None) -> Judge:
-    """The rewards in their worker processes."""
-    return Judge(
-        rules=rules_by_route(reward) or None,
-        reward_fn=reward.reward_fn or "",
-        timeout=reward.reward_timeout,
-        num_workers=reward.reward_workers,
-        max_error_share=reward.max_reward_error_share,
-        journal=journal,
-    )
-
-
-def build_vote(reward: RewardArgs) -> MajorityVote:
-    """The reward without labels: the vote of a prompt's answers, as the run's one rule reads them."""
-    (rule,) = parse_spec(reward.rule_reward or "").weights
-    return MajorityVote(rule)
-
-
 def build_strategy(
     config: RLConfig,
     algorithm: Algorithm,
@@ -195,16 +175,20 @@ def build_strategy(
 
 
 def held(
-    config: LearningConfig, models: Mapping[str, nn.Module], optimisers: Mapping[str, OptimiserConfig], ranks: Ranks
+    config: LearningConfig,
+    models: Mapping[str, nn.Module],
+    optimisers: Mapping[str, OptimiserConfig],
+    ranks: Ranks,
+    averaged: str = "policy",
 ) -> TorchStrategy:
-    """Models on the ranks, in the run's precision and layout."""
+    """Models on the ranks, in the run's precision and layout. averaged: the one that --enable_ema is of."""
     train = config.train
     return TorchStrategy(
         models,
         optimisers,
         bf16=config.model.bf16,
         fp16=config.model.fp16,
-        averages={"policy": train.ema_beta} if train.enable_ema else {},
+        averages={averaged: train.ema_beta} if train.enable_ema else {},
         hold=sharing(hold_of(config.parallel)),
         ranks=ranks,
         timed=config.parallel.zero_stage != 3,
@@ -250,15 +234,24 @@ def packable(pretrain: str) -> Iterator[None]:
         raise ConfigError([f"--pretrain {pretrain}: {error}"]) from error
 
 
-def build_replica(config: LearningConfig, senses: Senses, strategy: TorchStrategy) -> Replica | None:
+def build_replica(config: LearningConfig, senses: Senses, strategy: TorchStrategy) -> Replica[LanguageActor] | None:
     """A whole copy of the policy to sample from where its weights lie in shards; None where they are whole."""
+
+    def whole() -> LanguageActor:
+        model = load_model(config.model)
+        adapt(model, config)
+        return LanguageActor(model.to(device()), reader=senses.reader(config.parallel))
+
+    return replica_of(config, whole, strategy.held["policy"])
+
+
+def replica_of(config: LearningConfig, whole: Callable[[], M], sharded: Held) -> Replica[M] | None:
+    """A whole copy of a model whose weights lie in shards; None where they do not. whole: makes one like it."""
     if not (config.parallel.fsdp or config.parallel.zero_stage == 3):
         return None
-    model = load_model(config.model)
-    adapt(model, config)
-    actor = LanguageActor(model.to(device()), reader=senses.reader(config.parallel))
-    set_precision(actor, compute_dtype(config.model))
-    return Replica(actor, strategy.held["policy"])
+    copy = whole().to(device())
+    set_precision(copy, compute_dtype(config.model))
+    return Replica(copy, sharded)
 
 
 def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:

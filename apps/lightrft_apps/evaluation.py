@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 from lightrft_apps import compose
 from lightrft_apps.config.eval_command import EvalCommand
 from lightrft_apps.engines import EngineNeeds, open_engine
+from lightrft_apps.judging import build_judge
 from lightrft_apps.precision import compute_dtype
 from lightrft_apps.progress import Progress
 from lightrft_apps.senses import Senses
@@ -54,7 +55,7 @@ def _answer_and_judge(command: EvalCommand, senses: Senses, loaded: LoadedPrompt
     answers, prompts = command.answers, compose.held_out(loaded.sources)
     sampling = replace(compose.law_of(answers), n=answers.n_samples_per_prompt)
     progress = Progress(num_steps=1, done=0, answers=len(prompts) * sampling.n, live=command.report.progress)
-    with progress, compose.build_judge(command.reward, None) as judge:
+    with progress, build_judge(command.reward, command.judges, None, dtype=compute_dtype(command.model)) as judge:
         for warning in loaded.warnings:
             progress.warn(warning)
         model = compose.load_model(command.model).to(device())

@@ -17,10 +17,13 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt
-from lightrft_apps.config import ConfigError, ModelArgs, RLConfig, SFTConfig, stored_config
+from lightrft_apps.config import ConfigError, ModelArgs, RLConfig, RMConfig, RunConfig, stored_config
 from lightrft_apps.config.export_command import ExportArgs
-from lightrft_apps.hugging_face import write_new
+from lightrft_apps.course import metrics_lines
+from lightrft_apps.hugging_face import fill_new, write_new
 from lightrft_apps.precision import dtype_name
+from lightrft_apps.reward_summary import held_out_moments
+from lightrft_apps.reward_training import reward_model, write_reward_model
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_strategy.checkpoints import checkpoints, newest_whole
 from lightrft_strategy.language import LanguageActor, LanguageCritic
@@ -35,6 +38,13 @@ def export_checkpoint(args: ExportArgs) -> None:
     hide_progress_bars()
     console = Console(stderr=True, highlight=False)
     folder, config = _found(args, console)
+    name = args.model or ("rm" if (folder / "rm").is_dir() else "policy")
+    if not (folder / name).is_dir():
+        there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
+        raise ConfigError([f"--model {name}: {folder} holds {there}, and no trained {name}"])
+    if name == "rm":
+        _export_reward_model(args, folder, config)
+        return
     if args.merge and config is None:
         problem = "--merge needs the run's config.yaml, which is not there: give RUN/checkpoints/step_N"
         raise ConfigError([problem])
@@ -45,14 +55,14 @@ def export_checkpoint(args: ExportArgs) -> None:
     if args.model == "critic" and adapter and not args.merge:
         raise ConfigError(["--model critic: a value head beside an adapter is no folder of peft: set --merge"])
     with _refused(config):
-        model, untrained = _trained(args, of, config if adapter else None, folder)
+        model, untrained = _trained(args, of, config if adapter else None, folder / name)
     dtype = args.dtype or dtype_name(of)
     set_precision(model, getattr(torch, dtype))
-    said = f"{args.model} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
+    said = f"{name} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
     write_new(args.output, model, compose.load_senses(of).processor, said)
 
 
-def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | SFTConfig | None]:
+def _found(args: ExportArgs, console: Console) -> tuple[Path, RunConfig | None]:
     """The checkpoint, and the configuration of its run if that is there."""
     place = Path(args.checkpoint).expanduser()
     run = RunDirectory(place)
@@ -63,9 +73,6 @@ def _found(args: ExportArgs, console: Console) -> tuple[Path, RLConfig | SFTConf
         raise ConfigError([problem])
     else:
         folder, run = place, RunDirectory(place.absolute().parent.parent)
-    if not (folder / args.model).is_dir():
-        there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
-        raise ConfigError([f"--model {args.model}: {folder} holds {there}, and no trained {args.model}"])
     known = folder.absolute().parent.name == run.checkpoints.name and run.config.is_file()
     return folder, stored_config(run.config) if known else None
 
@@ -88,7 +95,7 @@ def _of_run(run: RunDirectory, args: ExportArgs, console: Console) -> Path:
     return newest
 
 
-def _began_as(args: ExportArgs, config: RLConfig | SFTConfig | None) -> ModelArgs:
+def _began_as(args: ExportArgs, config: RunConfig | None) -> ModelArgs:
     """The model that training began from."""
     if config is None:
         if args.pretrain is None:
@@ -115,17 +122,17 @@ def _kept(untrained: int, pretrain: str) -> str:
     return f"; {weights} of {pretrain}, for {was} not trained"
 
 
-def _trained(args: ExportArgs, of: ModelArgs, adapted: RLConfig | SFTConfig | None, folder: Path) -> tuple[Any, int]:
-    """The model with the checkpoint's weights, and how many weights of a whole model are not among them.
+def _trained(args: ExportArgs, of: ModelArgs, adapted: RunConfig | None, part: Path) -> tuple[Any, int]:
+    """The model with a checkpoint's weights, and how many weights of a whole model are not among them.
 
-    adapted: the run's configuration if it trained an adapter.
+    adapted: the run's configuration if it trained an adapter. part: what of the checkpoint is of this model.
     """
     model = compose.load_model(of)
     if adapted is not None:
         adapt(model, replace(adapted, lora=replace(adapted.lora, load_in_4bit=False)))
     critic = LanguageCritic(model) if args.model == "critic" else None
     module = LanguageActor(model) if critic is None else critic
-    missing = load_masters(module, folder / args.model, EMA if args.ema else MASTER)
+    missing = load_masters(module, part, EMA if args.ema else MASTER)
     if adapted is not None and args.merge:
         with TemporaryDirectory() as adapter:
             model.save_pretrained(adapter)
@@ -133,6 +140,28 @@ def _trained(args: ExportArgs, of: ModelArgs, adapted: RLConfig | SFTConfig | No
     if critic is not None:
         model = _token_classifier(model, critic.value_head)
     return model, 0 if adapted is not None else len(missing)
+
+
+def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | None) -> None:
+    """As the run itself writes one, into the folder that --output names."""
+    if not isinstance(config, RMConfig):
+        raise ConfigError(["--model rm needs the run's config.yaml, which is not there: give RUN/checkpoints/step_N"])
+    if args.merge:
+        raise ConfigError(["--merge: a reward model is written with its adapter merged in any case: leave it out"])
+    of = _began_as(args, config)
+    config = replace(config, model=of, lora=replace(config.lora, load_in_4bit=False))
+    senses = compose.load_senses(of)
+    rewards = reward_model(config, compose.load_model(of), senses)
+    with _refused(config):
+        missing = load_masters(rewards, folder / "rm", EMA if args.ema else MASTER)
+    step = int(folder.name.removeprefix("step_"))
+    lines = [line for line in metrics_lines(RunDirectory(folder.absolute().parent.parent)) if line["step"] == step]
+    moments = held_out_moments(lines[0], rewards.heads) if lines and not args.ema else ({}, {})
+    dtype = args.dtype or dtype_name(of)
+    set_precision(rewards, getattr(torch, dtype))
+    untrained = 0 if config.lora.lora_rank else len(missing)
+    said = f"rm of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
+    fill_new(args.output, lambda place: write_reward_model(config, rewards, senses, place, *moments), said)
 
 
 def _token_classifier(model: Any, head: nn.Linear) -> Any:
@@ -150,7 +179,7 @@ def _token_classifier(model: Any, head: nn.Linear) -> Any:
 
 
 @contextmanager
-def _refused(config: RLConfig | SFTConfig | None) -> Iterator[None]:
+def _refused(config: RunConfig | None) -> Iterator[None]:
     try:
         yield
     except ConfigError:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 """How every library that writes files says it, whatever the class of its error."""
 
-RESUMING = ("rl", "sft", "quickstart", "compare", "launch")
+RESUMING = ("rl", "sft", "srm", "quickstart", "compare", "launch")
 """Commands that find what they have done before in --output_dir."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,5 +21,10 @@ def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def write_new(output: str, model: Any, tokenizer: Any, said: str) -> None:
     """Write them into the folder that --output names, whole or not at all, and then tell the person what it holds."""
-    write_folder(new_folder(output), partial(write_model, model, tokenizer))
+    fill_new(output, partial(write_model, model, tokenizer), said)
+
+
+def fill_new(output: str, write: Callable[[Path], None], said: str) -> None:
+    """The same of whatever `write` writes."""
+    write_folder(new_folder(output), write)
     Console(stderr=True, highlight=False).print(f"{output}: {said}", markup=False, soft_wrap=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+
+from lightrft_apps.held_out import accuracies
 
 PHASES = {
     "sample": "sampling answers",
@@ -71,15 +74,16 @@ class Progress:
             used, bubble = metrics["time/bandwidth_utilisation"], metrics["rollout/bubble_ratio"]
             speed = f"{metrics['time/tokens_per_second']:.0f} tokens/s"
             parts.append(f"{speed} [dim](bandwidth {used:.0%}, bubble {bubble:.0%})[/dim]")
-        if "policy/nll" in metrics:
-            parts.append(f"loss {metrics['policy/nll']:.3f}")
+        if "data/tokens" in metrics:
+            loss = metrics.get("policy/nll", metrics.get("rm/loss", nan))
+            parts.append(f"loss {loss:.3f}")
             parts.append(f"{metrics['data/tokens'] / max(metrics['time/step'], 1e-9):.0f} tokens/s")
         if "eval/nll" in metrics:
             parts.append(f"[bold]held-out loss {metrics['eval/nll']:.3f}[/bold]")
         if "sync/probe_gap_max" in metrics:
             parts.append(f"weights {metrics['sync/version']:.0f} arrived, gap {metrics['sync/probe_gap_max']:.0e}")
-        if "eval/accuracy" in metrics:
-            parts.append(f"[bold]held-out accuracy {metrics['eval/accuracy']:.1%}[/bold]")
+        for name, accuracy in accuracies(metrics).items():
+            parts.append(f"[bold]held-out {name} {accuracy:.1%}[/bold]")
         phases = [f"{name} {metrics[f'time/{name}']:.1f}" for name in PHASES if metrics.get(f"time/{name}", 0) >= 0.05]
         of_which = f" ({', '.join(phases)})" if phases else ""
         seconds = f"[dim]{metrics['time/step']:.1f} s{of_which}[/dim]"

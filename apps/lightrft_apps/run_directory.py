@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lightrft_apps.config.files import RECORD
+from lightrft_apps.held_out import quality
 from lightrft_strategy.checkpoints import checkpoints, newest_whole
 
 HUGGING_FACE = "huggingface"
@@ -84,13 +85,13 @@ class RunDirectory:
     def best(self, *others: int) -> int | None:
         """Of the checkpoints, and other steps, the one that does best on what is held out, the latest of equals.
 
-        By accuracy; in a run that answers nothing by the likelihood of the answers that are given.
+        By accuracy; in a run that answers and compares nothing by the likelihood of given answers, or by the error.
         """
         if not self.metrics.exists():
             return None
         candidates = {*checkpoints(self.checkpoints), *others}
         lines = map(json.loads, filter(_whole, self.metrics.read_bytes().splitlines(True)))
-        known = [(quality, line["step"]) for line in lines if (quality := _quality(line)) is not None]
+        known = [(good, line["step"]) for line in lines if (good := quality(line)) is not None]
         return max((pair for pair in known if pair[1] in candidates), default=(0.0, None))[1]
 
     def rewind(self) -> tuple[Path | None, list[str]]:
@@ -155,12 +156,6 @@ def _lock(path: Path) -> IO[str]:
             f"{path} is in use by another process: wait for it, or choose another --output_dir"
         ) from None
     return handle
-
-
-def _quality(line: Mapping[str, Any]) -> float | None:
-    if "eval/accuracy" in line:
-        return float(line["eval/accuracy"])
-    return -float(line["eval/nll"]) if "eval/nll" in line else None
 
 
 def _step(line: bytes) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
-from lightrft_apps.config import COMMANDS, LearningConfig, RLConfig, SFTConfig, differences, stored_config, too_late
+from lightrft_apps.config import COMMANDS, LearningConfig, RunConfig, differences, stored_config, too_late
 from lightrft_apps.environment import environment
 from lightrft_apps.parallel import Together, by_the_first, several
 from lightrft_apps.run_directory import RunDirectory, RunDirectoryError, open_run
@@ -20,7 +20,7 @@ from lightrft_strategy.devices import keep_freed_memory
 
 
 def in_its_directory(
-    config: RLConfig | SFTConfig,
+    config: RunConfig,
     go: Callable[[RunDirectory, Together], None],
     show: Callable[[Mapping[str, Any], Path], None],
 ) -> dict[str, Any]:

@@ -35,13 +35,15 @@ class Senses:
         """What makes prompts of rows with media."""
         return None if self.adapter is None else MediaEncoder(self.adapter)
 
-    def factors(self, learning_rate: float, of_towers: float | None) -> dict[str, float]:
+    def factors(self, learning_rate: float, of_towers: float | None, within: str = "") -> dict[str, float]:
         """What the learning rate of an actor's weights is multiplied by, by how their names begin.
 
+        within: what of the whole model the actor holds, by the beginning of its weights' names; "": all of it.
         Raises ConfigError for a rate of towers where there are none.
         """
         if of_towers is None:
             return {}
         if self.adapter is None:
             raise ConfigError([f"--vision_learning_rate {of_towers:g}: the model reads text alone: leave the flag out"])
-        return {f"model.{name}.": of_towers / learning_rate for names in self.adapter.towers.values() for name in names}
+        towers = [name.removeprefix(within) for names in self.adapter.towers.values() for name in names]
+        return dict.fromkeys((f"model.{name}." for name in towers), of_towers / learning_rate)

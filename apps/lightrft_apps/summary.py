@@ -58,16 +58,21 @@ def show_summary(summary: Mapping[str, Any], folder: Path) -> None:
     for name in ("before", "after"):
         estimate = summary[f"accuracy_{name}"]
         if estimate:
-            low, high = estimate["interval"]
-            console.print(
-                f"held-out accuracy {name:<6} [bold]{estimate['value']:6.1%}[/bold]  "
-                f"(95% interval {low:.1%} to {high:.1%}, {estimate['n']} problems)"
-            )
+            console.print(accuracy_line(f"{name:<6}", estimate, "problems"))
     console.print(
         f"{summary['steps']} steps, {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU). "
         f"Model: {folder / 'final'}  metrics: {folder / 'metrics.jsonl'}  answers: {folder / 'trajectories'}",
         markup=False,
         soft_wrap=True,
+    )
+
+
+def accuracy_line(which: str, estimate: Mapping[str, Any], problems: str) -> str:
+    """An accuracy on so many of what is held out, with its interval."""
+    low, high = estimate["interval"]
+    return (
+        f"held-out accuracy {which} [bold]{estimate['value']:6.1%}[/bold]  "
+        f"(95% interval {low:.1%} to {high:.1%}, {estimate['n']} {problems})"
     )
 
 

@@ -12,7 +12,9 @@ from lightrft_apps.averaging import export_average
 from lightrft_apps.config import RLConfig, describe_batches, require_valid
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.hugging_face import write_model
+from lightrft_apps.judging import build_judge, build_vote
 from lightrft_apps.parallel import Together, by_the_first
+from lightrft_apps.precision import compute_dtype
 from lightrft_apps.profiling import build_profiler
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
@@ -55,9 +57,13 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
     progress = Progress(
         num_steps=steps, done=state.step, answers=answers, live=config.run.progress, quiet=not together.first
     )
-    with progress, compose.build_judge(config.reward, run.journal(ranks.rank)) as judge, ExitStack() as stack:
+    with progress, ExitStack() as stack:
         progress.say(f"{run.path}: {'going on after' if state.step else 'beginning at'} step {state.step}")
         progress.say(describe_batches(config))
+        dtype, in_turns = compute_dtype(config.model), config.parallel.placement == "colocate"
+        judge = stack.enter_context(
+            build_judge(config.reward, config.judges, run.journal(ranks.rank), dtype=dtype, in_turns=in_turns)
+        )
         for warning in [*damaged, *prompts.warnings(run.rejected)]:
             progress.warn(warning)
 
@@ -103,12 +109,12 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         sampled: Engine = engine if replica is None else Replicated(engine, replica)
         if config.train.compile and replica is None:
             sampled = SampledUncompiled(sampled, policy)
-        rests = resting(strategy) if config.parallel.placement == "colocate" else []
+        rests = resting(strategy) if in_turns else []
         trainer = Trainer(
             algorithm=algorithm,
             strategy=strategy,
             engine=sampled,
-            reward=compose.build_vote(config.reward) if config.shaping.ttrl else judge,
+            reward=build_vote(config.reward) if config.shaping.ttrl else judge,
             prompts=prompts.stream,
             recorder=RunRecorder(
                 run,

@@ -48,6 +48,7 @@ def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
         "The critic (algorithms with gae):",
         "Correction of the gap between sampler and trainer (it is always measured):",
         "Rewards:",
+        "Reward models:",
         "Shaping and filtering of rewards:",
         "Evaluation:",
         "The run:",

@@ -1,11 +1,13 @@
-"""`lightrft sft` on the command line: help that teaches, and runs that other commands find."""
+"""`lightrft sft` and `lightrft srm` on the command line: help that teaches, and runs that other commands find."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from lightrft_apps import SFTConfig, tune
-from lightrft_apps.config import RLConfig, parse_sft, stored_config
+from lightrft_apps.config import RLConfig, RMConfig, parse_sft, parse_srm, stored_config
 from lightrft_apps.config.bounds import BOUNDS
 from lightrft_apps.config.schema import fields_of
 from lightrft_apps.run_directory import RunDirectory
@@ -21,33 +23,57 @@ from lightrft_apps.run_directory import RunDirectory
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@dataclass(frozen=True)
+class Command:
+    """parse, config: of its words. taught: a word of what --help says first. own: its section of data."""
+
+    name: str
+    parse: Callable[..., Any]
+    config: type
+    taught: str
+    own: tuple[str, ...]
+
+
+COMMANDS = [
+    Command("sft", parse_sft, SFTConfig, "{% generation %}", ("The examples:",)),
+    Command("srm", parse_srm, RMConfig, "--heads", ("The comparisons:", "The reward model:")),
+]
+
+
+@pytest.fixture(params=COMMANDS, ids=lambda command: command.name)
+def command(request: pytest.FixtureRequest) -> Command:
+    chosen: Command = request.param
+    return chosen
+
+
 @pytest.fixture
-def shown(capsys: pytest.CaptureFixture[str]) -> str:
+def shown(command: Command, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as finished:
-        parse_sft(["--help"])
+        command.parse(["--help"])
     assert finished.value.code == 0
     return capsys.readouterr().out
 
 
-def test_help_says_what_is_learnt_and_shows_commands(shown: str) -> None:
+def test_help_says_what_is_learnt_and_shows_commands(command: Command, shown: str) -> None:
     before_flags = shown.split("The model:")[0]
-    assert "{% generation %}" in before_flags
-    assert before_flags.count("  lightrft sft --") == 3
-    assert all(f"--{word}" in fields_of_help(shown) for word in ("dataset", "multiturn", "max_len"))
+    assert command.taught in before_flags
+    assert before_flags.count(f"  lightrft {command.name} --") == 3
+    named = set(re.findall(r"--(\w+)", before_flags)) - {"nproc_per_node", "config", "print_config", "flag", "no"}
+    assert named <= fields_of(command.config).keys()
 
 
-def test_every_flag_stands_in_help_with_its_line_of_documentation(shown: str) -> None:
+def test_every_flag_stands_in_help_with_its_line_of_documentation(command: Command, shown: str) -> None:
     words = " ".join(shown.split())
-    for name, field in fields_of(SFTConfig).items():
+    for name, field in fields_of(command.config).items():
         assert f"--{name} " in words
         assert field.doc in words, name
 
 
-def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
+def test_flags_are_grouped_by_section_in_order(command: Command, shown: str) -> None:
     titles = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith((" ", "examples"))]
     assert titles == [
         "The model:",
-        "The examples:",
+        *command.own,
         "What is trained: an adapter (LoRA), or all but what is frozen:",
         "Optimisation:",
         "Several processes (lightrft launch, torchrun):",
@@ -56,24 +82,21 @@ def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
     ]
 
 
-def fields_of_help(shown: str) -> set[str]:
-    return {word for word in shown.split() if word.startswith("--")}
-
-
-def test_every_number_has_bounds() -> None:
-    numbers = {name for name, field in fields_of(SFTConfig).items() if field.type in (int, float)}
+def test_every_number_has_bounds(command: Command) -> None:
+    numbers = {name for name, field in fields_of(command.config).items() if field.type in (int, float)}
     assert numbers - set(BOUNDS) == set()
 
 
 def test_help_does_not_import_torch_or_transformers() -> None:
     program = (
         "import sys\n"
-        "from lightrft_apps.config import parse_sft\n"
-        "try:\n    parse_sft(['--help'])\n"
-        "except SystemExit:\n    print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))\n"
+        "from lightrft_apps.config import parse_sft, parse_srm\n"
+        "for parse in (parse_sft, parse_srm):\n"
+        "    try:\n        parse(['--help'])\n"
+        "    except SystemExit:\n        print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))\n"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines()[-1] == "[]"
+    assert [line for line in ran.stdout.splitlines() if line.startswith("[")][-1] == "[]"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +143,23 @@ def test_the_best_checkpoint_is_that_of_the_lowest_held_out_loss(
     run = RunDirectory(tmp_path)
     run.metrics.write_text("".join(json.dumps({"step": s, "eval/nll": n}) + "\n" for s, n in held_out.items()))
     assert run.best(*held_out) == best
+
+
+@pytest.mark.parametrize(
+    ("lines", "best"),
+    [
+        ([{"helpful/accuracy": 0.9, "safe/accuracy": 0.5}, {"helpful/accuracy": 0.8, "safe/accuracy": 0.8}], 2),
+        ([{"squared_error": 0.1}, {"squared_error": 0.2}], 1),
+        ([{"accuracy": 0.7, "squared_error": 0.9}, {"accuracy": 0.6, "squared_error": 0.1}], 1),
+    ],
+)
+def test_the_best_checkpoint_of_a_reward_model_is_the_most_often_right_or_else_the_nearest(
+    tmp_path: Path, lines: list[dict[str, float]], best: int
+) -> None:
+    run = RunDirectory(tmp_path)
+    numbered = [{"step": step} | {f"eval/{k}": v for k, v in line.items()} for step, line in enumerate(lines, start=1)]
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in numbered))
+    assert run.best(1, 2) == best
 
 
 def test_another_commands_configuration_is_read_as_what_it_is(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from lightrft_apps import RLConfig, compose, engines, train, training
+from lightrft_apps import RLConfig, compose, engines, judging, train, training
 from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
 from lightrft_strategy.engines.embedded import EmbeddedEngine
@@ -37,6 +38,8 @@ LORA = {"lora_rank": 4}
 MEDIA_KEYS = ("images_key", "videos_key", "audios_key", "media_root", "media_urls")
 MEDIA_LIMITS = tuple(f"limit_mm_{modality}_per_prompt" for modality in ("image", "video", "audio"))
 SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm")
+RM = {"reward_pretrain": "<model>", "rule_reward": "number,rm"}
+SERVICE = {"remote_rm_url": "http://one:1", "rule_reward": "number,remote"}
 EVAL = {"eval_dataset": "<folder>"}
 VLLM = {"engine_type": "vllm"}
 SERVER = {**VLLM, "engine_server": True}
@@ -139,6 +142,13 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "reward_routes": ({}, {"math": "number"}),
     "reward_fn": ({"rule_reward": None, "reward_fn": "<function>:one"}, "<function>:two"),
     "reward_timeout": ({}, 3.0),
+    "reward_pretrain": (RM, "<other>"),
+    "reward_max_len": (RM, 64),
+    "reward_token_budget": (RM, 64),
+    "remote_rm_url": (SERVICE, "http://other:1"),
+    "remote_rm_dialect": (SERVICE, "openrlhf"),
+    "remote_rm_key_env": (SERVICE, "PATH"),
+    "reward_gates": (RM, "rm>=0:-1"),
     "reward_workers": ({}, 3),
     "max_reward_error_share": ({}, 0.1),
     "stop_properly_penalty_coef": ({}, 0.5),
@@ -217,16 +227,32 @@ class Backend:
 
 
 class Recorded:
-    """Stands for the judge: what it was made with."""
+    """Stands for the judge, or a part of it: what it was made with."""
 
-    def __init__(self, **made_with: Any) -> None:
-        self.made_with = {name: value for name, value in made_with.items() if name != "journal"}
+    parts, module = ("rm",), torch.nn.Linear(1, 1)
+
+    def __init__(self, *parts: Any, **made_with: Any) -> None:
+        plain = {name: value for name, value in made_with.items() if name not in ("journal", "rounds")}
+        self.made_with = [*map(recorded, parts), plain]
+
+    @classmethod
+    def load(cls, *parts: Any, **made_with: Any) -> Recorded:
+        return cls(*parts, **made_with)
+
+    def close(self) -> None:
+        pass
 
     def __enter__(self) -> Recorded:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def recorded(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: recorded(value) for name, value in part.items()}
+    return part.made_with if isinstance(part, Recorded) else part
 
 
 def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,7 +336,8 @@ def build(places: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> B
         flat = {name: placed(value) for name, value in (base | flags).items()}
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
             patch.setattr(training, "Trainer", stop)
-            patch.setattr(compose, "Judge", Recorded)
+            for name in ("Judge", "Panel", "RewardPool", "ModelScorer", "RemoteScorer"):
+                patch.setattr(judging, name, Recorded)
             patch.setattr("lightrft_strategy.roofline.memory_bandwidth", lambda: 1e10)
             patch.setattr(engines, "_server", partial(Backend, "server"))
             patch.setattr(engines, "_in_process", partial(Backend, "in process"))
@@ -368,7 +395,7 @@ def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeyp
         def noting(self: object, name: str) -> Any:
             caller = sys._getframe(1).f_code
             within_config = "/lightrft_apps/config/" in caller.co_filename.replace("\\", "/")
-            if not within_config or caller.co_name == "rules_by_route":
+            if not within_config or caller.co_name in ("rules_by_route", "reward_models", "judge_names"):
                 whole = [known for known, field in FIELDS.items() if field.section == "data"]
                 read.update(whole if name == "__dict__" and section.__name__ == "DataArgs" else [name])
             return plain(self, name)
@@ -379,5 +406,8 @@ def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeyp
         watch(section)
     train(config)
     unread = {name for name in FIELDS.keys() - read if FIELDS[name].section != "engine"}
-    assert unread == {"lora_dropout", *SHARDING} - {"fsdp", "zero_stage"}, "0 stays 0, and one process shards nothing"
+    idle = {"reward_max_len", "reward_token_budget", "remote_rm_dialect", "remote_rm_key_env"}
+    assert unread == {"lora_dropout", *SHARDING, *idle} - {"fsdp", "zero_stage"}, (
+        "0 stays 0, one process shards nothing, and rules alone judge"
+    )
     assert TrainState.load(next((tmp_path / "run" / "checkpoints").iterdir())).step == 1

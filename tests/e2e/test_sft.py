@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps import SFTConfig, tune, tuning
+from lightrft_apps import SFTConfig, supervised, tune, tuning
 from lightrft_apps.config import ConfigError
 from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
@@ -78,7 +78,7 @@ def test_packing_and_micro_batches_change_nothing_but_rounding(start: Tune, metr
 
 def test_a_finished_run_is_shown_and_not_trained_again(start: Tune, tmp_path: Path, monkeypatch: Any) -> None:
     summary = start(max_steps=2)
-    monkeypatch.setattr(tuning, "SupervisedTrainer", None)
+    monkeypatch.setattr(supervised, "SupervisedTrainer", None)
     assert start(max_steps=2) == summary
     replayed = SFTConfig.from_file(tmp_path / "run" / "config.yaml")
     assert replayed.train.max_steps == 2
@@ -251,7 +251,7 @@ def build(
         base = {"pretrain": "<model>", "dataset": "<rows>", "train_batch_size": 3, "progress": False}
         flat = {name: placed(value) for name, value in (base | json.loads(flags)).items()}
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
-            patch.setattr(tuning, "SupervisedTrainer", stop)
+            patch.setattr(supervised, "SupervisedTrainer", stop)
             tune(SFTConfig.create(**flat, output_dir=str(tmp_path_factory.mktemp("run") / "run")))
         built: dict[str, Any] = stopped.value.args[0]
         return built
@@ -277,7 +277,7 @@ def test_a_resumed_run_takes_its_place_from_the_checkpoint(start: Tune, tmp_path
         patch.setattr(tuning, "write_summary", None)
         with pytest.raises(TypeError):
             start(max_epochs=2, max_steps=3)
-    monkeypatch.setattr(tuning, "SupervisedTrainer", stop)
+    monkeypatch.setattr(supervised, "SupervisedTrainer", stop)
     with pytest.raises(Built) as stopped:
         start(max_epochs=2, max_steps=3)
     state: TrainState = stopped.value.args[0]

@@ -4,12 +4,16 @@ from lightrft_apps.config.batches import describe_batches
 from lightrft_apps.config.checks import check, require_valid
 from lightrft_apps.config.differences import differences, too_late
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.learning import LearningConfig
+from lightrft_apps.config.learning import LearningConfig, SupervisedConfig
 from lightrft_apps.config.parse import exit_on_config_error, parse
+from lightrft_apps.config.preference_checks import shares_of
 from lightrft_apps.config.profile_checks import beyond, profiled_steps
-from lightrft_apps.config.reward_checks import rules_by_route
+from lightrft_apps.config.reward_checks import judge_names, reward_models, rules_by_route
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.rl_command import parse_rl
+from lightrft_apps.config.rm import RMConfig, heads_of
+from lightrft_apps.config.rm_checks import check_rm, require_valid_rm
+from lightrft_apps.config.rm_command import parse_srm
 from lightrft_apps.config.sampling_texts import engine_urls, stop_texts
 from lightrft_apps.config.sections import (
     AlgorithmArgs,
@@ -19,15 +23,19 @@ from lightrft_apps.config.sections import (
     DivergenceArgs,
     EngineArgs,
     EvalArgs,
+    EvaluationArgs,
     ExamplesArgs,
     FolderArgs,
     HeldOutArgs,
+    JudgesArgs,
     LearningArgs,
     LoraArgs,
     ModelArgs,
     ParallelArgs,
+    PreferenceArgs,
     RanksArgs,
     RewardArgs,
+    RewardModelArgs,
     RolloutArgs,
     RunArgs,
     SamplingArgs,
@@ -38,7 +46,7 @@ from lightrft_apps.config.sections import (
 from lightrft_apps.config.sft import SFTConfig
 from lightrft_apps.config.sft_checks import check_sft, require_valid_sft
 from lightrft_apps.config.sft_command import parse_sft
-from lightrft_apps.config.stored import COMMANDS, stored_config
+from lightrft_apps.config.stored import COMMANDS, RunConfig, stored_config
 
 __all__ = [
     "COMMANDS",
@@ -50,38 +58,52 @@ __all__ = [
     "DivergenceArgs",
     "EngineArgs",
     "EvalArgs",
+    "EvaluationArgs",
     "ExamplesArgs",
     "FolderArgs",
     "HeldOutArgs",
+    "JudgesArgs",
     "LearningArgs",
     "LearningConfig",
     "LoraArgs",
     "ModelArgs",
     "ParallelArgs",
+    "PreferenceArgs",
     "RLConfig",
+    "RMConfig",
     "RanksArgs",
     "RewardArgs",
+    "RewardModelArgs",
     "RolloutArgs",
     "RunArgs",
+    "RunConfig",
     "SFTConfig",
     "SamplingArgs",
     "ShapingArgs",
+    "SupervisedConfig",
     "TrainArgs",
     "TuneArgs",
     "beyond",
     "check",
+    "check_rm",
     "check_sft",
     "describe_batches",
     "differences",
     "engine_urls",
     "exit_on_config_error",
+    "heads_of",
+    "judge_names",
     "parse",
     "parse_rl",
     "parse_sft",
+    "parse_srm",
     "profiled_steps",
     "require_valid",
+    "require_valid_rm",
     "require_valid_sft",
+    "reward_models",
     "rules_by_route",
+    "shares_of",
     "stop_texts",
     "stored_config",
     "too_late",

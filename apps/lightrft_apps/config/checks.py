@@ -31,7 +31,7 @@ def require_valid(config: RLConfig) -> None:
 def check(config: RLConfig) -> list[str]:
     """Everything that would stop or spoil the run, a line each; empty if there is nothing."""
     return [
-        *reward_problems(config.reward),
+        *reward_problems(config.reward, config.judges),
         *shaping_problems(config),
         *out_of_bounds(config.to_flat()),
         *algorithm_problems(config),

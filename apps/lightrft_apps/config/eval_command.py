@@ -15,7 +15,7 @@ from lightrft_apps.config.places import missing_source
 from lightrft_apps.config.precision_checks import precision_problems
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
-from lightrft_apps.config.sections import DataArgs, EngineArgs, ModelArgs, RewardArgs, SamplingArgs
+from lightrft_apps.config.sections import DataArgs, EngineArgs, JudgesArgs, ModelArgs, RewardArgs, SamplingArgs
 
 ABOUT = """\
 Answer held-out prompts with a model, judge the answers, and report accuracy with 95% confidence intervals.
@@ -55,6 +55,7 @@ class EvalCommand:
     model: ModelArgs
     data: DataArgs
     reward: RewardArgs = field(default_factory=RewardArgs)
+    judges: JudgesArgs = field(default_factory=JudgesArgs)
     answers: AnswerArgs = field(default_factory=AnswerArgs)
     engine: EngineArgs = field(default_factory=EngineArgs)
     report: ReportArgs = field(default_factory=ReportArgs)
@@ -71,7 +72,7 @@ def parse_eval(argv: Sequence[str]) -> EvalCommand:
 def require_valid_eval(command: EvalCommand) -> None:
     """Raise ConfigError with everything that would stop the evaluation."""
     problems = [
-        *reward_problems(command.reward),
+        *reward_problems(command.reward, command.judges),
         *out_of_bounds(to_flat(command), BOUNDS | {"temperature": ZERO_OR_MORE}),
         *engine_problems(command),
         *precision_problems(command.model),

@@ -21,7 +21,7 @@ file is compared with its checksum first. What was not trained (frozen weights, 
 run's --pretrain. The folder appears whole or not at all.
 
 The critic is written as a token classifier with one label: AutoModelForTokenClassification gives, at each token, the
-value of the state after it.
+value of the state after it. A reward model is written as its own run writes it, an adapter merged into it.
 
 examples:
   lightrft export runs/first runs/first/exported
@@ -41,10 +41,10 @@ class ExportArgs:
     """of a run: the checkpoint of this step; otherwise the newest that is whole"""
     best: bool = False
     """of a run: the checkpoint with the best held-out accuracy"""
-    model: Literal["policy", "critic"] = "policy"
-    """which of the trained models"""
+    model: Literal["policy", "critic", "rm"] | None = None
+    """which of the trained models; default: the policy, of a run of lightrft srm the reward model"""
     ema: bool = False
-    """of a run with --enable_ema: the moving average of the policy's weights"""
+    """of a run with --enable_ema: the moving average of the weights"""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     """precision to write; otherwise that in which the run computes"""
     merge: bool = False
@@ -74,7 +74,7 @@ def parse_export(argv: Sequence[str]) -> ExportArgs:
         if args.step is not None and args.best:
             problems.append("--step and --best are two choices of a checkpoint: leave one of them out")
         if args.ema and args.model == "critic":
-            problems.append("--ema: only the policy has a moving average: leave --ema or --model critic out")
+            problems.append("--ema: the critic has no moving average: leave --ema or --model critic out")
         if problems:
             raise ConfigError(problems)
         return args

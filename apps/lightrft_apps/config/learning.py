@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from lightrft_apps.config.sections import FolderArgs, LearningArgs, LoraArgs, ModelArgs, RanksArgs
+from lightrft_apps.config.sections import (
+    EvaluationArgs,
+    FolderArgs,
+    LearningArgs,
+    LoraArgs,
+    ModelArgs,
+    RanksArgs,
+    TuneArgs,
+)
 
 
 class LearningConfig(Protocol):
-    """The sections that RLConfig and SFTConfig have in common."""
+    """The sections that the configurations of all such commands have in common."""
 
     @property
     def model(self) -> ModelArgs: ...
@@ -24,3 +32,15 @@ class LearningConfig(Protocol):
 
     @property
     def run(self) -> FolderArgs: ...
+
+
+class SupervisedConfig(LearningConfig, Protocol):
+    """What a command is told whose model learns from examples that are there."""
+
+    @property
+    def train(self) -> TuneArgs: ...
+
+    @property
+    def evaluation(self) -> EvaluationArgs: ...
+
+    def to_flat(self) -> dict[str, Any]: ...

@@ -13,6 +13,7 @@ from lightrft_apps.config.sections import (
     DivergenceArgs,
     EngineArgs,
     EvalArgs,
+    JudgesArgs,
     LoraArgs,
     ModelArgs,
     ParallelArgs,
@@ -40,6 +41,7 @@ class RLConfig(Replayable):
     critic: CriticArgs = field(default_factory=CriticArgs)
     correction: CorrectionArgs = field(default_factory=CorrectionArgs)
     reward: RewardArgs = field(default_factory=RewardArgs)
+    judges: JudgesArgs = field(default_factory=JudgesArgs)
     shaping: ShapingArgs = field(default_factory=ShapingArgs)
     evaluation: EvalArgs = field(default_factory=EvalArgs)
     run: RunArgs

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightrft_apps.config.bounds import out_of_bounds
-from lightrft_apps.config.compile_checks import compile_problems
 from lightrft_apps.config.effects import without_effect
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.lora_checks import adapters_for_models, trained_problems
-from lightrft_apps.config.parallel_checks import ranks_problems
-from lightrft_apps.config.places import missing_source, unusable_folder
-from lightrft_apps.config.precision_checks import precision_problems
-from lightrft_apps.config.profile_checks import profile_problems
+from lightrft_apps.config.places import missing_source
 from lightrft_apps.config.sft import SFTConfig
-from lightrft_apps.config.weight_checks import weight_problems
+from lightrft_apps.config.supervised_checks import supervised_problems, without_evaluation
 
 
 def require_valid_sft(config: SFTConfig) -> None:
@@ -26,19 +20,7 @@ def require_valid_sft(config: SFTConfig) -> None:
 
 def check_sft(config: SFTConfig) -> list[str]:
     """Everything that would stop or spoil the run, a line each; empty if there is nothing."""
-    return [
-        *out_of_bounds(config.to_flat()),
-        *ranks_problems(config),
-        *compile_problems(config),
-        *precision_problems(config.model, config.parallel.zero_stage),
-        *weight_problems(config),
-        *missing_source("pretrain", config.model.pretrain),
-        *adapters_for_models({"pretrain": config.model.pretrain}),
-        *trained_problems(config),
-        *_examples(config),
-        *unusable_folder(config.run.output_dir),
-        *profile_problems(config),
-    ]
+    return [*supervised_problems(config), *_examples(config)]
 
 
 def _examples(config: SFTConfig) -> Iterator[str]:
@@ -51,9 +33,7 @@ def _examples(config: SFTConfig) -> Iterator[str]:
             yield from missing_source("dataset", split_format(source)[1])
     except PromptDataError as error:
         yield str(error)
-    eval_flags = ("eval_split", "eval_steps", "eval_max_samples")
-    given = evaluation.eval_dataset is not None
-    yield from without_effect(config, [(eval_flags, given, "set --eval_dataset")])
+    yield from without_evaluation(config, "eval_dataset", evaluation.eval_dataset)
     yield from without_effect(config, [(("output_key",), not data.pretrain_mode, "leave --pretrain_mode out")])
     if evaluation.eval_dataset is None:
         return

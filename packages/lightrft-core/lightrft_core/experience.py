@@ -11,6 +11,7 @@ from torch import Tensor
 from lightrft_core.advantages import gae, returns_to_go, whiten
 from lightrft_core.algorithm import Algorithm
 from lightrft_core.batching import Batch, TrainingSequence, collate
+from lightrft_core.credit import credit_advantages, loss_token
 from lightrft_core.kl import KL_ESTIMATORS, KLPlacement
 from lightrft_core.metrics import Metrics
 from lightrft_core.pace import Paces
@@ -90,7 +91,8 @@ def estimate_advantages(
 ) -> None:
     """Set every sequence's advantages, and with a critic its returns, in float64.
 
-    An answer's reward, less its baseline, arrives at its last token; a divergence in the reward is paid token by token.
+    An answer's reward, less its baseline, arrives at its last token; what is credited to others, less a baseline of its
+    own, at these; a divergence in the reward is paid token by token.
     """
     known = [[rollout.reward for rollout in group.rollouts] for group in groups]
     rewards = torch.tensor([[reward or 0.0 for reward in row] for row in known], dtype=torch.float64)
@@ -101,11 +103,14 @@ def estimate_advantages(
         for sequence in sequences:
             rewards.view(-1)[sequence.place] -= _penalty(sequence, algorithm).sum()
     advantages = algorithm.estimator.baseline(rewards, valid).flatten()
+    credited = credit_advantages(groups, algorithm.estimator.baseline)
     for sequence in sequences:
         token_rewards = torch.zeros_like(sequence.advantages)
         if algorithm.kl_in_reward and algorithm.kl_placement is KLPlacement.REWARD:
             token_rewards -= _penalty(sequence, algorithm)
         token_rewards[-1] += advantages[sequence.place]
+        for token, advantage in credited.get(sequence.place, ()):
+            token_rewards[loss_token(sequence.loss_mask, token)] += advantage
         if algorithm.estimator.critic:
             assert sequence.old_values is not None
             sequence.advantages, sequence.returns = gae(

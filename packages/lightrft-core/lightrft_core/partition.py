@@ -78,6 +78,14 @@ def partition(
     return min(balanced, naive, key=lambda shares: makespan(shares, rates, cost, shared_prompts))
 
 
+def partition_whole(costs: Sequence[float], world_size: int, speeds: Sequence[float] | None = None) -> list[list[int]]:
+    """Of pieces of such costs that cannot be split, the places of each rank's, ascending: as `partition` does."""
+    rates = [1.0] * world_size if speeds is None else list(speeds)
+    if world_size == 1 or not costs:
+        return [[*range(len(costs))], *([] for _ in range(world_size - 1))]
+    return [sorted(share) for share in _deal([_group(0.0, [(cost, place)]) for place, cost in enumerate(costs)], rates)]
+
+
 def contiguous(sequences: Sequence[TrainingSequence], world_size: int) -> list[list[TrainingSequence]]:
     """Shares of equally many sequences in the order of the input, whatever they cost."""
     borders = [len(sequences) * rank // world_size for rank in range(world_size + 1)]

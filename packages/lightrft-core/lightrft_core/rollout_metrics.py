@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import stdev
 
 from lightrft_core.metrics import Metrics
 from lightrft_core.types import FinishReason, Group, Rollout, Verdict
@@ -35,6 +36,7 @@ def rollout_metrics(groups: Sequence[Group], *, kept: int | None = None) -> Metr
     for rollout in judged:
         for name, value in verdict(rollout).parts.items():
             metrics.mean(f"reward/part/{name}", [value])
+    for rollout in rollouts:
         for name, value in verdict(rollout).metrics.items():
             metrics.mean(f"reward/extra/{name}", [value])
 
@@ -47,6 +49,8 @@ def rollout_metrics(groups: Sequence[Group], *, kept: int | None = None) -> Metr
     metrics.mean("rollout/entropy_estimate", [-logprob for rollout in rollouts for logprob in rollout.logprobs])
 
     for group in groups:
+        for name, spread in _spreads(group).items():
+            metrics.mean(f"reward/spread/{name}", [spread])
         known = [rollout for rollout in group.rollouts if verdict(rollout).score is not None]
         if known:
             pass_rate = sum(map(correct, known)) / len(known)
@@ -57,3 +61,12 @@ def rollout_metrics(groups: Sequence[Group], *, kept: int | None = None) -> Metr
         learnt_from = any(rollout.advantage for rollout in group.rollouts)
         metrics.mean("group/zero_signal_share", [bool(known) and not differ and not learnt_from])
     return metrics
+
+
+def _spreads(group: Group) -> dict[str, float]:
+    """The standard deviation (unbiased) of each part over those answers of a group, two or more, that have it."""
+    parts: dict[str, list[float]] = {}
+    for rollout in group.rollouts:
+        for name, value in verdict(rollout).parts.items():
+            parts.setdefault(name, []).append(value)
+    return {name: stdev(values) for name, values in parts.items() if len(values) > 1}

@@ -65,6 +65,13 @@ class FinishReason(StrEnum):
     """The token budget ran out: the answer is truncated."""
 
 
+StepReward: TypeAlias = tuple[int, float]
+"""How many letters of an answer's text there are up to the end of one of its steps, and the step's reward."""
+
+Credit: TypeAlias = tuple[int, float]
+"""The number of an answer's token, from 0, and a reward that arrives there."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the rewards say of one rollout. Score, error and time-out exclude each other.
@@ -75,6 +82,8 @@ class Verdict:
     metrics: further numbers to average into the metrics line.
     error: what went wrong and in which function; "" if nothing did.
     timed_out: judging exceeded its deadline.
+    steps: what the steps of the answer are worth, in their order, where that was judged.
+    credit: what arrives at tokens of its own, besides the score, which arrives at the last.
     """
 
     score: float | None
@@ -83,6 +92,8 @@ class Verdict:
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     error: str = ""
     timed_out: bool = False
+    steps: tuple[StepReward, ...] = ()
+    credit: tuple[Credit, ...] = ()
 
 
 @dataclass

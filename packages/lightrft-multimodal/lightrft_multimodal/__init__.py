@@ -12,10 +12,12 @@ from lightrft_multimodal.media import (
     Record,
     VideoRecord,
     VideoSource,
+    from_wire,
     load_audio,
     load_image,
     load_media,
     load_video,
+    to_wire,
 )
 
 __all__ = [
@@ -30,8 +32,10 @@ __all__ = [
     "Record",
     "VideoRecord",
     "VideoSource",
+    "from_wire",
     "load_audio",
     "load_image",
     "load_media",
     "load_video",
+    "to_wire",
 ]

@@ -29,9 +29,10 @@ class MediaEncoder:
     def read(self, part: Part, *, root: Path | None, urls: bool) -> Media:
         """The medium of one part of a message (see load_media); the same one again for another with the same content.
 
+        root: the folder that paths are relative to and may not leave; None: no path is read.
         Raises MediaError if it cannot be used.
         """
-        record = load_media(part, limits=replace(self.limits, urls=urls), root=root)
+        record = load_media(part, limits=replace(self.limits, urls=urls, paths=root is not None), root=root)
         return self._known.setdefault((record.modality, record.sha256), record)
 
     def encode(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from lightrft_rewards.errors import RewardSetupError
@@ -14,7 +14,8 @@ from lightrft_rewards.samples import Outcome
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """Which rules make up a score. weights: rule name -> its weight in the sum, in the order given."""
+    """Which parts make up a score. weights: the name of a rule or of a reward model -> its weight in the sum, in the
+    order given."""
 
     weights: Mapping[str, float]
 
@@ -23,9 +24,10 @@ class RewardSpec:
         return ",".join(f"{name}:{weight!r}" for name, weight in self.weights.items())
 
 
-def parse_spec(text: str) -> RewardSpec:
-    """Read ``number:1.0,format:0.2``; a weight left out is 1.
+def parse_spec(text: str, models: Collection[str] = ()) -> RewardSpec:
+    """Read ``number:1.0,format:0.2,rm:0.5``; a weight left out is 1.
 
+    models: names that are not rules; each also stands for its parts (``rm.safe``).
     Raises RewardSetupError for an unknown rule (naming the nearest), a rule named twice, a weight that is not a finite
     number, or an empty text.
     """
@@ -36,21 +38,25 @@ def parse_spec(text: str) -> RewardSpec:
             raise RewardSetupError(f"the reward {text!r} has an empty part; write it as number:1.0,format:0.2")
         if name in weights:
             raise RewardSetupError(f"the reward {text!r} names the rule {name} twice; add up its weights")
-        _check_name(name)
+        if name.partition(".")[0] not in models:
+            _check_name(name, models)
         weights[name] = _parse_weight(weight, text) if colon else 1.0
     return RewardSpec(weights)
 
 
-def parse_routes(rules: str | RewardSpec | Mapping[str, str | RewardSpec]) -> dict[str, RewardSpec]:
+def parse_routes(
+    rules: str | RewardSpec | Mapping[str, str | RewardSpec], models: Collection[str] = ()
+) -> dict[str, RewardSpec]:
     """Rewards by route. A single reward is that of the default route, ""; in a mapping, "" names it.
 
+    models: as for parse_spec.
     Raises RewardSetupError as parse_spec does, naming the route, and for a mapping with nothing in it.
     """
     if isinstance(rules, str | RewardSpec):
         rules = {"": rules}
     if not rules:
         raise RewardSetupError("no reward is given for any route; write one such as number:1.0,format:0.2")
-    return {route: _parse_route(route, spec) for route, spec in rules.items()}
+    return {route: _parse_route(route, spec, models) for route, spec in rules.items()}
 
 
 def spec_for(routes: Mapping[str, RewardSpec], route: str) -> RewardSpec | None:
@@ -79,15 +85,15 @@ def describe_route(route: str) -> str:
     return repr(route) if route else '"" (the default)'
 
 
-def _parse_route(route: str, spec: str | RewardSpec) -> RewardSpec:
+def _parse_route(route: str, spec: str | RewardSpec, models: Collection[str]) -> RewardSpec:
     try:
-        return parse_spec(spec if isinstance(spec, str) else str(spec))
+        return parse_spec(spec if isinstance(spec, str) else str(spec), models)
     except RewardSetupError as error:
         raise RewardSetupError(f"route {describe_route(route)}: {error}") from None
 
 
-def _check_name(name: str) -> None:
-    known = rule_names()
+def _check_name(name: str, models: Collection[str]) -> None:
+    known = sorted({*rule_names(), *models})
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {nearest[0]}? " if nearest else ""

@@ -112,4 +112,6 @@ def _line(entry: Entry) -> bytes:
 
 
 def _outcome(verdict: dict[str, Any]) -> Outcome:
-    return Outcome(**{name: value for name, value in verdict.items() if name != "sample"})
+    values = {name: value for name, value in verdict.items() if name != "sample"}
+    steps = tuple((end, reward) for end, reward in values.pop("steps", ()))
+    return Outcome(**values, steps=steps)

@@ -1,58 +1,46 @@
-"""The rewards of a training run: LightRFT core's Reward protocol over a pool of workers."""
+"""The rewards of a training run: LightRFT core's Reward protocol over any Scorer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lightrft_core.types import Group, Rollout, Verdict
-from lightrft_rewards.combination import RewardSpec, parse_routes
 from lightrft_rewards.errors import RewardFailure
 from lightrft_rewards.journal import Entry, Journal, group_key
-from lightrft_rewards.pool import RewardPool
 from lightrft_rewards.samples import Outcome, Sample
-from lightrft_rewards.scoring import Scoring
+from lightrft_rewards.scorer import Scorer
 
 _ERRORS_SHOWN = 3
 
 
 class Judge:
-    """Judges groups of rollouts by rules or by a user's function, in worker processes.
+    """Judges groups of rollouts by a Scorer: rules, a user's function, reward models, or a panel of them.
 
     An answer that cannot be judged has a verdict with an error, or one that is marked as timed out; never a zero.
     """
 
-    def __init__(
-        self,
-        *,
-        rules: str | RewardSpec | Mapping[str, str | RewardSpec] | None = None,
-        reward_fn: str = "",
-        timeout: float = 10.0,
-        num_workers: int | None = None,
-        max_error_share: float = 0.5,
-        journal: Path | None = None,
-        start_timeout: float = 120.0,
-    ) -> None:
-        """Starts the workers and loads the reward into them.
+    def __init__(self, scorer: Scorer, *, max_error_share: float = 0.5, journal: Path | None = None) -> None:
+        """scorer: closed with the judge.
 
-        rules: ``number:1.0,format:0.2``, or such a reward per route. reward_fn: ``file.py:function``. One of the two.
-        timeout, num_workers, start_timeout: as for RewardPool (seconds).
         max_error_share: the share, 0 to 1, of a step's samples so far that may fail to be judged.
         journal: a file of this process alone, which makes a resumed run's verdicts those of the run before; see
         lightrft_rewards.journal.
-        Raises RewardSetupError if the reward cannot be used, ValueError for a number out of range or a broken journal.
+        Raises ValueError for a number out of range or a broken journal; the scorer is closed then.
         """
-        if not 0 <= max_error_share <= 1:
-            raise ValueError(f"max_error_share is a share of the samples, 0 to 1; it is {max_error_share}")
-        self.max_error_share = max_error_share
+        self._scorer, self.max_error_share = scorer, max_error_share
         self._failures: dict[int, tuple[int, int, int]] = {}
-        scoring = Scoring(routes=parse_routes(rules) if rules else {}, function=reward_fn)
-        self._fingerprint = scoring.fingerprint()
-        self._journal = None if journal is None else Journal(journal)
-        self._pool = RewardPool(scoring, timeout=timeout, num_workers=num_workers, start_timeout=start_timeout)
+        try:
+            if not 0 <= max_error_share <= 1:
+                raise ValueError(f"max_error_share is a share of the samples, 0 to 1; it is {max_error_share}")
+            self._journal = None if journal is None else Journal(journal)
+        except ValueError:
+            scorer.close()
+            raise
+        self._fingerprint = scorer.fingerprint()
 
     def score(self, groups: Sequence[Group], *, step: int) -> list[list[Verdict]]:
         """One verdict per rollout, nested as the groups are; in the journal, if there is one, before it returns.
@@ -68,7 +56,7 @@ class Judge:
         ]
         known = self._journal.recall(step) if self._journal else {}
         new = [place for place, key in enumerate(keys) if key not in known]
-        judged = dict(zip(new, self._pool.score([calls[place] for place in new]), strict=True))
+        judged = dict(zip(new, self._scorer.score([calls[place] for place in new]), strict=True))
         outcomes = [judged[place] if place in judged else known[key] for place, key in enumerate(keys)]
         self._check_failures(calls, outcomes, step)
         if self._journal:
@@ -76,8 +64,8 @@ class Judge:
         return [[_verdict(outcome) for outcome in group] for group in outcomes]
 
     def close(self) -> None:
-        """End the workers; can be called again."""
-        self._pool.close()
+        """Close the scorer; can be called again."""
+        self._scorer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -110,8 +98,7 @@ class Judge:
     def _describe(self, sample: Sample, outcome: Outcome) -> str:
         if not outcome.timed_out:
             return outcome.error
-        scoring = self._pool.scoring
-        return f"{scoring.name_for(sample)} on {sample.name}: not done within {self._pool.timeout:g} seconds"
+        return f"{self._scorer.describe(sample)}: not done in time"
 
 
 def _sample(group: Group, rollout: Rollout) -> Sample:
@@ -122,6 +109,8 @@ def _sample(group: Group, rollout: Rollout) -> Sample:
         prompt=prompt.text,
         route=prompt.route,
         name=f"{prompt.uid}, sample {rollout.sample}",
+        messages=tuple(asdict(message) for message in prompt.messages),
+        media=prompt.media,
     )
 
 

@@ -51,7 +51,7 @@ class RewardPool:
         self.timeout = timeout
         self.num_workers = num_workers or min(len(os.sched_getaffinity(0)), 4)
         self._start_timeout = start_timeout
-        self._setup = encode(scoring.to_message())
+        self._setup = encode({**scoring.to_message(), "seconds": timeout})
         self._workers: list[WorkerProcess] = []
         self._closed = False
         try:
@@ -89,8 +89,8 @@ class RewardPool:
         return self.scoring.fingerprint()
 
     def describe(self, sample: Sample) -> str:
-        """What judges the sample, and until when."""
-        return f"{self.scoring.name_for(sample)} on {sample.name} (within {self.timeout:g} seconds)"
+        """What judges the sample, and how long it has."""
+        return f"{self.scoring.name_for(sample)} ({self.timeout:g} s a sample) on {sample.name}"
 
     def close(self) -> None:
         """End all workers and what they have started; can be called again."""

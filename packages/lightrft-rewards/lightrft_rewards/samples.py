@@ -36,6 +36,7 @@ class Outcome:
     score: the reward; None if judging failed. accuracy: 0 to 1, feeds pass rates and filters; None as for score.
     parts: each reward by name, before its weight. metrics: further numbers for the metrics line.
     error: what went wrong, in which function, on which sample. timed_out: judging exceeded its deadline.
+    steps: (how many letters of the response there are up to the end of one of its steps, the step's reward), in order.
     """
 
     score: float | None = None
@@ -44,6 +45,7 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     error: str = ""
     timed_out: bool = False
+    steps: tuple[tuple[int, float], ...] = ()
 
 
 _NOTHING = Outcome()

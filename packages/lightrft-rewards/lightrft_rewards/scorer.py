@@ -20,7 +20,7 @@ class Scorer(Protocol):
         ...
 
     def describe(self, sample: Sample) -> str:
-        """What judges this sample, as error messages call it."""
+        """What judges this sample, and the sample, as messages about time-outs call them."""
         ...
 
     def close(self) -> None:

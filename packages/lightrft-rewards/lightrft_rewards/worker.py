@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from lightrft_rewards.combination import parse_routes
+from lightrft_rewards.deadline import set_sample_seconds
 from lightrft_rewards.errors import CallError, RewardSetupError
 from lightrft_rewards.frames import encode, read_frame
 from lightrft_rewards.rule_scoring import ScoreCall, rule_scorer
@@ -35,6 +36,7 @@ def main(lifeline: int) -> None:
     setup = read_frame(requests)
     if setup is None:
         return
+    set_sample_seconds(setup["seconds"])
     try:
         scorer = _scorer(setup)
     except RewardSetupError as error:

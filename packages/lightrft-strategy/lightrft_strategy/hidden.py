@@ -55,6 +55,12 @@ def hidden_before_tokens(
     return rows(reader.read(model, batch), batch)[batch.loss_mask]
 
 
+def hidden_of_prompts(model: Any, batch: Batch, reader: Reader = TEXT) -> Tensor:
+    """[prompts, time, dim] the last hidden states of the batch's prompts, those of padding among them."""
+    reading = reader.read_prompts(model, batch.prompt_ids, batch.prompt_mask, batch.media)
+    return _hidden(reading, places_of(batch.prompt_ids), batch.prompt_mask, None)
+
+
 def shares(model: Any, *, packing: bool, sharing: bool) -> bool:
     """Whether hidden_before_tokens computes a prompt once for all its answers."""
     return sharing and (packing or not model.is_gradient_checkpointing)

@@ -98,6 +98,28 @@ def sharing(hold: Hold) -> Hold:
     return held
 
 
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model by the names they have without an adapter, one that it has added; it stays as it is."""
+    state = model.state_dict()
+    if not any(".lora_A." in name for name in state):
+        return state
+    from peft.tuners.lora import LoraLayer
+
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    plain: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        owner, within, rest = name.partition(".base_layer.")
+        if not within:
+            if not any(f".{part}." in name for part in ("lora_A", "lora_B")):
+                plain[name] = tensor
+            continue
+        if rest == "weight":
+            layer: Any = layers[owner]
+            tensor = tensor + sum(layer.get_delta_weight(key).to(tensor.dtype) for key in layer.active_adapters)
+        plain[f"{owner}.{rest}"] = tensor
+    return plain
+
+
 def merged(model: Any, folder: Path) -> Any:
     """A Hugging Face model with the adapter in a folder added to its weights, in the model's own precision.
 

@@ -104,7 +104,7 @@ def test_embeddings_of_towers_that_do_not_learn_are_kept(subject: Subject) -> No
 
 
 def test_what_was_kept_while_nothing_was_learnt_can_be_learnt_from(subject: Subject) -> None:
-    subject.adapter.forget()
+    subject.adapter._features.clear()
     subject.adapter._inputs.clear()
     model = _frozen(subject.fresh())
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def test_what_was_kept_while_nothing_was_learnt_can_be_learnt_from(subject: Subj
             assert not tensor.is_inference()
 
 
-@pytest.mark.parametrize("why", ["learning", "every tower", "forgotten", "another model", "written to", "no room"])
+@pytest.mark.parametrize("why", ["learning", "every tower", "another model", "written to", "no room"])
 def test_embeddings_are_not_kept_where_they_may_be_others(
     subject: Subject, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,8 +134,6 @@ def test_embeddings_are_not_kept_where_they_may_be_others(
                 weight.requires_grad_()
         case "every tower":
             options = {"every_tower": True}
-        case "forgotten":
-            subject.adapter.forget()
         case "another model":
             model = _frozen(subject.fresh())
         case "written to":

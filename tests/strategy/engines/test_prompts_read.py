@@ -54,6 +54,15 @@ class Reads:
 PROMPT = Prompt("row", (), "", (1, 5, 5, 5, 2), media=(Shape("a"),))
 
 
+class Blind(Eyes):
+    """An adapter whose processor refuses one prompt's media."""
+
+    def for_engine(self, prompt: Prompt) -> EngineMedia:
+        if prompt.uid == "row":
+            raise ValueError("image a cannot be decoded")
+        return super().for_engine(prompt)
+
+
 @pytest.fixture
 def ask(tiny_model: Callable[..., Any]) -> Callable[..., Any]:
     """ask(said, law) -> (the prompt's group, what the backend was asked)."""
@@ -95,6 +104,17 @@ def test_answers_to_another_prompt_than_the_trainers_are_none(
     group, _ = ask(said, law)
     assert bool(group.rollouts) == honest
     assert honest or "where the trainer has 5" in group.error
+
+
+def test_media_that_cannot_be_shown_cost_their_group_alone(tiny_model: Callable[..., Any]) -> None:
+    backend: Any = Reads({})
+    adapter: Any = Blind()
+    probe = Probe(range(9), Tolerance(1e-4, 1e-4))
+    source = ModelWeights(tiny_model())
+    engine = ServedEngine(backend, source, lambda rows: [""] * len(rows), probe=probe, seed=1, adapter=adapter)
+    lost, kept = engine.generate([PROMPT, replace(PROMPT, uid="other")], ONE, step=1)
+    assert lost.rollouts == [] and lost.error.startswith("row: reads cannot be shown") and "image a" in lost.error
+    assert len(kept.rollouts) == 1 and kept.error == "" and len(backend.asked) == 1
 
 
 def test_what_is_asked_for_holds_the_media_their_hashes_and_the_tokens_that_are_never_drawn(

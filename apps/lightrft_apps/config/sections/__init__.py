@@ -3,12 +3,15 @@
 from lightrft_apps.config.sections.algorithm import AlgorithmArgs, CorrectionArgs, CriticArgs, DivergenceArgs
 from lightrft_apps.config.sections.data import DataArgs
 from lightrft_apps.config.sections.engine import EngineArgs
-from lightrft_apps.config.sections.evaluation import EvalArgs, HeldOutArgs
+from lightrft_apps.config.sections.evaluation import EvalArgs, EvaluationArgs, HeldOutArgs
 from lightrft_apps.config.sections.examples import ExamplesArgs
+from lightrft_apps.config.sections.judges import JudgesArgs
 from lightrft_apps.config.sections.lora import LoraArgs
 from lightrft_apps.config.sections.model import ModelArgs
 from lightrft_apps.config.sections.parallel import ParallelArgs, RanksArgs
+from lightrft_apps.config.sections.preferences import PreferenceArgs
 from lightrft_apps.config.sections.reward import RewardArgs
+from lightrft_apps.config.sections.reward_model import RewardModelArgs
 from lightrft_apps.config.sections.rollout import RolloutArgs, SamplingArgs
 from lightrft_apps.config.sections.run import FolderArgs, RunArgs
 from lightrft_apps.config.sections.shaping import ShapingArgs
@@ -22,15 +25,19 @@ __all__ = [
     "DivergenceArgs",
     "EngineArgs",
     "EvalArgs",
+    "EvaluationArgs",
     "ExamplesArgs",
     "FolderArgs",
     "HeldOutArgs",
+    "JudgesArgs",
     "LearningArgs",
     "LoraArgs",
     "ModelArgs",
     "ParallelArgs",
+    "PreferenceArgs",
     "RanksArgs",
     "RewardArgs",
+    "RewardModelArgs",
     "RolloutArgs",
     "RunArgs",
     "SamplingArgs",

@@ -1,4 +1,4 @@
-"""How progress is measured on prompts held out."""
+"""How progress is measured on what is held out."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class HeldOutArgs:
+class EvaluationArgs:
     """Evaluation"""
 
-    eval_dataset: str | None = None
-    """rows held out, named and written as those to learn from; default: no evaluation"""
     eval_split: str = "test"
     """split of the evaluation data"""
     eval_steps: int = -1
     """evaluate every so many steps; -1: only before and after"""
     eval_max_samples: int | None = None
     """use only the first so many rows of each evaluation source; default: all"""
+
+
+@dataclass(frozen=True)
+class HeldOutArgs(EvaluationArgs):
+    """Evaluation"""
+
+    eval_dataset: str | None = None
+    """rows held out, named and written as those to learn from; default: no evaluation"""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class RewardArgs:
+class RuleArgs:
     """Rewards"""
 
     rule_reward: str | None = None
@@ -19,5 +19,11 @@ class RewardArgs:
     """seconds to judge one sample"""
     reward_workers: int = 2
     """processes that judge"""
+
+
+@dataclass(frozen=True)
+class RewardArgs(RuleArgs):
+    """Rewards"""
+
     max_reward_error_share: float = 0.5
     """stop if a larger share of a step's samples could not be judged"""

@@ -162,17 +162,13 @@ class MediaAdapter:
                     work[token] = sum(size * (1.0 if merges else merged.get(kind, 1.0)) for size, merges in sizes)
         return work
 
-    def forget(self) -> None:
-        """Keep no embeddings: the weights of a tower that does not learn have changed."""
-        self._features.clear()
-
     def perceive(
         self, model: Any, ids: Tensor, mask: Tensor, media: Sequence[Sequence[Media]], *, every_tower: bool = False
     ) -> Perception:
         """Run the towers once over the media of prompts, ids and mask [prompts, time], padded on either side.
 
         media: of each prompt. Gradients reach towers that learn; embeddings of towers that do not are kept from call to
-        call, known by the media's hashes and the model object, as long as they fit; see forget.
+        call, known by the media's hashes and the model object, as long as they fit.
         every_tower: run all of them, those without anything to read on something small whose embeddings, times zero,
         are `nothing`, and keep no embeddings.
         Raises ValueError if a prompt's placeholders are not as many as its media's embeddings.

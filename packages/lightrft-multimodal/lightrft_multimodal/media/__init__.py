@@ -7,6 +7,7 @@ from lightrft_multimodal.media.limits import DEFAULT_LIMITS, Limits
 from lightrft_multimodal.media.parts import MODALITIES, load_media
 from lightrft_multimodal.media.records import AudioRecord, ImageRecord, Record, VideoRecord
 from lightrft_multimodal.media.video import VideoSource, load_video
+from lightrft_multimodal.media.wire import from_wire, to_wire
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -20,8 +21,10 @@ __all__ = [
     "Record",
     "VideoRecord",
     "VideoSource",
+    "from_wire",
     "load_audio",
     "load_image",
     "load_media",
     "load_video",
+    "to_wire",
 ]

@@ -25,6 +25,7 @@ class Limits:
     encoder makes at least one embedding.
     max_audio_seconds: a longer sound is refused.
     max_bytes: a larger file, download or base64 text is refused before it is read.
+    paths: whether files of this machine are read, where no root is given that they must lie below.
     urls: whether http:// and https:// sources are fetched.
     private_urls: whether they may point into private networks and at this machine. Leave it off wherever the data may
     come from others: such a URL reads what only this machine may see.
@@ -42,6 +43,7 @@ class Limits:
     min_samples: int = 1_600
     max_audio_seconds: float = 300.0
     max_bytes: int = 512 * 2**20
+    paths: bool = True
     urls: bool = False
     private_urls: bool = False
     url_seconds: float = 30.0

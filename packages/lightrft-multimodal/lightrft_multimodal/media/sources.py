@@ -68,7 +68,7 @@ def _located(source: Any, kind: str, root: Path | None, limits: Limits) -> Path 
         case {"path": str() | Path() as path}:
             return _located(path, kind, root, limits)
         case Path():
-            return _below(source, name, root)
+            return _below(source, name, root, limits)
         case str() if source[:5].lower() == "data:":
             return _of_data_url(source, kind, name, limits)
         case str() if _URL.match(source):
@@ -76,7 +76,7 @@ def _located(source: Any, kind: str, root: Path | None, limits: Limits) -> Path 
         case str() if _is_base64(source):
             return decoded_base64(source, name, limits)
         case str():
-            return _below(Path(source), name, root)
+            return _below(Path(source), name, root, limits)
         case _:
             raise MediaError(f"{name} is neither a path, bytes, a data URL nor {_OTHERWISE[kind]}")
 
@@ -88,8 +88,13 @@ _OTHERWISE = {
 }
 
 
-def _below(path: Path, name: str, root: Path | None) -> Path:
+def _below(path: Path, name: str, root: Path | None, limits: Limits) -> Path:
     if root is None:
+        if not limits.paths:
+            raise MediaError(
+                f"{name} names a file, and its data lies in no folder that paths could be relative to: "
+                "give the folder its files lie in (--media_root)"
+            )
         return path
     whole = Path(normpath(root.absolute() / path))
     if not whole.is_relative_to(normpath(root.absolute())):

@@ -57,7 +57,7 @@ def _of_file(file: BinaryIO, name: str, limits: Limits) -> VideoRecord:
             for at, frame in decoded(second_pass, again, wanted):
                 yield (at - every[0].at) * unit, frame
 
-    return _record(frames(), len(wanted) / seconds, name, limits)
+    return record_of_frames(frames(), len(wanted) / seconds, name, limits)
 
 
 def _of_frames(source: Sequence[Any] | NDArray[np.uint8], name: str, root: Path | None, limits: Limits) -> VideoRecord:
@@ -74,7 +74,7 @@ def _of_frames(source: Sequence[Any] | NDArray[np.uint8], name: str, root: Path 
                 raise MediaError(f"frame {place} of {name}: {error}") from error
             yield place / limits.fps, frame
 
-    return _record(frames(), limits.fps * len(places) / count, name, limits)
+    return record_of_frames(frames(), limits.fps * len(places) / count, name, limits)
 
 
 def spread(count: int, seconds: float, limits: Limits) -> list[int]:
@@ -83,7 +83,11 @@ def spread(count: int, seconds: float, limits: Limits) -> list[int]:
     return [place * count // taken for place in range(taken)]
 
 
-def _record(frames: Iterable[tuple[float, Image.Image]], fps: float, name: str, limits: Limits) -> VideoRecord:
+def record_of_frames(frames: Iterable[tuple[float, Image.Image]], fps: float, name: str, limits: Limits) -> VideoRecord:
+    """The record of frames, each with its time in seconds: scaled down to limits.frame_pixels, encoded and hashed.
+
+    Raises MediaError if there is none, or if their sizes differ.
+    """
     digest, times, encoded = sha256(), list[float](), list[bytes]()
     width = height = 0
     for time, frame in frames:

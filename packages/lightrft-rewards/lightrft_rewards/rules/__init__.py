@@ -10,8 +10,10 @@ from typing import Any
 from lightrft_rewards.errors import RewardSetupError
 from lightrft_rewards.rules.boxed import boxed, boxed_answer, prepare_boxed
 from lightrft_rewards.rules.choice import choice_answer, multiple_choice
+from lightrft_rewards.rules.code import code, code_share, prepare_code
 from lightrft_rewards.rules.geo3k import boxed_format, geo3k, geo3k_answer
 from lightrft_rewards.rules.gym import prepare_reasoning_gym, reasoning_gym
+from lightrft_rewards.rules.judgement import judgement, judgement_format
 from lightrft_rewards.rules.number import hash_answer, last_number, number, number_after_hashes
 from lightrft_rewards.rules.tags import think_answer
 
@@ -50,6 +52,10 @@ RULES: dict[str, Rule] = {
     "multiple_choice": Rule(multiple_choice, measures_accuracy=True, extract=choice_answer, in_process=True),
     "format": Rule(think_answer, measures_accuracy=False),
     "boxed_format": Rule(boxed_format, measures_accuracy=False),
+    "judgement": Rule(judgement, measures_accuracy=True),
+    "judgement_format": Rule(judgement_format, measures_accuracy=False),
+    "code": Rule(code, measures_accuracy=True, prepare=prepare_code),
+    "code_share": Rule(code_share, measures_accuracy=True, prepare=prepare_code),
     "reasoning_gym": Rule(reasoning_gym, measures_accuracy=True, prepare=prepare_reasoning_gym),
 }
 

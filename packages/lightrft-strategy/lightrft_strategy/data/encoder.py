@@ -12,6 +12,10 @@ from lightrft_strategy.data.parts import Medium, Piece, Turn
 from lightrft_strategy.data.rejected import RowError
 
 
+PLACEHOLDER_IN_TEXT = "its text holds a token of the model's that stands for media alone: write it in another way"
+"""Why plain text with one of an Encoder's placeholders is refused."""
+
+
 class Encoder(Protocol):
     """What a model that sees or hears makes of media and of the messages around them.
 
@@ -29,7 +33,7 @@ class Encoder(Protocol):
 
         part: {"type": "image", "image": source}, likewise videos and audios, or another dialect of the same; a source
         is a path, a URL, bytes, {"bytes": ..., "path": ...}. root: the folder that paths are relative to and may not
-        leave, None for any path. urls: whether URLs are fetched.
+        leave, None: no path is read. urls: whether URLs are fetched.
         Raises ValueError, for a person, if it cannot be read.
         """
         ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from lightrft_core import Message
 from lightrft_strategy.data.chats import ChatWriter, Marked, MediaWriter, TextWriter, learnt_tokens, media_of
 from lightrft_strategy.data.conversation import read_prompt, read_turns
-from lightrft_strategy.data.encoder import Encoder, as_messages, read_media
+from lightrft_strategy.data.encoder import PLACEHOLDER_IN_TEXT, Encoder, as_messages, read_media
 from lightrft_strategy.data.example_spec import ExampleSpec
 from lightrft_strategy.data.parts import Turn
 from lightrft_strategy.data.rejected import PromptDataError, RowError
@@ -36,9 +36,18 @@ def row_reader(spec: ExampleSpec, tokenizer: PreTrainedTokenizerBase, encoder: E
             "the tokenizer has no end token, by which the model would learn to stop: "
             "add --apply_chat_template if it has a chat template, or set its eos_token"
         )
-    if spec.pretrain_mode:
-        return lambda row, table: _pieces(_document(row.content, table.keys, tokenizer, end), spec.max_len)
-    return lambda row, table: [_question(row.content, table.keys, spec, tokenizer, end)]
+    reserved = frozenset(encoder.placeholders) if encoder is not None else frozenset[int]()
+
+    def read(row: Row, table: Table) -> list[Marked]:
+        if spec.pretrain_mode:
+            examples = _pieces(_document(row.content, table.keys, tokenizer, end), spec.max_len)
+        else:
+            examples = [_question(row.content, table.keys, spec, tokenizer, end)]
+        if not all(reserved.isdisjoint(example.token_ids) for example in examples):
+            raise RowError(PLACEHOLDER_IN_TEXT)
+        return examples
+
+    return read
 
 
 def _chats(row: Row, table: Table, spec: ExampleSpec, writer: ChatWriter, encoder: Encoder | None) -> Iterator[Marked]:

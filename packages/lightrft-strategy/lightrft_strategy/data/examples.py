@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lightrft_core import Example
 from lightrft_strategy.data.chats import Marked
@@ -20,6 +20,8 @@ from lightrft_strategy.data.sources import open_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+E = TypeVar("E")
 
 _REPORT_EVERY = 1024
 
@@ -36,8 +38,8 @@ class LoadedExamples:
     rejected: list[Rejected]
 
 
-class ExampleStream:
-    """Examples by step: a pure function of the step, so that a resumed run reads what it would have read.
+class ExampleStream(Generic[E]):
+    """Examples of any kind by step: a pure function of the step, so that a resumed run reads what it would have read.
 
     The run is one sequence of num_epochs times as many positions as there are examples, in a RowOrder, cut into steps
     of per_step; the last step may be smaller.
@@ -46,14 +48,14 @@ class ExampleStream:
     num_steps: int
 
     def __init__(
-        self, sources: Sequence[Sequence[Example]], probs: Sequence[float] | None, per_step: int, epochs: int, seed: int
+        self, sources: Sequence[Sequence[E]], probs: Sequence[float] | None, per_step: int, epochs: int, seed: int
     ) -> None:
         self._sources, self._per_step = sources, per_step
         self._num_positions = sum(map(len, sources)) * epochs
         self._order = RowOrder([len(source) for source in sources], probs, seed, self._num_positions)
         self.num_steps = -(-self._num_positions // per_step)
 
-    def batch(self, step: int) -> list[Example]:
+    def batch(self, step: int) -> list[E]:
         """The examples of one step, 1 being the first."""
         start = (step - 1) * self._per_step
         places = map(self._order.place, range(start, min(start + self._per_step, self._num_positions)))

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +20,15 @@ def json_value(value: Any) -> Any:
     return _convert(value, _refuse)
 
 
+MOST_BYTES = 4096
+"""Longer bytes, such as images, are not written out."""
+
+
 def readable_json(value: Any) -> Any:
-    """The value as JSON, with text in place of what JSON has no form for."""
+    """The value as JSON, with text in place of what JSON has no form for.
+
+    Bytes are base64, or their number and SHA-256 where there are more than MOST_BYTES.
+    """
     return _convert(value, _describe)
 
 
@@ -48,4 +56,8 @@ def _refuse(value: Any) -> Any:
 
 
 def _describe(value: Any) -> Any:
-    return b64encode(value).decode() if isinstance(value, bytes) else str(value)
+    if not isinstance(value, bytes):
+        return str(value)
+    if len(value) > MOST_BYTES:
+        return f"{len(value)} bytes, sha256 {sha256(value).hexdigest()}"
+    return b64encode(value).decode()

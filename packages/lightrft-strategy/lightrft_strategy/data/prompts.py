@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightrft_core.types import Media, Message, Prompt
 from lightrft_strategy.data.conversation import read_label, read_prompt, read_route
-from lightrft_strategy.data.encoder import Encoder, as_messages, read_media
+from lightrft_strategy.data.encoder import PLACEHOLDER_IN_TEXT, Encoder, as_messages, read_media
 from lightrft_strategy.data.rejected import PromptDataError, Rejected, RowError
 from lightrft_strategy.data.render import check_chat_template, encode, plain_text, templated_text
 from lightrft_strategy.data.rows import Row, Table, unique_names
@@ -161,8 +161,7 @@ def _prompt(
     if length == 0:
         return Rejected(draft.source, draft.row.number, "has a prompt of no tokens", draft.row.whole)
     if not draft.media and not reserved.isdisjoint(token_ids):
-        reason = "its text holds a token of the model's that stands for media alone: write it in another way"
-        return Rejected(draft.source, draft.row.number, reason, draft.row.whole)
+        return Rejected(draft.source, draft.row.number, PLACEHOLDER_IN_TEXT, draft.row.whole)
     if limit is not None and length > limit:
         seen = ", those of its media among them" if draft.media else ""
         reason = f"has a prompt of {length} tokens{seen}, more than --prompt_max_len {limit}"

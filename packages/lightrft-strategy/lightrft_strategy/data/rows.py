@@ -52,7 +52,8 @@ class Table:
     names: what uids may call it, shortest first; the last one tells it from every other table.
     keys: where its rows keep what.
     read: yields its rows in order; raises PromptDataError if it cannot be read at all.
-    folder: what the paths of its media are relative to, and may not leave; None where it lies in no folder of its own.
+    folder: what the paths of its media are relative to, and may not leave; None where it lies in no folder of its own,
+    so that no path of a row is read (but below PromptSpec.media_root).
     """
 
     source: str

@@ -29,7 +29,7 @@ class PromptSpec:
     max_samples: read only this many first rows of each source, bad ones counted; None for all.
     images_key, videos_key, audios_key: where a row keeps its media: one or a list of them.
     media_root: the folder that paths of media are relative to and may not leave; None: that of the file they are named
-        in.
+        in (a dataset of the hub has none, and its rows name no files without it).
     media_urls: whether media are fetched from URLs.
     limit_mm_image_per_prompt, limit_mm_video_per_prompt, limit_mm_audio_per_prompt: how many a prompt may have; None
         for any number.

@@ -85,9 +85,14 @@ class ServedEngine:
             sampling = sampling.without(self.adapter.placeholders)
         budget = max(sampling.of(sample).max_new_tokens for sample in range(sampling.n))
         refusals = [self.refuse(prompt, budget) for prompt in prompts]
-        order = [i for i in self._expected.longest_first(prompts) if not refusals[i]]
-        places = [(i, sample) for i in order for sample in range(sampling.n)]
-        shown = {i: self._shown(prompts[i]) for i in order}
+        shown = dict[int, EngineMedia]()
+        for i in self._expected.longest_first(prompts):
+            if not refusals[i]:
+                try:
+                    shown[i] = self._shown(prompts[i])
+                except ValueError as error:
+                    refusals[i] = f"{prompts[i].uid}: {self.backend.name} cannot be shown this prompt: {error}"
+        places = [(i, sample) for i in shown for sample in range(sampling.n)]
         requests = [
             Request(
                 shown[i].token_ids,
@@ -207,11 +212,11 @@ class ServedEngine:
         return [answers[index] for index in range(len(requests))]
 
     def _shown(self, prompt: Prompt) -> EngineMedia:
-        """The prompt as the engine takes it. Raises ValueError for media without an adapter."""
+        """The prompt as the engine takes it. Raises ValueError for media that cannot be read, or without an adapter."""
         if not prompt.media:
             return EngineMedia(prompt.token_ids)
         if self.adapter is None:
-            raise ValueError(f"prompt {prompt.uid} has media, which this model does not read")
+            raise ValueError("it has media, which this model does not read")
         return self.adapter.for_engine(prompt)
 
     def _misread(self, prompt: Prompt, answer: Completion) -> str:

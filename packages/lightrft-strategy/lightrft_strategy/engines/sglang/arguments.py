@@ -15,9 +15,14 @@ LOADER = "lightrft_strategy.engines.sglang.worker.take"
 SPARE = 2
 """Tokens by which SGLang cuts an answer short before its context is full."""
 
-ENVIRONMENT = {"SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1", "SGLANG_RETURN_ORIGINAL_LOGPROB": "0"}
-"""Lets the context be SPARE tokens longer than the model's, which no answer ever reaches, and keeps log-probabilities
-under the temperature."""
+ENVIRONMENT = {
+    "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
+    "SGLANG_RETURN_ORIGINAL_LOGPROB": "0",
+    "SGLANG_VLM_CACHE_SIZE_MB": "0",
+}
+"""Lets the context be SPARE tokens longer than the model's, which no answer ever reaches, keeps log-probabilities under
+the temperature, and keeps no embeddings of media: SGLang forgets those of old towers with no command, and with no room
+for any it computes them anew."""
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from lightrft_strategy.engines.sync.shared_memory import MEMORY
 
 T = TypeVar("T")
 
+QUEUED = 64
+"""Requests sent beyond those SGLang answers side by side, so that it never waits for us."""
 CACHE = ["kv_cache", "cuda_graph"]
 """SGLang's words for the memory of one part; of all others it is `weights`."""
 
@@ -65,7 +67,10 @@ class Sglang(ABC):
         """Run to the end. Raises EngineDied if SGLang is lost meanwhile."""
 
     def complete(self, requests: Sequence[Request], done: Callable[[int, Completion], None]) -> None:
-        """Answer all requests side by side; one that SGLang refuses completes with its words."""
+        """Answer all requests, as many side by side as keep SGLang busy: no other body exists meanwhile.
+
+        One that SGLang refuses completes with its words.
+        """
         self.run(self._complete(requests, done))
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
@@ -128,7 +133,8 @@ class Sglang(ABC):
         )
 
     async def _complete(self, requests: Sequence[Request], done: Callable[[int, Completion], None]) -> None:
-        tasks = {asyncio.ensure_future(self._answer(request)): index for index, request in enumerate(requests)}
+        room = asyncio.Semaphore(self.config.max_num_seqs + QUEUED)
+        tasks = {asyncio.ensure_future(self._answer(request, room)): index for index, request in enumerate(requests)}
         try:
             while tasks:
                 ended, _ = await asyncio.wait(tasks, timeout=self.config.timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -146,9 +152,10 @@ class Sglang(ABC):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _answer(self, request: Request) -> Completion:
+    async def _answer(self, request: Request, room: asyncio.Semaphore) -> Completion:
         try:
-            answer = await self.generate(generate_body(request, self.eos_token_ids))
+            async with room:
+                answer = await self.generate(generate_body(request, self.eos_token_ids))
         except Refused as refused:
             return Completion([], [], stopped=False, error=str(refused))
         return completion(answer, request, self.eos_token_ids)

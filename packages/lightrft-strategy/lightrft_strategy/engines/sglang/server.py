@@ -26,7 +26,7 @@ from lightrft_strategy.engines.backend import EngineDied, EngineRefused
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.server_process import ServerProcess, free_port
 from lightrft_strategy.engines.sglang.arguments import ENVIRONMENT, LOADER, command_line, need_accelerator
-from lightrft_strategy.engines.sglang.base import Refused, Sglang
+from lightrft_strategy.engines.sglang.base import QUEUED, Refused, Sglang
 from lightrft_strategy.engines.sglang.worker import answer_key
 from lightrft_strategy.engines.sync.hand_over import Broadcast, Carrier, shared_memory
 from lightrft_strategy.engines.sync.published import Published
@@ -38,9 +38,10 @@ KEY = "SGLANG_API_KEY"
 """The environment variable with the key of a server that is not ours, if it asks for one."""
 NEEDED = {"custom_weight_loader": [LOADER], "enable_deterministic_inference": True}
 """What a server that is not ours must have been started with: to take our weights, and to heed seeds."""
-ATTACHABLE = f"python -m sglang.launch_server --custom-weight-loader {LOADER} --enable-deterministic-inference"
-QUEUED = 64
-"""Requests sent beyond those the server answers side by side, so that it never waits for us."""
+ATTACHABLE = (
+    f"SGLANG_VLM_CACHE_SIZE_MB=0 python -m sglang.launch_server --custom-weight-loader {LOADER} "
+    "--enable-deterministic-inference"
+)
 
 
 def launch(config: EngineConfig) -> list[str]:

@@ -115,7 +115,7 @@ class VllmServer:
             self._require_processed_logprobs()
 
     def complete(self, requests: Sequence[Request], done: Callable[[int, Completion], None]) -> None:
-        """Send all requests in their order, as many at a time as keep the server busy."""
+        """Send all requests in their order, as many at a time as keep the server busy; no other body exists meanwhile."""
         self._run(self._complete(requests, done))
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
@@ -159,18 +159,21 @@ class VllmServer:
 
     async def _complete(self, requests: Sequence[Request], done: Callable[[int, Completion], None]) -> None:
         missing = set(range(len(requests)))
+        at_once = self.config.max_num_seqs + QUEUED
+        room = asyncio.Semaphore(at_once)
 
         async def answer(session: aiohttp.ClientSession, index: int) -> None:
-            body = body_of(requests[index], self.eos_token_ids)
-            async with session.post(GENERATE, json=body) as response:
+            async with (
+                room,
+                session.post(GENERATE, json=body_of(requests[index], self.eos_token_ids)) as response,
+            ):
                 status, text = response.status, await response.text()
             if status != 200:
                 await self._check(GENERATE, status, text)
             done(index, _completion(json.loads(text)) if status == 200 else Completion([], [], False, _words(text)))
             missing.remove(index)
 
-        connector = aiohttp.TCPConnector(limit=self.config.max_num_seqs + QUEUED)
-        async with self._session(None, connector) as session:
+        async with self._session(None, aiohttp.TCPConnector(limit=at_once)) as session:
             answers = asyncio.gather(*(answer(session, index) for index in range(len(requests))))
             watch = asyncio.create_task(self._watch(missing))
             either: list[asyncio.Future[Any]] = [answers, watch]

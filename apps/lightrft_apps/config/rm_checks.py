@@ -1,0 +1,83 @@
+"""Rules across the flags of `lightrft srm`, checked before any model loads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from lightrft_apps.config.effects import Condition, without_effect
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.preference_checks import preference_problems
+from lightrft_apps.config.rm import RMConfig, heads_of
+from lightrft_apps.config.supervised_checks import supervised_problems
+
+NAME = re.compile(r"[A-Za-z_][\w-]*")
+"""Of a head: it stands in metrics between slashes, and in a checkpoint between dots."""
+
+OPTIONS = {
+    "margin": ("sigmoid",),
+    "label_smoothing": ("sigmoid",),
+    "loss_temperature": ("hps",),
+    "tie_share": ("davidson", "rao_kupper"),
+    "huber_delta": ("regression",),
+}
+"""Each option of a loss with the losses that it is for."""
+
+
+def require_valid_rm(config: RMConfig) -> None:
+    """Raise ConfigError with everything `check_rm` finds."""
+    problems = check_rm(config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_rm(config: RMConfig) -> list[str]:
+    """Everything that would stop or spoil the run, a line each; empty if there is nothing."""
+    padded = replace(
+        config,
+        train=replace(config.train, packing_samples=False, aux_loss_coef=0.0),
+        parallel=replace(config.parallel, sp_size=1),
+    )
+    return [
+        *_refused(config),
+        *supervised_problems(padded),
+        *preference_problems(config, config.data),
+        *_scores(config),
+    ]
+
+
+def _refused(config: RMConfig) -> Iterator[str]:
+    """What other commands can do and this one cannot."""
+    if config.train.packing_samples:
+        yield (
+            "--packing_samples: a reward model reads padded rows, sorted by length so that little is padded: "
+            "leave --packing_samples out"
+        )
+    if config.parallel.sp_size != 1:
+        yield (
+            f"--sp_size {config.parallel.sp_size}: only packed rows are cut into slices, and a reward model reads "
+            "padded ones: leave --sp_size out"
+        )
+    if config.train.aux_loss_coef != 0:
+        yield (
+            f"--aux_loss_coef {config.train.aux_loss_coef:g}: the loss of a reward model does not look at routers: "
+            "leave --aux_loss_coef out"
+        )
+
+
+def _scores(config: RMConfig) -> Iterator[str]:
+    args, heads = config.scores, heads_of(config.scores)
+    if not all(map(NAME.fullmatch, heads)) or len({*heads}) < len(heads):
+        yield (
+            f"--heads {args.heads}: give each head a name of its own, of letters, digits, - and _, separated by "
+            "commas, such as helpful,safe"
+        )
+    if not NAME.fullmatch(args.value_prefix_head):
+        yield f"--value_prefix_head {args.value_prefix_head}: give a name of letters, digits, - and _, such as score"
+    yield from without_effect(config, _of_losses(args.loss_type))
+
+
+def _of_losses(loss_type: str) -> Iterator[Condition]:
+    for option, losses in OPTIONS.items():
+        yield (option,), loss_type in losses, f"set --loss_type {' or '.join(losses)}"

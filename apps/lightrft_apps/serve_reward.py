@@ -1,0 +1,15 @@
+"""`lightrft serve-reward`: rules, a function or reward models over HTTP, from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightrft_apps.config.serve_command import parse_serve
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run `lightrft serve-reward` with these words."""
+    command = parse_serve(argv)
+    from lightrft_apps.serving import serve  # imports torch, which --help does not wait for
+
+    serve(command)

@@ -1,0 +1,155 @@
+"""A scalar reward model that judges samples: a Scorer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from hashlib import sha256
+from math import exp, isfinite
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+
+from lightrft_rewards.models.batches import collate_contests
+from lightrft_rewards.models.card import RewardCard
+from lightrft_rewards.models.loading import load_reward_model
+from lightrft_rewards.models.passage import Contest, Passage
+from lightrft_rewards.models.reward_model import RewardModel
+from lightrft_rewards.models.writing import Writer
+from lightrft_rewards.samples import Outcome, Sample
+
+
+class Reading(NamedTuple):
+    """What one head says of a passage. variance: None: it does not say how sure it is."""
+
+    mean: float
+    variance: float | None
+
+
+class ModelScorer:
+    """Judges by a reward model, on whatever device it is when it is asked.
+
+    A sample's score is its reward, of several heads their mean; parts are the rewards by the model's name (name.head
+    where there are several), metrics how uncertain they are. accuracy is the probability of being preferred to an
+    answer of average reward (Bradley and Terry 1952), as far as the card knows the average; else 0 is taken for it.
+    What cannot be written as the model reads it, or gets no finite reward, is an outcome with an error.
+
+    token_budget: the most tokens of a batch, padding included; a longer passage is read alone.
+    """
+
+    def __init__(
+        self,
+        module: RewardModel,
+        writer: Writer,
+        card: RewardCard | None = None,
+        *,
+        name: str = "rm",
+        token_budget: int = 8192,
+    ) -> None:
+        self.module, self.writer, self.name, self.token_budget = module, writer, name, token_budget
+        self.card = card or RewardCard(module.heads, module.pooling, module.uncertain)
+        several = len(module.heads) > 1
+        self.parts = tuple(f"{name}.{head}" for head in module.heads) if several else (name,)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        name: str = "rm",
+        token_budget: int = 8192,
+        max_len: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        attn_implementation: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> Self:
+        """A model from a folder. max_len: the most tokens of a passage; None: what the model was trained with.
+
+        Raises OSError or ValueError, in a person's words, if it cannot be loaded or its tokenizer cannot write.
+        """
+        loaded = load_reward_model(
+            folder, dtype=dtype, attn_implementation=attn_implementation, trust_remote_code=trust_remote_code
+        )
+        template = loaded.card.apply_chat_template
+        longest = loaded.card.max_len if max_len is None else max_len
+        writer = Writer(loaded.tokenizer, loaded.encoder(), apply_chat_template=template, max_len=longest)
+        return cls(loaded.model, writer, loaded.card, name=name, token_budget=token_budget)
+
+    def score(self, calls: Sequence[Sequence[Sample]]) -> list[list[Outcome]]:
+        """One outcome per sample, nested as the calls are."""
+        samples = [sample for call in calls for sample in call]
+        passages: dict[int, Passage] = {}
+        outcomes: dict[int, Outcome] = {}
+        for place, sample in enumerate(samples):
+            try:
+                passages[place] = self.writer.passage(sample)
+            except ValueError as error:
+                outcomes[place] = Outcome(error=f"{self.describe(sample)}: {error}")
+        for place, readings in zip(passages, self.read([*passages.values()]), strict=True):
+            outcomes[place] = self._outcome(samples[place], readings)
+        found = iter(outcomes[place] for place in range(len(samples)))
+        return [[next(found) for _ in call] for call in calls]
+
+    @torch.no_grad()
+    def read(self, passages: Sequence[Passage]) -> list[dict[str, Reading]]:
+        """What each head says of each passage, in their order."""
+        device = next(self.module.parameters()).device
+        order = sorted(range(len(passages)), key=lambda place: -len(passages[place].token_ids))
+        found: dict[int, dict[str, Reading]] = {}
+        while order:
+            count = max(1, self.token_budget // len(passages[order[0]].token_ids))
+            chosen, order = order[:count], order[count:]
+            contest = Contest("", tuple(passages[place] for place in chosen), {})
+            output = self.module(collate_contests([contest], self.module.heads).to(device))
+            spread = None if output.log_variances is None else output.log_variances.double().exp().tolist()
+            for row, means in enumerate(output.means.tolist()):
+                variances = [None] * len(means) if spread is None else spread[row]
+                found[chosen[row]] = dict(zip(self.module.heads, map(Reading, means, variances), strict=True))
+        return [found[place] for place in range(len(passages))]
+
+    def fingerprint(self) -> str:
+        """Of the weights as they are when it is first asked, and of all that decides what is read."""
+        return self._fingerprint
+
+    def describe(self, sample: Sample) -> str:
+        """The model and the sample."""
+        return f"reward model {self.name}, {sample.name}"
+
+    def close(self) -> None:
+        """Nothing to do: the model goes with the last that knows it."""
+
+    def _outcome(self, sample: Sample, readings: Mapping[str, Reading]) -> Outcome:
+        means = [reading.mean for reading in readings.values()]
+        if not all(map(isfinite, means)):
+            return Outcome(error=f"{self.describe(sample)}: its reward is {means}: no finite number")
+        score = sum(means) / len(means)
+        average = sum(self.card.means.get(head, 0.0) for head in readings) / len(means)
+        spread = {
+            f"{part}/sigma": reading.variance**0.5
+            for part, reading in zip(self.parts, readings.values(), strict=True)
+            if reading.variance is not None
+        }
+        preferred = 1 / (1 + exp(-max(-700.0, min(700.0, score - average))))
+        return Outcome(score, preferred, dict(zip(self.parts, means, strict=True)), spread)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        tokenizer, encoder = self.writer.tokenizer, self.writer.encoder
+        written = {
+            "name": self.name,
+            "card": asdict(self.card),
+            "max_len": self.writer.max_len,
+            "chat": self.writer.chat is not None,
+            "template": tokenizer.chat_template,
+            "modalities": None if encoder is None else sorted(encoder.modalities),
+            "vocabulary": sorted(tokenizer.get_vocab().items()),
+        }
+        digest.update(json.dumps(written, sort_keys=True).encode())
+        return digest.hexdigest()

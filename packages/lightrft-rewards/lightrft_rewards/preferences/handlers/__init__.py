@@ -1,0 +1,1 @@
+"""Handlers of preference data, a file each."""

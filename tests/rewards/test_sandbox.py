@@ -1,0 +1,226 @@
+"""The sandbox: hostile programs are contained, honest ones run, and it refuses where it cannot confine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightrft_rewards.sandbox import Limits, Sandbox
+from lightrft_rewards.sandbox.session import Run
+
+from .hostile_programs import HOSTILE, Hostile
+
+TIGHT = Limits(cpu_seconds=1, wall_seconds=3, memory=128 << 20, folder=8 << 20, output=1 << 20, threads=8)
+SLOW = [hostile for hostile in HOSTILE if hostile.slow]
+QUICK = [hostile for hostile in HOSTILE if not hostile.slow]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["namespaces", "without namespaces"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOSTILE_SECRET", "in the parent's environment")
+        with Sandbox(jailed=request.param) as made:
+            yield made
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What hostile programs are told of the world outside, which is open to all but them."""
+    folder = tmp_path_factory.mktemp("outside")
+    folder.chmod(0o777)
+    secret = folder / "secret"
+    secret.write_text("ESCAPED")
+    secret.chmod(0o666)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as local,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        name = f"lightrft-{os.getpid()}"
+        local.bind(f"{folder}/socket")
+        local.listen()
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        yield {
+            "parent": str(os.getpid()),
+            "secret": str(secret),
+            "folder": str(folder),
+            "port": str(tcp.getsockname()[1]),
+            "socket": f"{folder}/socket",
+            "abstract": name,
+        }
+
+
+def try_out(sandbox: Sandbox, hostile: Hostile, outside: dict[str, str]) -> Run:
+    facts = "".join(f"{name}={value}\n" for name, value in outside.items())
+    limits = replace(TIGHT, wall_seconds=0.4) if "sleep" in hostile.name else TIGHT
+    return sandbox.run(hostile.program, stdin=facts, limits=limits)
+
+
+def processes_of(user: int) -> list[str]:
+    found = []
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and entry.stat().st_uid == user:
+                found.append(entry.name)
+    return found
+
+
+def is_contained(sandbox: Sandbox, hostile: Hostile, outside: dict[str, str]) -> None:
+    before = sorted(path.name for path in Path(outside["folder"]).iterdir())
+    run = try_out(sandbox, hostile, outside)
+    assert "ESCAPED" not in run.stdout, run.stdout
+    assert hostile.status in ("", run.status), run
+    assert "ESCAPED" not in run.stderr
+    assert run.peak < 256 << 20
+    assert run.wall_seconds < TIGHT.wall_seconds + 1
+    assert sorted(path.name for path in Path(outside["folder"]).iterdir()) == before
+    assert Path(outside["secret"]).read_text() == "ESCAPED"
+    if os.geteuid() == 0:
+        assert processes_of(sandbox.means["user"]) == []
+    assert sandbox.run("print(input())", stdin="well").stdout == "well\n"
+
+
+@pytest.mark.parametrize("hostile", QUICK, ids=lambda hostile: hostile.name)
+def test_a_hostile_program_is_contained(sandbox: Sandbox, hostile: Hostile, outside: dict[str, str]) -> None:
+    is_contained(sandbox, hostile, outside)
+
+
+@pytest.mark.parametrize("hostile", [each for each in SLOW if each.name in ("infinite loop", "endless sleep")])
+def test_a_program_without_end_is_ended(sandbox: Sandbox, hostile: Hostile, outside: dict[str, str]) -> None:
+    is_contained(sandbox, hostile, outside)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("hostile", SLOW, ids=lambda hostile: hostile.name)
+def test_every_program_without_end_is_ended(sandbox: Sandbox, hostile: Hostile, outside: dict[str, str]) -> None:
+    is_contained(sandbox, hostile, outside)
+
+
+HONEST = [
+    ("print(sum(map(int, input().split())))", "3 4\n", "7\n"),
+    ("import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1])", "abc", "cba"),
+    ("import atexit; atexit.register(print, 'last'); print('first')", "", "first\nlast\n"),
+    ("import threading; threading.Timer(0.05, print, ['later']).start()", "", "later\n"),
+    ("from concurrent.futures import ThreadPoolExecutor as P\nprint(*P(4).map(abs, [-1, -2]))", "", "1 2\n"),
+    ("import asyncio\nasync def f(): await asyncio.sleep(0); print('async')\nasyncio.run(f())", "", "async\n"),
+    ("from dataclasses import dataclass\n@dataclass\nclass A:\n    x: 'int'\nprint(A(3))", "", "A(x=3)\n"),
+    ("if __name__ == '__main__': print('main')", "", "main\n"),
+    ("print(__import__('os').environ.get('HOSTILE_SECRET'), len({'a', 'b'}))", "", "None 2\n"),
+    ("print(input()); print('\u00e9\u4e2d')", "\u00fc", "\u00fc\n\u00e9\u4e2d\n"),
+    ("import typing_extensions; print(typing_extensions.__name__)", "", "typing_extensions\n"),
+    (
+        "import sys, threading\nsys.setrecursionlimit(10**6); threading.stack_size(64 << 20)\n"
+        "def f(n): return n and 1 + f(n - 1)\n"
+        "t = threading.Thread(target=lambda: print(f(20000))); t.start(); t.join()",
+        "",
+        "20000\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("program", "stdin", "stdout"), HONEST)
+def test_an_honest_program_runs_as_anywhere(sandbox: Sandbox, program: str, stdin: str, stdout: str) -> None:
+    run = sandbox.run(program, stdin=stdin)
+    assert (run.status, run.stdout, run.stderr, run.finished) == ("ok", stdout, "", True)
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "how", "says"),
+    [
+        ("raise SystemExit(3)", "error", "exit code 3", ""),
+        ("raise SystemExit('no luck')", "error", "exit code 1", "no luck\n"),
+        ("import sys; sys.exit()", "ok", "exit code 0", ""),
+        ("1 / 0", "error", "exit code 1", "ZeroDivisionError: division by zero\n"),
+        ("print('a'", "error", "exit code 1", "SyntaxError: '(' was never closed\n"),
+        ("print('\\0')\0", "error", "exit code 1", "SyntaxError: source code string cannot contain null bytes\n"),
+        ("import os; os.abort()", "error", "killed by signal 6", ""),
+    ],
+)
+def test_how_a_program_ends_is_told(sandbox: Sandbox, program: str, status: str, how: str, says: str) -> None:
+    run = sandbox.run(program)
+    assert (run.status, run.how) == (status, how)
+    assert run.stderr.endswith(says)
+
+
+@pytest.mark.parametrize(
+    "way", ["sys.exit(0)", "os._exit(0)", "os.write(4, b'guess'); os._exit(0)", "1 / 0", "sys.exit()"]
+)
+def test_only_what_ran_to_its_last_line_has_finished(sandbox: Sandbox, way: str) -> None:
+    assert sandbox.run("x = 1", then="assert x == 1").finished
+    assert not sandbox.run("x = 1", then="assert x == 2").finished
+    assert not sandbox.run(f"import os, sys\n{way}", then="assert True").finished
+    assert not sandbox.run(f"import os, sys\ndef f(): {way}", then="assert f() is None").finished
+
+
+def test_a_folder_is_there_only_in_namespaces_and_is_new_for_each_program(sandbox: Sandbox) -> None:
+    program = """if True:
+        import os, tempfile
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(b"x" * 1000)
+            open("left", "x").close()
+            print(os.listdir("."))
+        except OSError:
+            print("no folder")
+    """
+    shown = "['left']\n" if sandbox.means["jailed"] else "no folder\n"
+    assert [sandbox.run(program).stdout for _ in range(2)] == [shown, shown]
+
+
+def test_its_limits_are_the_programs_own(sandbox: Sandbox) -> None:
+    assert sandbox.run("bytearray(100 << 20)", limits=Limits(memory=256 << 20)).status == "ok"
+    assert sandbox.run("bytearray(100 << 20)", limits=Limits(memory=64 << 20)).stderr.endswith("MemoryError\n")
+    with pytest.raises(ValueError, match="must be above 0; memory, threads"):
+        Limits(memory=0, threads=-1)
+
+
+def test_a_server_that_is_killed_takes_its_program_along_and_is_replaced(outside: dict[str, str]) -> None:
+    with Sandbox() as sandbox:
+        assert sandbox._server is not None
+        threading.Timer(0.3, sandbox._server.kill).start()
+        with pytest.raises(RuntimeError, match="server ended unexpectedly"):
+            sandbox.run("import time; time.sleep(60)", limits=Limits(wall_seconds=60))
+        user = sandbox.means["user"]
+        assert eventually(lambda: os.geteuid() != 0 or not processes_of(user))
+        assert sandbox.run("print(1)").stdout == "1\n"
+
+
+def test_nothing_outlives_the_process_that_holds_the_sandbox() -> None:
+    holder = textwrap.dedent("""
+        import threading
+        from lightrft_rewards.sandbox import Limits, Sandbox
+        sandbox = Sandbox()
+        threading.Thread(target=sandbox.run, args=["while True: pass"], daemon=True).start()
+        print(sandbox._server.pid, sandbox.means["user"], flush=True)
+        threading.Event().wait()
+    """)
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server, user = parent.stdout.readline().split()
+        root = os.geteuid() == 0
+        assert not root or eventually(lambda: bool(processes_of(int(user))))
+        parent.kill()
+    assert eventually(lambda: not Path(f"/proc/{server}").exists())
+    assert not root or eventually(lambda: not processes_of(int(user)))
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it holds within three seconds."""
+    patience = time.monotonic() + 3
+    while not holds():
+        if time.monotonic() > patience:
+            return False
+        time.sleep(0.02)
+    return True
