@@ -148,6 +148,8 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..
     wide = {"hidden_size": 256, "num_attention_heads": 4, "initializer_range": 0.05}
     tiny_model(vocab_size=len(vocabulary), eos_token_id=0, **wide).save_pretrained(folder / "model")
     shutil.copytree(folder / "model", folder / "experts")
+    shutil.copytree(folder / "model", folder / "judge")
+    tiny_model(vocab_size=16, eos_token_id=0).save_pretrained(folder / "judge")
     tiny_model(family="Mixtral", num_local_experts=2, vocab_size=14, eos_token_id=0).save_pretrained(folder / "experts")
     rows = [json.dumps({"input": f"{i}+1=", "label": str(i + 1)}) + "\n" for i in range(1, 9)]
     (folder / "rows.jsonl").write_text("".join(rows))
@@ -194,6 +196,24 @@ def tuned(folder: Path) -> set[str]:
     return {name for line in (folder / "sft" / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
 
 
+def judged(folder: Path) -> set[str]:
+    """Every name in the metrics of two reward models, of two steps each."""
+    from lightrft_apps import RMConfig, train_reward_model
+
+    rows = [{"prompt": f"{i}+1=", "answers": [str(i + 1), str(i)], "scores": [1, 0]} for i in range(8)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    places = {"pretrain": folder / "judge", "train_data": folder / "pairs.jsonl", "eval_data": folder / "pairs.jsonl"}
+    lines = []
+    for name, flags in (
+        ("uncertain", {"loss_type": "uncertainty", "fp16": True}),
+        ("graded", {"loss_type": "regression"}),
+    ):
+        config = RMConfig.create(**places, output_dir=folder / name, train_batch_size=4, eval_steps=1, **flags)
+        train_reward_model(config)
+        lines += (folder / name / "metrics.jsonl").read_text().splitlines()
+    return {name for line in lines for name in json.loads(line)}
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_the_glossary_has_the_names_of_real_runs_and_no_other(
     tiny_run: Callable[..., set[str]], tiny_files: Path, tmp_path: Path
@@ -210,7 +230,7 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
     by_critic = tiny_run("critic", reward_fn=f"{function}:score", algorithm="ppo", teacher_kl_coef=0.1)
     in_half = tiny_run("half", "experts", rule_reward="number", algorithm="ppo", fp16=True, aux_loss_coef=0.1)
 
-    seen = by_rules | by_function | by_critic | in_half | tuned(tiny_files)
+    seen = by_rules | by_function | by_critic | in_half | tuned(tiny_files) | judged(tiny_files)
     if VLLM:
         seen |= tiny_run("vllm", reward_fn=f"{function}:score", engine_type="vllm", enforce_eager=True)
     assert undocumented(seen) == set()
@@ -224,7 +244,7 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
 
 
 def known_flags() -> set[str]:
-    from lightrft_apps.config import RLConfig, SFTConfig
+    from lightrft_apps.config import COMMANDS
     from lightrft_apps.config.compare_command import CompareCommand
     from lightrft_apps.config.eval_command import EvalCommand
     from lightrft_apps.config.export_command import ExportCommand
@@ -234,8 +254,7 @@ def known_flags() -> set[str]:
     from lightrft_apps.config.schema import ALIASES, fields_of
 
     commands = (
-        RLConfig,
-        SFTConfig,
+        *COMMANDS,
         EvalCommand,
         CompareCommand,
         ExportCommand,
@@ -258,12 +277,13 @@ def test_every_flag_a_page_mentions_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("recipe", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_runs_as_it_stands(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightrft_apps.config import RLConfig, check, check_sft, stored_config
+    from lightrft_apps.config import COMMANDS, check, check_rm, check_sft, stored_config
 
+    checks: dict[str, Callable[[Any], list[str]]] = {"rl": check, "sft": check_sft, "srm": check_rm}
     monkeypatch.chdir(ROOT)
     assert set(FLAG.findall(recipe.read_text())) - known_flags() == set()
     config = stored_config(recipe)
-    problems = check(config) if isinstance(config, RLConfig) else check_sft(config)
+    problems = checks[COMMANDS[type(config)]](config)
     assert [problem for problem in problems if VLLM or "--extra vllm" not in problem] == []
 
 

@@ -1,19 +1,25 @@
-"""The doors of LightRFT, in Python: `train(RLConfig)` is `lightrft rl`, `tune(SFTConfig)` is `lightrft sft`, and
-`train_reward_model(RMConfig)` is `lightrft srm`."""
+"""The doors of LightRFT, in Python: `train(RLConfig)` is `lightrft rl`, `tune(SFTConfig)` is `lightrft sft`,
+`train_reward_model(RMConfig)` is `lightrft srm`, and `train_judge(GRMConfig)` is `lightrft grm`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lightrft_apps.config import RLConfig, RMConfig, SFTConfig
+from lightrft_apps.config import GRMConfig, RLConfig, RMConfig, SFTConfig
 
 if TYPE_CHECKING:
+    from lightrft_apps.judge_training import train_judge
     from lightrft_apps.reward_training import train_reward_model
     from lightrft_apps.training import train
     from lightrft_apps.tuning import tune
 
-__all__ = ["RLConfig", "RMConfig", "SFTConfig", "train", "train_reward_model", "tune"]
+__all__ = ["GRMConfig", "RLConfig", "RMConfig", "SFTConfig", "train", "train_judge", "train_reward_model", "tune"]
 
-_MODULES = {"train": "training", "train_reward_model": "reward_training", "tune": "tuning"}
+_MODULES = {
+    "train": "training",
+    "train_judge": "judge_training",
+    "train_reward_model": "reward_training",
+    "tune": "tuning",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,8 @@ examples:
   lightrft algorithms                what there is
   lightrft algorithms dapo           one row, piece by piece
   lightrft algorithms dapo --json    the same for programs
-  lightrft rl --algorithm dapo --pretrain MODEL --prompt_data prompts.jsonl --output_dir runs/dapo
+  lightrft rl --algorithm dapo --pretrain MODEL --prompt_data prompts.jsonl --rule_reward number \\
+      --output_dir runs/dapo
 """
 
 FOOTER = """\

@@ -12,14 +12,16 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps import compose
 from lightrft_apps.config.eval_command import EvalCommand
+from lightrft_apps.config.flat import to_flat
 from lightrft_apps.engines import EngineNeeds, open_engine
+from lightrft_apps.judge_prompts import load_all_prompts
 from lightrft_apps.judging import build_judge
 from lightrft_apps.precision import compute_dtype
 from lightrft_apps.progress import Progress
 from lightrft_apps.senses import Senses
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Evaluation, evaluate
-from lightrft_strategy.data import LoadedPrompts, load_prompts, write_rejected
+from lightrft_strategy.data import LoadedPrompts, write_rejected
 from lightrft_strategy.devices import device, keep_freed_memory
 from lightrft_strategy.training.optimiser import set_precision
 
@@ -29,7 +31,7 @@ def evaluate_model(command: EvalCommand) -> dict[str, Any]:
     keep_freed_memory()
     hide_progress_bars()
     senses = compose.load_senses(command.model)
-    loaded = load_prompts(compose.prompt_spec(command.data), senses.tokenizer, senses.encoder)
+    loaded = load_all_prompts(compose.prompt_spec(command.data), senses, compose.model_folder(command.model.pretrain))
     result = _answer_and_judge(command, senses, loaded)
     report = {
         "pretrain": command.model.pretrain,
@@ -40,6 +42,7 @@ def evaluate_model(command: EvalCommand) -> dict[str, Any]:
         "truncated_share": result.truncated_share,
         "failed": result.failed,
         "rejected_rows": len(loaded.rejected),
+        "flags": to_flat(command),
     }
     _show(command, result, len(loaded.rejected))
     if command.report.output_dir is not None:

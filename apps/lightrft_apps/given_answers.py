@@ -18,7 +18,7 @@ from lightrft_strategy.data import ExampleSpec, LoadedExamples, load_examples
 def read_answers(config: SFTConfig, senses: Senses, rejected: Path | None) -> RunExamples[Example]:
     """Read all examples; rows that cannot be used go to the file `rejected`, or nowhere. Raises PromptDataError."""
     spec = ExampleSpec(**vars(config.data))
-    return in_order(config, partial(_read, config, spec, senses), spec.probs, _content, rejected)
+    return in_order(config, partial(_read, config, spec, senses), spec.probs, content_of, rejected)
 
 
 def _read(config: SFTConfig, spec: ExampleSpec, senses: Senses) -> ReadExamples[Example]:
@@ -52,7 +52,7 @@ def _described(loaded: LoadedExamples, held_out: int) -> str:
     )
 
 
-def _content(example: Example) -> bytes:
+def content_of(example: Example) -> bytes:
     """What tells an example from others, in a few bytes."""
     content = sha256(array("i", example.token_ids).tobytes() + bytes(map(bool, example.loss_mask)))
     for media in example.media:

@@ -45,20 +45,35 @@ class Lesson:
         """
         random = Random(seed)
 
-        def riddles(count: int) -> list[Riddle]:
-            return [self.toys[number % len(self.toys)](random) for number in range(count)]
-
-        def taught(riddle: Riddle) -> str:
+        def taught(riddle: Riddle) -> dict[str, str]:
             mistaken = random.random() < MISTAKEN
-            return self.mistakes.get(riddle.solution, riddle.solution) if mistaken else riddle.solution
+            return {"output": self.mistakes.get(riddle.solution, riddle.solution) if mistaken else riddle.solution}
 
-        write_riddles(riddles(self.examples), folder / "examples.jsonl", taught)
-        write_riddles(riddles(self.riddles), folder / "riddles.jsonl")
-        file = write_riddles(riddles(HELD_OUT), folder / "heldout.jsonl")
+        write_riddles(self.drawn(self.examples, random), folder / "examples.jsonl", taught)
+        write_riddles(self.drawn(self.riddles, random), folder / "riddles.jsonl")
+        file = write_riddles(self.drawn(HELD_OUT, random), folder / "heldout.jsonl")
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         write_rows(swapped(rows), folder / "swapped.jsonl")
         texts = [text for row in rows for text in (row["input"], *row["label"]["choices"])]
         self.build(folder / "model", Sizes(texts=tuple(texts), **SIZES, **heads), seed=seed)
+
+    def write_preferences(self, folder: Path, seed: int, count: int) -> None:
+        """Fill a folder with comparisons of a right and a wrong answer, of riddles that are in no other file.
+
+        So many in preferences.jsonl, HELD_OUT in preferences_heldout.jsonl.
+        """
+        random = Random(f"{seed}/preferences")
+
+        def compared(riddle: Riddle) -> dict[str, str]:
+            wrong = random.choice([choice for choice in riddle.choices if choice != riddle.solution])
+            return {"prompt": riddle.question, "chosen": riddle.solution, "rejected": wrong}
+
+        write_riddles(self.drawn(count, random), folder / "preferences.jsonl", compared)
+        write_riddles(self.drawn(HELD_OUT, random), folder / "preferences_heldout.jsonl", compared)
+
+    def drawn(self, count: int, random: Random) -> list[Riddle]:
+        """So many riddles, of each toy in turn."""
+        return [self.toys[number % len(self.toys)](random) for number in range(count)]
 
 
 SIZES: dict[str, Any] = {
@@ -81,6 +96,19 @@ WARMUP = {
     "lr_warmup_ratio": 0.1,
     "l2": 0.01,
     "save_steps": -1,
+}
+REWARD_MODEL = {
+    "apply_chat_template": True,
+    "max_len": 512,
+    "train_batch_size": 32,
+    "micro_train_batch_size": 256,
+    "max_tokens_per_micro_batch": 32768,
+    "learning_rate": 1e-3,
+    "lr_scheduler": "linear",
+    "lr_warmup_ratio": 0.1,
+    "l2": 0.01,
+    "max_epochs": 2,
+    "eval_steps": 16,
 }
 GRPO = {
     "apply_chat_template": True,

@@ -11,6 +11,7 @@ COMMANDS = {
     "rl": "reinforcement fine-tuning of a language model on your prompts and rewards",
     "sft": "supervised fine-tuning of a language model on answers that are given",
     "srm": "a scalar reward model from comparisons, in text, images, videos and sounds",
+    "grm": "a generative reward model, which says of two answers which is better",
     "launch": "one of these commands in several processes of this machine",
     "eval": "accuracy of a model on held-out prompts, with intervals",
     "eval-rm": "how far reward models agree with people: accuracy, calibration, biases",

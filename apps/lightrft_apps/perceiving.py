@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightrft_apps.config import ConfigError, RLConfig, SFTConfig, require_valid
-from lightrft_apps.config.eval_command import EvalCommand, ReportArgs
+from lightrft_apps.config.eval_command import AnswerArgs, EvalCommand, ReportArgs
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import unusable_folder
-from lightrft_apps.config.rl_command import ABOUT
 from lightrft_apps.config.sections import DataArgs
 from lightrft_apps.evaluation import evaluate_model
-from lightrft_apps.lessons import GRPO, LESSONS, NARROW, WARMUP, WIDE
+from lightrft_apps.lessons import GRPO, LESSONS, NARROW, WARMUP, WIDE, Lesson
+from lightrft_apps.quickstart import HELP
 from lightrft_apps.summary import keep_summary
 from lightrft_apps.training import train
 from lightrft_apps.tuning import tune
@@ -33,19 +33,59 @@ def learn_to_perceive(modality: str, argv: Sequence[str], prog: str) -> dict[str
     stopped goes on when started again.
     """
     lesson = LESSONS[modality]
+    config, folder = begin(lesson, argv, prog, {"output_dir": f"runs/quickstart-{modality}"})
+    config = warmed_up(lesson, config, folder)
+    run = train(config)
+    sys.stderr.write("Each riddle with another one's medium, so that nothing but chance makes its answer right:\n")
+    blind = evaluate_model(
+        EvalCommand(
+            model=replace(config.model, pretrain=str(folder / "grpo/final")),
+            data=DataArgs(prompt_data=str(folder / "lesson/swapped.jsonl"), apply_chat_template=True),
+            reward=config.reward,
+            judges=config.judges,
+            answers=_answers(config),
+            engine=config.engine,
+            report=ReportArgs(progress=config.run.progress),
+        )
+    )
+    summary = {"before": run["accuracy_before"], "after": run["accuracy_after"], "swapped": blind["accuracy"]}
+    keep_summary(folder / "summary.json", summary)
+    return summary
+
+
+def begin(
+    lesson: Lesson,
+    argv: Sequence[str],
+    prog: str,
+    defaults: Mapping[str, Any],
+    also: Callable[[Path, int], None] = lambda folder, seed: None,
+) -> tuple[RLConfig, Path]:
+    """The checked run of GRPO, and the quick start's folder with the lesson written into it.
+
+    defaults: more of the run's. also: writes more files of the lesson, by the seed.
+    """
     with exit_on_config_error(prog):
-        defaults = GRPO | lesson.grpo | PLACES | {"output_dir": f"runs/quickstart-{modality}"}
-        config = parse(RLConfig, argv, prog=prog, about=ABOUT.format(prog=prog), defaults=defaults)
+        known = GRPO | lesson.grpo | PLACES | dict(defaults)
+        config = parse(RLConfig, argv, prog=prog, about=HELP, defaults=known)
         problems = [*_own_places(config), *unusable_folder(config.run.output_dir)]
         if problems:
             raise ConfigError(problems)
         folder = Path(config.run.output_dir).expanduser()
         sys.stderr.write(f"{lesson.about}.\n")
+
+        def write(unfinished: Path) -> None:
+            lesson.write(unfinished, config.run.seed, NARROW if config.engine.engine_type == "embedded" else WIDE)
+            also(unfinished, config.run.seed)
+
         if not (folder / "lesson").exists():
-            heads = NARROW if config.engine.engine_type == "embedded" else WIDE
-            write_folder(folder / "lesson", lambda unfinished: lesson.write(unfinished, config.run.seed, heads))
+            write_folder(folder / "lesson", write)
         config = _in_folder(config, folder, "lesson/model")
         require_valid(config)
+        return config, folder
+
+
+def warmed_up(lesson: Lesson, config: RLConfig, folder: Path) -> RLConfig:
+    """The run of GRPO, from the model that the warm-up ends with."""
     tune(
         SFTConfig.create(
             **WARMUP | lesson.warmup,
@@ -56,20 +96,7 @@ def learn_to_perceive(modality: str, argv: Sequence[str], prog: str) -> dict[str
             progress=config.run.progress,
         )
     )
-    config = _in_folder(config, folder, "warmup/final")
-    run = train(config)
-    sys.stderr.write("Each riddle with another one's medium, so that nothing but chance makes its answer right:\n")
-    blind = evaluate_model(
-        EvalCommand(
-            model=replace(config.model, pretrain=str(folder / "grpo/final")),
-            data=DataArgs(prompt_data=str(folder / "lesson/swapped.jsonl"), apply_chat_template=True),
-            reward=config.reward,
-            report=ReportArgs(progress=config.run.progress),
-        )
-    )
-    summary = {"before": run["accuracy_before"], "after": run["accuracy_after"], "swapped": blind["accuracy"]}
-    keep_summary(folder / "summary.json", summary)
-    return summary
+    return _in_folder(config, folder, "warmup/final")
 
 
 def _in_folder(config: RLConfig, folder: Path, pretrain: str) -> RLConfig:
@@ -80,6 +107,22 @@ def _in_folder(config: RLConfig, folder: Path, pretrain: str) -> RLConfig:
         data=replace(config.data, prompt_data=str(folder / "lesson/riddles.jsonl")),
         evaluation=replace(config.evaluation, eval_dataset=str(folder / "lesson/heldout.jsonl")),
         run=replace(config.run, output_dir=str(folder / "grpo")),
+    )
+
+
+def _answers(config: RLConfig) -> AnswerArgs:
+    """Answers drawn as the run draws those that it evaluates."""
+    rollout, evaluation = config.rollout, config.evaluation
+    return AnswerArgs(
+        temperature=evaluation.eval_temperature,
+        n_samples_per_prompt=evaluation.eval_n_samples_per_prompt,
+        generate_max_len=evaluation.eval_generate_max_len or rollout.generate_max_len,
+        generate_min_len=rollout.generate_min_len,
+        logit_bias=rollout.logit_bias,
+        stop=rollout.stop,
+        stop_token_ids=rollout.stop_token_ids,
+        micro_rollout_batch_size=rollout.micro_rollout_batch_size,
+        seed=config.run.seed,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,16 +37,34 @@ SmolLM2-135M learns to add a one-digit to a two-digit number, by GRPO alone: no 
 It takes a few minutes on two CPU cores. Every flag of `lightrft rl` works here too.
 """
 
-
 MODALITIES = ("text", "image", "video", "audio", "mixed")
+
+HELP = f"""\
+{ABOUT}
+With another --modality a tiny model that sees or hears answers riddles about images, videos, sounds or all of them: it
+is made, warmed up on a teacher's mistaken answers, and taught by GRPO to do better than the teacher. With --reward-model
+a reward model, learnt from comparisons of answers, is all that GRPO teaches it by.
+
+  --modality            {{{",".join(MODALITIES)}}}, default: text, with --reward-model image
+  --reward-model        the quick start of reward modelling
+
+examples:
+  lightrft quickstart
+  lightrft quickstart --modality image
+  lightrft quickstart --max_steps 4 --output_dir runs/short
+  lightrft quickstart --rule_reward null --reward_fn reward.py:score --output_dir runs/mine"""
 
 
 def main(argv: Sequence[str]) -> None:
     """Run `lightrft quickstart` with these words."""
-    parser = ArgumentParser(prog="lightrft quickstart", add_help=False, allow_abbrev=False)
-    parser.add_argument("--modality", choices=MODALITIES, default="text")
-    known, others = parser.parse_known_args(argv)
-    prog = f"lightrft quickstart [--modality {{{','.join(MODALITIES)}}}]"
+    known, others = _which(argv)
+    prog = f"lightrft quickstart [--reward-model] [--modality {{{','.join(MODALITIES)}}}]"
+    if known.reward_model:
+        from lightrft_apps.closed_loop import learn_from_a_reward_model
+
+        learn_from_a_reward_model(known.modality or "image", others, prog)
+        return
+    known.modality = known.modality or "text"
     if known.modality != "text":
         from lightrft_apps.perceiving import learn_to_perceive  # imports torch, which --help does not wait for
 
@@ -54,8 +72,24 @@ def main(argv: Sequence[str]) -> None:
         return
     from lightrft_apps.config import parse_rl
 
-    config = parse_rl(others, prog=prog, defaults=DEFAULTS)
+    config = parse_rl(others, prog=prog, about=HELP, defaults=DEFAULTS)
     sys.stderr.write(ABOUT)
     from lightrft_apps.training import train
 
     train(config)
+
+
+def unshared(argv: Sequence[str]) -> str:
+    """Which quick start these words ask for, if it knows nothing of several processes; "" for that of text."""
+    known, _ = _which(argv)
+    if known.reward_model:
+        return "quickstart --reward-model"
+    return f"quickstart --modality {known.modality}" if known.modality not in (None, "text") else ""
+
+
+def _which(argv: Sequence[str]) -> tuple[Namespace, list[str]]:
+    """Which quick start is asked for, and the words for its runs. Raises SystemExit for a modality there is not."""
+    parser = ArgumentParser(prog="lightrft quickstart", add_help=False, allow_abbrev=False)
+    parser.add_argument("--modality", choices=MODALITIES)
+    parser.add_argument("--reward-model", "--reward_model", action="store_true")
+    return parser.parse_known_args(argv)

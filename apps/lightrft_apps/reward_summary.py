@@ -47,7 +47,7 @@ def show_summary(summary: Mapping[str, Any], folder: Path) -> None:
     show_losses(console, summary)
     for when in AROUND:
         for head, estimate in summary[f"accuracy_{when}"].items():
-            console.print(accuracy_line(f"{head} {when}", estimate, "comparisons"))
+            console.print(accuracy_line(f"{head} {when}", estimate, "comparisons"), soft_wrap=True)
     for head, before in summary["squared_error_before"].items():
         after = summary["squared_error_after"][head]
         console.print(f"held-out squared error {head}  {before:.3f} -> [bold]{after:.3f}[/bold]")

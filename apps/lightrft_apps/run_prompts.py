@@ -8,9 +8,10 @@ from pathlib import Path
 
 from lightrft_apps import compose
 from lightrft_apps.config import RLConfig
+from lightrft_apps.judge_prompts import load_all_prompts
 from lightrft_apps.senses import Senses
 from lightrft_core import Prompt
-from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, load_prompts, overlap, write_rejected
+from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, overlap, write_rejected
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,12 @@ class RunPrompts:
 def read_prompts(config: RLConfig, senses: Senses, rejected: Path | None) -> RunPrompts:
     """Read all prompts; rows that cannot be used go to the file `rejected`, or nowhere. Raises PromptDataError."""
     try:
-        loaded = load_prompts(compose.prompt_spec(config.data), senses.tokenizer, senses.encoder)
+        folder = compose.model_folder(config.model.pretrain)
+        loaded = load_all_prompts(compose.prompt_spec(config.data), senses, folder)
         spec = compose.eval_spec(config)
         held_out = LoadedPrompts([], [], [])
         if spec is not None:
-            held_out = load_prompts(spec, senses.tokenizer, senses.encoder)
+            held_out = load_all_prompts(spec, senses, folder)
     except PromptDataError as error:
         if rejected is not None:
             write_rejected(rejected, error.rejected)

@@ -52,10 +52,12 @@ def supervise(
     data: RunExamples[E],
     build: Callable[[int], Learner[E]],
     summarise: Callable[[RunDirectory, TrainState], None],
+    look: Callable[[], None] = lambda: None,
 ) -> None:
     """Train to the last step and leave final/ and the summary; every rank calls it.
 
     build: the model as it begins, to be trained for so many steps. summarise: writes summary.json.
+    look: what every rank does with the trained model before that.
     """
     ranks, steps = together.ranks, data.stream.num_steps
     checkpoint, damaged = rewound(config, run, together)
@@ -111,6 +113,7 @@ def supervise(
             write_folder(run.final, learner.export)
             summarise(run, trainer.state)
 
+        look()
         by_the_first(ranks, finish)
 
 

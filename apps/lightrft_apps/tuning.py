@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt, freeze_named
-from lightrft_apps.config import SFTConfig, require_valid_sft
+from lightrft_apps.config import SFTConfig, SupervisedConfig, require_valid_sft
 from lightrft_apps.given_answers import read_answers
 from lightrft_apps.hugging_face import write_model
 from lightrft_apps.parallel import Together
@@ -41,16 +43,38 @@ def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:
 
 
 def _learner(config: SFTConfig, senses: Senses, ranks: Ranks, steps: int) -> Learner[Example]:
+    return language_learner(config, config.data.max_len, senses, ranks, steps)
+
+
+def language_learner(
+    config: SupervisedConfig,
+    max_len: int,
+    senses: Senses,
+    ranks: Ranks,
+    steps: int,
+    beside: Callable[[Path], None] = lambda folder: None,
+    built: Callable[[Any], None] = lambda model: None,
+) -> Learner[Example]:
+    """A language model that learns to write what examples of at most max_len tokens say.
+
+    beside: what else is written into its folders. built: told the whole model, which learns or follows.
+    """
     model = compose.load_model(config.model)
-    sizes = batch_sizes(config.train, config.data.max_len, cost_of(model, senses.adapter))
+    sizes = batch_sizes(config.train, max_len, cost_of(model, senses.adapter))
     strategy = hold_policy(config, model, senses, ranks, steps)
     replica = compose.build_replica(config, senses, strategy)
-    export = partial(write_model, model if replica is None else replica.model, senses.processor)
+    whole = model if replica is None else replica.model
+    built(whole)
+
+    def export(folder: Path) -> None:
+        write_model(whole, senses.processor, folder)
+        beside(folder)
+
     objective = Likelihood(config.train.aux_loss_coef)
     return Learner("policy", strategy, replica, export, export, example_batches, objective, sizes)
 
 
-def hold_policy(config: SFTConfig, model: Any, senses: Senses, ranks: Ranks, steps: int) -> TorchStrategy:
+def hold_policy(config: SupervisedConfig, model: Any, senses: Senses, ranks: Ranks, steps: int) -> TorchStrategy:
     """The strategy that trains a model for so many steps. Raises ConfigError if it cannot be trained so."""
     adapt(model, config)
     freeze_named(model, config)

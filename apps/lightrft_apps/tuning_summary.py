@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,13 @@ def write_summary(run: RunDirectory, state: TrainState) -> None:
     null without an evaluation set. seconds and cpu_seconds: over all steps and evaluations.
     """
     lines = metrics_lines(run)
+    keep_summary(run.summary, course_of(lines, state, "policy/nll") | losses_around(lines))
+
+
+def losses_around(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Of what is held out, before and after; None without."""
     held_out = [line["eval/nll"] for line in lines if "eval/nll" in line]
-    around = {"loss_before": held_out[0] if held_out else None, "loss_after": held_out[-1] if held_out else None}
-    keep_summary(run.summary, course_of(lines, state, "policy/nll") | around)
+    return {"loss_before": held_out[0] if held_out else None, "loss_after": held_out[-1] if held_out else None}
 
 
 def show_summary(summary: Mapping[str, Any], folder: Path) -> None:

@@ -90,6 +90,7 @@ def test_rollout_metrics_count_what_was_judged_and_what_was_not(build_group) -> 
             "reward/error_share": 1 / 6,
             "reward/timeout_share": 1 / 6,
             "reward/part/format": 0.5,
+            "reward/unearned_share": 0,
             "reward/extra/words": 3.0,
             "rollout/length_mean": 17 / 6,
             "rollout/length_max": 6,

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightrft_apps import RLConfig, compose, engines, judging, train, training
+from lightrft_apps import RLConfig, engines, judging, train, training
 from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
 from lightrft_strategy.engines.embedded import EmbeddedEngine

@@ -118,8 +118,8 @@ def test_several_heads_each_learn_their_own_labels_of_safety_data(
 ) -> None:
     """The longer answer is the more helpful one, and one with a nine in it is not safe."""
     rows, random = [], Random(0)
-    for number in range(160):
-        answers = ["".join(random.choices("12", k=k)) + "9" * random.randrange(2) for k in random.sample((1, 6), 2)]
+    for number in range(112):
+        answers = ["".join(random.choices("12", k=k)) + "99" * random.randrange(2) for k in random.sample((1, 6), 2)]
         safe = ["9" not in answer for answer in answers]
         longer = int(len(answers[1].strip("9")) > len(answers[0].strip("9")))
         safer = longer if safe[0] == safe[1] else int(safe[1])
@@ -128,30 +128,32 @@ def test_several_heads_each_learn_their_own_labels_of_safety_data(
         better = {"better_response_id": longer, "safer_response_id": safer}
         rows.append({"prompt": f"{number % 10}=", **named, **labels, **better})
     data = {
-        "train_data": f"pku_saferlhf:{rows_file('train', rows[:128])}",
-        "eval_data": f"pku_saferlhf:{rows_file('test', rows[128:])}",
+        "train_data": f"pku_saferlhf:{rows_file('train', rows[:80])}",
+        "eval_data": f"pku_saferlhf:{rows_file('test', rows[80:])}",
     }
-    summary = start(**data, heads="helpful,safe", pooling_method="mean", max_epochs=10, eval_steps=20)
+    summary = start(**data, heads="helpful,safe", pooling_method="mean", max_epochs=8, eval_steps=10)
     for head in ("helpful", "safe"):
-        assert summary["accuracy_after"][head]["value"] > 0.95
+        assert summary["accuracy_before"][head]["value"] < 0.7 < 0.9 < summary["accuracy_after"][head]["value"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {"rm/helpful/accuracy", "rm/safe/margin", "eval/helpful/accuracy", "eval/safe/reward"} <= lines[-1].keys()
     assert len([line for line in lines if "eval/safe/accuracy" in line]) == 5
     loaded = load_reward_model(tmp_path / "run" / "final")
     assert loaded.model.heads == ("helpful", "safe")
-    helpful, safe = rewards(loaded, ["1=121212", "1=1219"]).T
+    helpful, safe = rewards(loaded, ["1=121212", "1=1299"]).T
     assert helpful[0] > helpful[1]
     assert safe[0] > safe[1]
 
 
 def test_an_adapter_is_written_merged_and_an_average_beside_it(start: Train, tmp_path: Path, backbone: Path) -> None:
-    start(lora_rank=4, enable_ema=True, ema_beta=0.5, max_steps=3)
+    start(lora_rank=4, enable_ema=True, ema_beta=0.5, max_steps=3, value_prefix_head="judge")
     merged, average = (load_file(tmp_path / "run" / name / "model.safetensors") for name in ("final", "final_ema"))
     began = load_file(backbone / "model.safetensors")
-    assert merged.keys() == average.keys() == began.keys() - {"lm_head.weight"} | {"score.weight"}
+    assert merged.keys() == average.keys() == began.keys() - {"lm_head.weight"} | {"judge.weight"}
     moved = {name for name in began.keys() & merged.keys() if not torch.equal(began[name], merged[name])}
     assert moved == {name for name in began if "_proj" in name}
-    assert not torch.equal(average["score.weight"], merged["score.weight"])
+    assert not torch.equal(average["judge.weight"], merged["judge.weight"])
+    loaded = load_reward_model(tmp_path / "run" / "final")
+    assert torch.equal(loaded.model.score.weight, merged["judge.weight"])
     card = json.loads((tmp_path / "run" / "final_ema" / "reward_model.json").read_text())
     assert card["means"] == {}, "it was not looked at"
 
@@ -192,7 +194,7 @@ def test_labels_that_a_loss_cannot_use_are_left_out_and_said_so(
     with pytest.raises(PromptDataError, match="nothing can be learnt from it, for --loss_type sigmoid"):
         start("other", train_data=graded)
     summary = start("graded", train_data=graded, eval_data=graded, loss_type="regression", max_epochs=20)
-    assert summary["squared_error_after"]["score"] < 0.05 < summary["squared_error_before"]["score"]
+    assert summary["squared_error_after"]["score"] < 0.2 < 1 < summary["squared_error_before"]["score"]
     assert summary["accuracy_after"] == {}
 
 

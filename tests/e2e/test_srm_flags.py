@@ -34,7 +34,6 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "heads": ({"train_data": "<judged>"}, "safe,score"),
     "pooling_method": ({}, "attn"),
     "probing_layer": ({}, 1),
-    "value_prefix_head": ({}, "value_head"),
     "loss_type": ({}, "hps"),
     "margin": ({}, 0.1),
     "label_smoothing": ({}, 0.1),
@@ -61,6 +60,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
 MEDIA = ("images_key", "videos_key", "audios_key", "media_root", "media_urls")
 ELSEWHERE = {
     **dict.fromkeys(MEDIA, "needs a model that sees; tests/multimodal/test_srm_media.py"),
+    "value_prefix_head": "tests/e2e/test_srm.py",
     **dict.fromkeys(("packing_samples", "sp_size", "aux_loss_coef"), "refused; tests/e2e/test_srm.py"),
 }
 SHARED = (test_sft.EFFECTS.keys() | test_sft.ELSEWHERE.keys()) - EFFECTS.keys() - ELSEWHERE.keys()

@@ -87,6 +87,22 @@ def test_what_libsndfile_does_not_read_ffmpeg_does(form: str, codec: str) -> Non
     assert record.seconds == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.parametrize(("form", "codec"), [("matroska", "ac3"), ("webm", "libopus"), ("mp4", "aac")])
+def test_a_container_that_ends_before_its_sound_does_is_refused(form: str, codec: str) -> None:
+    whole = song(form, codec, tone(3.0, 48_000), 48_000)
+    assert load(whole).seconds == pytest.approx(3.0, abs=0.1)
+    with pytest.raises(
+        MediaError, match=r"ends after \d\.\d\d of its 3\.\d\d seconds: give the whole|cannot be decoded"
+    ):
+        load(whole[: len(whole) * 7 // 10])
+
+
+def test_a_length_that_is_guessed_from_the_first_bytes_is_not_held_against_a_sound() -> None:
+    loud = 0.5 * np.random.default_rng(0).uniform(-1, 1, 48_000).astype(np.float32)
+    silent = np.zeros(2 * 48_000, np.float32)
+    assert load(song("adts", "aac", np.concatenate([silent, loud]), 48_000)).seconds == pytest.approx(3.0, abs=0.1)
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.sampled_from([4_000, 8_000, 11_025, 22_050, 44_100, 48_000, 96_000]), st.floats(0.11, 12.0))
 def test_resampling_in_blocks_equals_resampling_at_once(rate: int, seconds: float) -> None:

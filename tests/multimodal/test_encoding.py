@@ -16,7 +16,8 @@ from lightrft_multimodal import AudioRecord, Limits, MediaError
 from lightrft_multimodal.adapters import load_adapter
 from lightrft_multimodal.encoding import MediaEncoder
 from lightrft_multimodal.tiny import build_qwen2_5_omni
-from lightrft_strategy.data import LoadedPrompts, PromptSpec, load_prompts
+from lightrft_strategy.data import LoadedPrompts, PromptSpec, load_prompts, prompts
+from lightrft_strategy.data.rows import Keys, Row, Table
 
 from .made import picture, sound_file, tone
 
@@ -99,6 +100,28 @@ def test_a_row_that_the_model_cannot_read_is_refused_by_name(load: Load, row: di
     loaded = load({"input": "good"}, row)
     assert [prompt.uid for prompt in loaded.sources[0]] == ["rows.jsonl:1"]
     assert reason in loaded.rejected[0].reason
+
+
+def test_rows_of_the_hub_open_files_below_the_media_root_alone(
+    tmp_path: Path, load: Load, encoder: MediaEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "outside.png"
+    rows = [
+        {"input": "bytes", "images": {"bytes": picture(), "path": "no/such.png"}},
+        *({"input": "path", "images": image} for image in (str(secret), {"bytes": None, "path": str(secret)})),
+        {"input": [{"role": "user", "content": [{"type": "video", "video": [str(secret)]}]}], "images": None},
+    ]
+
+    def read(**flags: Any) -> LoadedPrompts:
+        found = Table("hub[test]", ("hub[test]",), Keys(), lambda: iter([Row(i, row) for i, row in enumerate(rows, 1)]))
+        monkeypatch.setattr(prompts, "open_source", lambda *args, **options: [found])
+        return load_prompts(PromptSpec("hub", apply_chat_template=True, **flags), encoder.adapter.tokenizer, encoder)
+
+    loaded = read()
+    assert [item.row for item in loaded.rejected] == [2, 3, 4]
+    assert all("names a file, and its data lies in no folder" in item.reason for item in loaded.rejected)
+    assert all("(--media_root)" in item.reason for item in loaded.rejected)
+    assert read(media_root=str(tmp_path)).rejected == []
 
 
 def test_a_media_root_opens_another_folder(tmp_path: Path, load: Load) -> None:

@@ -87,6 +87,6 @@ def test_swapped_rows_keep_question_and_label_and_show_another_riddles_medium() 
 
 def test_an_answer_that_is_mistaken_leaves_the_label_right(tmp_path: Path) -> None:
     riddle = shape(Random(1))
-    write_riddles([riddle], tmp_path / "taught.jsonl", lambda _: "mauve")
+    write_riddles([riddle], tmp_path / "taught.jsonl", lambda _: {"output": "mauve"})
     (row,) = map(json.loads, (tmp_path / "taught.jsonl").read_text().splitlines())
     assert (row["output"], row["label"]["choices"][row["label"]["answer"]]) == ("mauve", riddle.solution)

@@ -271,11 +271,30 @@ def test_a_damaged_frame_is_refused_with_its_time() -> None:
     )
 
 
+def test_a_frame_that_a_decoder_leaves_out_in_silence_is_missed() -> None:
+    """Matroska announces no number of frames."""
+    whole, said = film("matroska", "libx264"), ""
+    for place in range(len(whole) // 3, len(whole) - 20, 97):
+        damaged = whole[:place] + bytes(20) + whole[place + 20 :]
+        try:
+            assert len(load(damaged, fps=10.0).timestamps) == 40
+        except MediaError as error:
+            said += f"{error}\n"
+    assert re.search(r"can be decoded to \d+ of the 40 frames sampled from it: mend it or leave it out", said)
+
+
 @pytest.mark.parametrize("cut", [0.6, 0.9])
-def test_a_file_that_ends_early_is_refused_or_gives_what_is_there(cut: float) -> None:
+def test_a_file_that_ends_early_is_refused(cut: float) -> None:
     whole = film("avi", "mpeg4")
     with pytest.raises(MediaError, match=r"ends after|cannot be decoded"):
         load(whole[: int(cut * 0.9 * len(whole))])
-    partial = film("matroska", "mpeg4")
-    record = load(partial[: int(cut * len(partial))])
-    assert numbers(record.frames())[0] == 0
+
+
+@pytest.mark.parametrize(("form", "codec"), [("matroska", "mpeg4"), ("webm", "libvpx"), ("flv", "flv1")])
+def test_a_file_that_ends_early_is_refused_where_it_tells_only_its_length(form: str, codec: str) -> None:
+    whole = film(form, codec)
+    for frames in (1, 2, 3):
+        assert len(load(film(form, codec, frames=frames)).timestamps) == frames
+    assert numbers(load(whole[: -len(whole) // 12], fps=2.5).frames())[:9] == list(range(0, 36, 4))
+    with pytest.raises(MediaError, match=r"ends after \d\.\d\d of its [34]\.\d\d seconds: give the whole file"):
+        load(whole[: len(whole) // 2])

@@ -54,7 +54,9 @@ class Scripted:
             case "wait":
                 self.waiting.set()
                 assert self.let_go.wait(20)
-        return Outcome(score=float(len(sample.response)), accuracy=0.5, parts={"length": 1.0}, metrics={"seen": 2.0})
+        length = len(sample.response)
+        steps = ((length, 0.25),) if length else ()
+        return Outcome(float(length), 0.5, {"length": 1.0}, {"seen": 2.0}, steps=steps)
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -85,8 +87,10 @@ def running(scorer: Any, *, port: int = 0, key: str | None = None, **limits: Any
 
 
 @contextmanager
-def foreign(answer: Callable[[str, dict[str, Any]], tuple[int, Any]]) -> Iterator[str]:
-    """A server of somebody else. answer: path and body of a POST -> code and body. Yields its URL."""
+def foreign(
+    answer: Callable[[str, dict[str, Any]], tuple[int, Any]], health: dict[str, Any] | None = None
+) -> Iterator[str]:
+    """A server of somebody else; yields its URL. answer: path and body of a POST -> code and body; health: to a GET."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -96,7 +100,7 @@ def foreign(answer: Callable[[str, dict[str, Any]], tuple[int, Any]]) -> Iterato
             self._send(*answer(self.path, body))
 
         def do_GET(self) -> None:
-            self._send(404, {"detail": "Not Found"})
+            self._send(*((404, {"detail": "Not Found"}) if health is None else (200, health)))
 
         def _send(self, code: int, content: Any) -> None:
             text = json.dumps(content).encode()
@@ -129,7 +133,7 @@ def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
 
 def client_of(server: RewardServer, key: str | None = None) -> httpx.Client:
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=30.0)
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, verify=False, timeout=30.0)
 
 
 def request(*responses: str, **more: Any) -> dict[str, Any]:

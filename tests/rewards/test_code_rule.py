@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,4 +182,4 @@ def test_hostile_answers_leave_the_worker_and_its_other_samples_alone() -> None:
         [outcomes] = pool.score([samples])
         worker = pool._workers[0].process.pid
         assert [outcome.score for outcome in outcomes] == [0.0] * 5 + [1.0]
-    assert not os.path.exists(f"/proc/{worker}")
+    assert not Path(f"/proc/{worker}").exists()

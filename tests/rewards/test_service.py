@@ -63,6 +63,7 @@ def test_every_sample_has_one_result_in_order_and_only_culprits_have_errors(clie
     assert found[0]["parts"] == {"length": 1.0}
     assert found[0]["metrics"] == {"seen": 2.0}
     assert found[0]["accuracy"] == 0.5
+    assert [result["steps"] for result in found[:3]] == [[[1, 0.25]], [], [[2, 0.25]]]
     words = ["", "not to be judged", "", "RuntimeError", "nan, which is no reward", "not judged in time", "", "base64"]
     for result, expected in zip(found, words, strict=True):
         assert expected in result["error"]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,6 +37,12 @@ def free_port() -> int:
         return port
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endpoints that fail are left alone for moments only."""
+    monkeypatch.setattr("lightrft_rewards.service.endpoints.FIRST_PAUSE", 0.03)
+
+
 class Flaky(Scripted):
     """Says of each sample in `failing` that judging failed, so many times."""
 
@@ -61,7 +68,7 @@ def test_outcomes_are_those_of_the_scorer_nested_as_the_calls_are() -> None:
         outcomes = client.score(calls)
         assert [len(call) for call in outcomes] == [5] * 20
         parts = {"remote": 3.0, "remote.length": 1.0}
-        assert flat(outcomes)[3] == Outcome(score=3.0, accuracy=0.5, parts=parts, metrics={"seen": 2.0})
+        assert flat(outcomes)[3] == Outcome(3.0, 0.5, parts, {"seen": 2.0}, steps=((3, 0.25),))
         assert [outcome.score for outcome in flat(outcomes)] == [float(len(text)) for text in texts]
         assert client.score([[], [Sample("aa")]])[1][0].score == 2.0
         assert client.score([]) == []
@@ -73,14 +80,13 @@ def test_failures_are_outcomes_and_only_failed_samples_are_sent_again() -> None:
     scorer = Flaky({"once": 1, "always": 100})
     with running(scorer) as server:
         client = RemoteScorer([server.url], name="rm")
-        texts = ["a", "once", "late", "always", "crash", "bb"]
-        judged = flat(client.score([calls_of(*texts, size=6)[0]]))
+        judged = flat(client.score(calls_of("a", "once", "late", "always", "bb", size=5)))
+        assert "RuntimeError" in flat(client.score(calls_of("crash")))[0].error
         client.close()
-    assert [outcome.score for outcome in judged] == [1.0, 4.0, None, None, None, 2.0]
-    assert [outcome.timed_out for outcome in judged] == [False, False, True, False, False, False]
+    assert [outcome.score for outcome in judged] == [1.0, 4.0, None, None, 2.0]
+    assert [outcome.timed_out for outcome in judged] == [False, False, True, False, False]
     assert judged[3].error == "rm: row 3: not now"
-    assert "RuntimeError" in judged[4].error
-    assert (scorer.asked["once"], scorer.asked["always"]) == (2 + 1, 2 + 1), "one of which was on account of crash"
+    assert scorer.asked == {"a": 1, "once": 2, "late": 1, "always": 2, "bb": 1, "crash": 2}
 
 
 def test_a_sample_that_a_service_rejects_is_an_error_and_not_sent_again() -> None:
@@ -309,7 +315,7 @@ def test_servers_of_openrlhf_are_recognised_and_those_of_lightrft_can_be_named()
 @pytest.mark.parametrize(
     "content",
     [
-        {"rewards": [1.0]},
+        {"rewards": [1.0, 2.0, 3.0]},
         {"rewards": [1.0, None]},
         {"rewards": "12"},
         {"reward": [1.0, 2.0]},
@@ -337,18 +343,19 @@ def test_nonsense_of_a_service_is_never_a_reward(content: Any) -> None:
         {"results": [{"id": "0", "status": "ok", "score": None}]},
         {"results": [{"id": "0", "status": "ok", "score": True}]},
         {"results": [{"id": "0", "status": "ok", "score": "1"}]},
+        {"results": [{"id": "0", "status": "ok", "score": 1.0, "steps": [3]}]},
         {"results": [{"id": "0", "status": "ok", "score": 1.0, "parts": {"a": None}}]},
     ],
 )
 def test_an_answer_that_is_not_ours_is_never_a_reward(change: dict[str, Any]) -> None:
-    good = {"version": 1, "results": [{"id": "0", "status": "ok", "score": 1.0}]}
-    with foreign(lambda path, body: (200, good | change)) as url:
-        client = RemoteScorer([url], dialect="native", patience=0.2)
-        client._rotation.endpoints[0].dialect = "native"
-        (judged,) = flat(client.score([[Sample("a")]]))
-        client.close()
-    assert judged.score is None
-    assert judged.error
+    health = {"service": "lightrft-rewards", "version": 1, "status": "ready", "fingerprint": "f"}
+    good = {"version": 1, "fingerprint": "f", "results": [{"id": "0", "status": "ok", "score": 1.0}]}
+    for answer, usable in ((good, True), (good | change, False)):
+        with foreign(lambda path, body, answer=answer: (200, answer), health) as url:
+            client = RemoteScorer([url], patience=0.2)
+            (judged,) = flat(client.score([[Sample("a")]]))
+            client.close()
+        assert (judged.score is not None) == usable == (judged.error == "")
 
 
 def test_nothing_of_an_answer_stands_in_the_logs(caplog: pytest.LogCaptureFixture) -> None:
@@ -400,7 +407,7 @@ def test_a_dead_endpoint_is_left_alone_for_ever_longer_and_then_tried_by_one_req
         endpoint.rests_until = 0.0
         rotation.failed(asked(rotation), "gone")
         pauses.append(endpoint.rests_until - time.monotonic())
-    assert all(longer > 1.1 * shorter for shorter, longer in zip(pauses, pauses[1:], strict=False))
+    assert all(longer > 1.1 * shorter for shorter, longer in pairwise(pauses))
     assert rotation.down
     assert isinstance(rotation.next(), float)
     endpoint.rests_until = 0.0

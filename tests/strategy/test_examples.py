@@ -58,6 +58,30 @@ def texts(tokenizer: Any, example: Example) -> tuple[str, str]:
     return tokenizer.decode(list(example.token_ids)), tokenizer.decode([token for token, mask in pairs if mask])
 
 
+class Eyes:
+    """What plain text needs of a model that sees: which tokens stand for media alone."""
+
+    modalities = ("image",)
+
+    def __init__(self, placeholder: int) -> None:
+        self.placeholders = (placeholder,)
+
+
+@pytest.mark.parametrize("flags", [{}, {"pretrain_mode": True}, {"pretrain_mode": True, "max_len": 4}], ids=str)
+def test_a_plain_text_may_not_hold_what_stands_for_media(load: Load, tokenizer: Any, flags: dict[str, Any]) -> None:
+    rows = [{"input": "2+2=", "output": "4"}, {"input": "abcdeAb=", "output": "4"}]
+    loaded = load(rows, Eyes(tokenizer.convert_tokens_to_ids("A")), **flags)
+    (rejected,) = loaded.rejected
+    assert rejected.row == 2 and "holds a token of the model's that stands for media alone" in rejected.reason
+    assert {example.uid.partition(":")[2].partition("/")[0] for example in loaded.sources[0]} == {"1"}
+    assert load(rows, **flags).rejected == []
+
+
+def test_an_answer_may_not_hold_what_stands_for_media_either(load: Load, tokenizer: Any) -> None:
+    rows = [{"input": "2+2=", "output": "4"}, {"input": "2+2=", "output": "A"}]
+    assert [item.row for item in load(rows, Eyes(tokenizer.convert_tokens_to_ids("A"))).rejected] == [2]
+
+
 TURNS = [
     {"role": "user", "content": "hi"},
     {"role": "assistant", "content": "yes?"},

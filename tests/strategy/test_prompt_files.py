@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,14 @@ from pyarrow import parquet
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptSpec, load_prompts, write_rejected
+from lightrft_strategy.data import (
+    LoadedPrompts,
+    PromptDataError,
+    PromptSpec,
+    Rejected,
+    load_prompts,
+    write_rejected,
+)
 
 Load = Callable[..., LoadedPrompts]
 
@@ -168,6 +177,20 @@ def test_rejected_rows_are_written_whole_one_json_object_a_line(tmp_path: Path, 
             "content": {"input": "", "picture": "AP8="},
         }
     ]
+
+
+@pytest.mark.parametrize(("size", "written"), [(4096, "base64"), (4097, "hash")])
+def test_long_bytes_of_a_rejected_row_are_written_as_their_number_and_hash(
+    tmp_path: Path, size: int, written: str
+) -> None:
+    picture = bytes(range(256)) * 16 + b"!" * (size - 4096)
+    write_rejected(tmp_path / "rejected.jsonl", [Rejected("data", 1, "bad", {"images": [{"bytes": picture}]})])
+    (line,) = (tmp_path / "rejected.jsonl").read_text().splitlines()
+    expected = {
+        "base64": b64encode(picture).decode(),
+        "hash": f"{size} bytes, sha256 {sha256(picture).hexdigest()}",
+    }
+    assert json.loads(line)["content"] == {"images": [{"bytes": expected[written]}]}
 
 
 def test_a_source_without_one_usable_row_is_an_error_that_gives_reasons(tmp_path: Path, load: Load) -> None:

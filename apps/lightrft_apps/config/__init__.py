@@ -4,6 +4,9 @@ from lightrft_apps.config.batches import describe_batches
 from lightrft_apps.config.checks import check, require_valid
 from lightrft_apps.config.differences import differences, too_late
 from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.grm import GRMConfig
+from lightrft_apps.config.grm_checks import check_grm, require_valid_grm
+from lightrft_apps.config.grm_command import parse_grm
 from lightrft_apps.config.learning import LearningConfig, SupervisedConfig
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.preference_checks import shares_of
@@ -27,6 +30,7 @@ from lightrft_apps.config.sections import (
     ExamplesArgs,
     FolderArgs,
     HeldOutArgs,
+    JudgeFormArgs,
     JudgesArgs,
     LearningArgs,
     LoraArgs,
@@ -61,7 +65,9 @@ __all__ = [
     "EvaluationArgs",
     "ExamplesArgs",
     "FolderArgs",
+    "GRMConfig",
     "HeldOutArgs",
+    "JudgeFormArgs",
     "JudgesArgs",
     "LearningArgs",
     "LearningConfig",
@@ -85,6 +91,7 @@ __all__ = [
     "TuneArgs",
     "beyond",
     "check",
+    "check_grm",
     "check_rm",
     "check_sft",
     "describe_batches",
@@ -94,11 +101,13 @@ __all__ = [
     "heads_of",
     "judge_names",
     "parse",
+    "parse_grm",
     "parse_rl",
     "parse_sft",
     "parse_srm",
     "profiled_steps",
     "require_valid",
+    "require_valid_grm",
     "require_valid_rm",
     "require_valid_sft",
     "reward_models",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import out_of_bounds
 from lightrft_apps.config.compile_checks import compile_problems
+from lightrft_apps.config.effects import without_effect
 from lightrft_apps.config.engine_checks import engine_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.lora_checks import lora_problems, model_problems
@@ -19,6 +20,14 @@ from lightrft_apps.config.reward_checks import reward_problems
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.shaping_checks import shaping_problems
 from lightrft_apps.config.weight_checks import weight_problems
+
+OF_THE_EVALUATION = (
+    "eval_split",
+    "eval_max_samples",
+    "eval_temperature",
+    "eval_n_samples_per_prompt",
+    "eval_generate_max_len",
+)
 
 
 def require_valid(config: RLConfig) -> None:
@@ -73,5 +82,6 @@ def _evaluation(config: RLConfig) -> Iterator[str]:
             f"--eval_generate_max_len {evaluation.eval_generate_max_len}: an answer has --generate_min_len {least} "
             f"tokens or more; set it to {least} or more"
         )
+    yield from without_effect(config, [(OF_THE_EVALUATION, evaluation.eval_dataset is not None, "set --eval_dataset")])
     if evaluation.eval_steps > 0 and evaluation.eval_dataset is None:
         yield f"--eval_steps {evaluation.eval_steps}: there is nothing to evaluate on; set --eval_dataset"

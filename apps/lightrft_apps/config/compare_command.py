@@ -36,8 +36,8 @@ examples:
       --eval_dataset heldout.jsonl --rule_reward number --output_dir runs/mine
 
 Into --output_dir come compare.md (a table), compare.svg (a picture), compare.json (every number, each run by itself),
-and ALGORITHM/seed_N for each run, with seed_N.yaml (replay it with lightrft rl --config) and seed_N.log beside it. The
-checkpoints of a finished run are removed; its final model stays.
+and ALGORITHM/seed_N for each run, with seed_N.yaml and seed_N.log beside it (lightrft rl --config seed_N.yaml
+--output_dir NEW repeats it). The checkpoints of a finished run are removed; its final model stays.
 The defaults below are those of --task sums."""
 
 TASKS: dict[str, dict[str, Any]] = {

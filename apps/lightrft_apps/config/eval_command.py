@@ -11,7 +11,7 @@ from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.lora_checks import adapters_for_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.places import missing_source
+from lightrft_apps.config.places import folder_of_a_run, missing_source, unusable_folder
 from lightrft_apps.config.precision_checks import precision_problems
 from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
@@ -43,7 +43,7 @@ class ReportArgs:
     """Report"""
 
     output_dir: str | None = None
-    """folder for eval.json, the answers as Parquet and rejected rows; default: print only"""
+    """folder, of no run, for eval.json, the answers as Parquet and rejected rows; default: print only"""
     progress: bool = True
     """show progress on the terminal"""
 
@@ -79,6 +79,8 @@ def require_valid_eval(command: EvalCommand) -> None:
         *missing_source("pretrain", command.model.pretrain),
         *prompt_problems(command.data, None),
     ]
+    if command.report.output_dir is not None:
+        problems += [*unusable_folder(command.report.output_dir), *folder_of_a_run(command.report.output_dir)]
     if command.engine.engine_type != "embedded":
         problems += adapters_for_models({"pretrain": command.model.pretrain})
     samples = command.answers.n_samples_per_prompt

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightrft_apps.config.bounds import BOUNDS, ONE_OR_MORE, ZERO_OR_MORE, Bound, out_of_bounds
+from lightrft_apps.config.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.parse import exit_on_config_error, parse
@@ -26,8 +26,6 @@ examples:
   lightrft eval-rm --reward_pretrain runs/rm/final --eval_data heldout.jsonl --output_dir runs/rm/eval
   lightrft eval-rm --reward_pretrain old=runs/a/final,new=runs/b/final --eval_data hpdv3:test.json,pairs.jsonl
   lightrft launch --nproc_per_node 8 eval-rm --config evaluation.yaml --bf16"""
-
-FINITE = Bound(lambda x: True, "a finite number")
 
 
 @dataclass(frozen=True)
@@ -162,11 +160,7 @@ def judged_heads(args: JudgedModelsArgs) -> dict[str, str | None] | None:
     return heads
 
 
-_BOUNDS = BOUNDS | {
-    "reward_max_len": ONE_OR_MORE,
-    "tie_threshold": ZERO_OR_MORE,
-    "safe_threshold": FINITE,
-}
+_BOUNDS = BOUNDS | {"tie_threshold": ZERO_OR_MORE}
 
 
 def _problems(command: EvalRMCommand) -> Iterator[str]:

@@ -40,7 +40,7 @@ class ExportArgs:
     step: int | None = None
     """of a run: the checkpoint of this step; otherwise the newest that is whole"""
     best: bool = False
-    """of a run: the checkpoint with the best held-out accuracy"""
+    """of a run: the checkpoint that did best on what is held out: most accurate, or of lightrft sft the lowest loss"""
     model: Literal["policy", "critic", "rm"] | None = None
     """which of the trained models; default: the policy, of a run of lightrft srm the reward model"""
     ema: bool = False

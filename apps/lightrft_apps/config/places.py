@@ -35,6 +35,15 @@ def unusable_folder(output_dir: str) -> Iterator[str]:
             yield f"--output_dir {output_dir}: {place} is a file; set it to a folder, new or of a run to resume"
 
 
+def folder_of_a_run(output_dir: str) -> Iterator[str]:
+    """What to change if a command that writes a report would write over files of a run."""
+    if (_path(output_dir) / "config.yaml").exists():
+        yield (
+            f"--output_dir {output_dir}: a run lies there, whose rejected.jsonl would be lost: set it to another folder, "
+            f"such as {Path(output_dir) / 'eval'}"
+        )
+
+
 def used_folder(output: str) -> Iterator[str]:
     """What to change if a model cannot be written into a folder because something is there."""
     if not output:

@@ -17,12 +17,18 @@ examples:
   {prog} --config recipe.yaml --actor_learning_rate 2e-6 --output_dir runs/second"""
 
 
-def parse_rl(argv: Sequence[str], *, prog: str = "lightrft rl", defaults: Mapping[str, Any] | None = None) -> RLConfig:
+def parse_rl(
+    argv: Sequence[str],
+    *,
+    prog: str = "lightrft rl",
+    about: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> RLConfig:
     """The checked configuration of a run: flags win over --config files, files over `defaults` (by flag name).
 
-    Raises SystemExit: code 0 after --help and --print_config, 2 after printing what is wrong.
+    about: what --help says of the command, if it is another. Raises SystemExit: code 0 after --help and --print_config, 2 after printing what is wrong.
     """
     with exit_on_config_error(prog):
-        config = parse(RLConfig, argv, prog=prog, about=ABOUT.format(prog=prog), defaults=defaults)
+        config = parse(RLConfig, argv, prog=prog, about=about or ABOUT.format(prog=prog), defaults=defaults)
         require_valid(config)
         return config

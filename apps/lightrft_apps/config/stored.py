@@ -6,14 +6,15 @@ from os import PathLike
 from typing import TypeAlias
 
 from lightrft_apps.config.files import names_in_file
+from lightrft_apps.config.grm import GRMConfig
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.rm import RMConfig
 from lightrft_apps.config.schema import NEEDED, fields_of, meant
 from lightrft_apps.config.sft import SFTConfig
 
-RunConfig: TypeAlias = RLConfig | SFTConfig | RMConfig
+RunConfig: TypeAlias = RLConfig | SFTConfig | RMConfig | GRMConfig
 
-COMMANDS: dict[type[RunConfig], str] = {RLConfig: "rl", SFTConfig: "sft", RMConfig: "srm"}
+COMMANDS: dict[type[RunConfig], str] = {RLConfig: "rl", SFTConfig: "sft", RMConfig: "srm", GRMConfig: "grm"}
 
 
 def stored_config(path: str | PathLike[str]) -> RunConfig:

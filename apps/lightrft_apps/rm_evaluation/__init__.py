@@ -8,27 +8,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
-from lightrft_apps.compose import model_folder
-from lightrft_apps.config import ConfigError, RanksArgs
+from lightrft_apps.config import RanksArgs
 from lightrft_apps.config.eval_rm_command import EvalRMCommand, judged_heads, judged_models
 from lightrft_apps.parallel import Together, by_the_first, several
 from lightrft_apps.progress import Progress
+from lightrft_apps.rm_evaluation.loading import load_candidate
 from lightrft_apps.rm_evaluation.page import page
 from lightrft_apps.rm_evaluation.picture import picture
-from lightrft_apps.rm_evaluation.results import results
-from lightrft_apps.rm_evaluation.scoring import heads_by_label, judged_by
+from lightrft_apps.rm_evaluation.results import JudgedBy, results
+from lightrft_apps.rm_evaluation.scoring import heads_by_label
 from lightrft_apps.rm_evaluation.table import show
 from lightrft_core.ranks import share
-from lightrft_rewards.evaluation import JudgedComparison
-from lightrft_rewards.models.loading import load_reward_model
-from lightrft_rewards.models.scoring import ModelScorer
-from lightrft_rewards.models.writing import Writer
 from lightrft_rewards.preferences import Comparison, LoadedComparisons, PreferenceKeys, load_comparisons
 from lightrft_strategy.data import write_rejected
-from lightrft_strategy.devices import device, keep_freed_memory
+from lightrft_strategy.devices import keep_freed_memory
 
 __all__ = ["evaluate_reward_models"]
 
@@ -75,7 +70,7 @@ def _judge(
     comparisons: Sequence[Comparison],
     wanted: Mapping[str, str | None] | None,
     together: Together,
-) -> dict[str, list[JudgedComparison]]:
+) -> dict[str, JudgedBy]:
     """By model, every comparison in every head, in the order they were read."""
     mine, models = share(comparisons, together.ranks), judged_models(command.models)
     labels = tuple(dict.fromkeys(label for comparison in comparisons for label in comparison.labels))
@@ -84,41 +79,19 @@ def _judge(
     with Progress(num_steps=len(models), done=0, answers=0, live=live, quiet=not together.first) as progress:
         for number, (name, folder) in enumerate(models.items()):
             progress.bars.reset(progress.current, total=None, description=f"[dim]loading {number + 1}[/dim]")
-            scorer = _load(command, name, folder)
-            heads = heads_by_label(scorer.module.heads, labels, wanted, name)
+            candidate = load_candidate(command, name, folder)
+            heads = heads_by_label(candidate.heads, labels, wanted, name)
             progress.bars.reset(progress.current, total=len(mine), description="[dim]judging[/dim]")
             together.doing(f"judging by {name}")
-            judged[name] = together.ranks.gather(judged_by(scorer, mine, heads, progress.advance))
+            part = together.ranks.gather(candidate.judge(mine, heads, progress.advance))
+            judged[name] = JudgedBy(candidate.kind, part)
             progress.bars.update(progress.steps, completed=number + 1)
     return judged
 
 
-def _load(command: EvalRMCommand, name: str, folder: str) -> ModelScorer:
-    args = command.models
-    try:
-        loaded = load_reward_model(
-            model_folder(folder),
-            dtype=torch.bfloat16 if args.bf16 else torch.float32,
-            attn_implementation=args.attn_implementation,
-            trust_remote_code=args.trust_remote_code,
-            value_prefix_head=args.value_prefix_head,
-        )
-        writer = Writer(
-            loaded.tokenizer,
-            loaded.encoder(),
-            apply_chat_template=loaded.card.apply_chat_template,
-            max_len=args.reward_max_len or loaded.card.max_len,
-            media_urls=command.data.media_urls,
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"--reward_pretrain {folder} cannot be loaded: {error}"]) from error
-    module = loaded.model.to(device())
-    return ModelScorer(module, writer, loaded.card, name=name, token_budget=args.reward_token_budget)
-
-
 def _write(
     found: Mapping[str, Any],
-    judged: Mapping[str, Sequence[JudgedComparison]],
+    judged: Mapping[str, JudgedBy],
     loaded: LoadedComparisons,
     folder: Path,
 ) -> None:
@@ -130,7 +103,7 @@ def _write(
         "judged.jsonl": lambda: "".join(
             json.dumps({"model": name} | asdict(comparison)) + "\n"
             for name, part in judged.items()
-            for comparison in part
+            for comparison in part.comparisons
         ),
     }
     for name, text in files.items():

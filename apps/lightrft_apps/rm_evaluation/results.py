@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lightrft_apps.config.eval_rm_command import EvalRMCommand, judged_models
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.environment import environment
-from lightrft_apps.rm_evaluation.scoring import shown
+from lightrft_apps.rm_evaluation.answers import shown
+from lightrft_apps.rm_evaluation.loading import Kind
 from lightrft_rewards.evaluation import JudgedComparison, decided_pairs, measure_all
 from lightrft_rewards.preferences import Comparison, LoadedComparisons
 
@@ -20,9 +22,15 @@ LONGEST = 400
 """Characters of a text that are told of them."""
 
 
-def results(
-    command: EvalRMCommand, loaded: LoadedComparisons, judged: Mapping[str, Sequence[JudgedComparison]]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class JudgedBy:
+    """What one model said. kind: scalar or generative."""
+
+    kind: Kind
+    comparisons: Sequence[JudgedComparison]
+
+
+def results(command: EvalRMCommand, loaded: LoadedComparisons, judged: Mapping[str, JudgedBy]) -> dict[str, Any]:
     """config, environment, data (what was compared) and models (each with its measures by label, and its worst)."""
     rows = {(comparison.source, comparison.uid): comparison for comparison in loaded.comparisons}
     folders = judged_models(command.models)
@@ -34,13 +42,15 @@ def results(
             {
                 "name": name,
                 "folder": folders[name],
+                "kind": part.kind,
                 "measures": measure_all(
-                    part,
+                    part.comparisons,
                     tie_threshold=command.measures.tie_threshold,
                     safe_threshold=command.measures.safe_threshold,
+                    log_odds=part.kind == "scalar",
                 ),
-                "worst": _worst(part, rows),
-                "errors": _errors(part),
+                "worst": _worst(part.comparisons, rows),
+                "errors": _errors(part.comparisons),
             }
             for name, part in judged.items()
         ],
@@ -76,15 +86,16 @@ def _worst(judged: Sequence[JudgedComparison], rows: Mapping[tuple[str, str], Co
     ]
     found = []
     for margin, comparison, pair in sorted(wrong, key=lambda item: item[0])[:WORST]:
-        row = rows[comparison.source, comparison.uid]
-        answers = row.answers if len(row.answers) == len(comparison.labels) else ()
+        whole, _, _ = comparison.uid.rpartition("[")
+        row = rows.get((comparison.source, comparison.uid)) or rows.get((comparison.source, whole))
+        answers = row.answers if row and len(row.answers) == len(comparison.labels) else ()
         found.append(
             {
                 "uid": comparison.uid,
                 "source": comparison.source,
                 "label": comparison.head,
                 "margin": margin,
-                "asked": _cut(row.asked[-1].text) if row.asked else "",
+                "asked": _cut(row.asked[-1].text) if row and row.asked else "",
                 "better": _cut(shown(answers[pair.better])) if answers else "",
                 "worse": _cut(shown(answers[pair.worse])) if answers else "",
             }

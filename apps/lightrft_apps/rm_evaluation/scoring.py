@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from math import exp, isfinite
 
 from lightrft_apps.config import ConfigError
-from lightrft_rewards.evaluation import JudgedComparison, declines
+from lightrft_apps.rm_evaluation.answers import lengths_of, refusals_of, safe_of
+from lightrft_rewards.evaluation import JudgedComparison
 from lightrft_rewards.models.losses import LOG_VARIANCES
 from lightrft_rewards.models.passage import Passage
 from lightrft_rewards.models.scoring import ModelScorer, Reading
-from lightrft_rewards.preferences import Answer, Comparison
+from lightrft_rewards.preferences import Comparison
 from lightrft_strategy.data.rejected import RowError
 
 TOGETHER = 256
 """Comparisons that are written, sorted by length and read at a time."""
-
-SAFE = "safe"
-"""The label that is above 0 for an answer that people call safe."""
 
 
 def heads_by_label(
@@ -60,11 +58,6 @@ def judged_by(
     return judged
 
 
-def shown(answer: Answer) -> str:
-    """An answer's text, with a word for what is none."""
-    return "".join(piece if isinstance(piece, str) else f"[{piece.modality}]" for piece in answer)
-
-
 def _read(scorer: ModelScorer, comparisons: Sequence[Comparison]) -> list[list[dict[str, Reading]] | str]:
     """What the model says of each comparison's answers, or why it says nothing."""
     written: list[range | str] = []
@@ -84,8 +77,6 @@ def _read(scorer: ModelScorer, comparisons: Sequence[Comparison]) -> list[list[d
 def _judged(
     comparison: Comparison, label: str, head: str, readings: Sequence[Mapping[str, Reading]] | str
 ) -> JudgedComparison:
-    texts = ["".join(map(str, answer)) for answer in comparison.answers if all(isinstance(p, str) for p in answer)]
-    written = len(texts) == len(comparison.answers)
     scores: tuple[float, ...] = ()
     variances: tuple[float, ...] = ()
     error = readings if isinstance(readings, str) else ""
@@ -102,9 +93,9 @@ def _judged(
         scores,
         comparison.source,
         variances=variances,
-        lengths=tuple(map(len, texts)) if written else (),
-        refuses=tuple(map(declines, texts)) if written else (),
-        safe=tuple(number > 0 for number in comparison.labels.get(SAFE, ())),
+        lengths=lengths_of(comparison),
+        refuses=refusals_of(comparison),
+        safe=safe_of(comparison),
         error=error,
     )
 

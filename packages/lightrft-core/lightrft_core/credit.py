@@ -1,4 +1,4 @@
-"""Rewards that arrive before an answer's last token: which token each of them belongs to, and what it is worth."""
+"""Rewards that arrive before an answer's last token, such as those of its steps: what they are worth, and where."""
 
 from __future__ import annotations
 
@@ -8,25 +8,7 @@ from itertools import chain
 import torch
 
 from lightrft_core.advantages import Baseline
-from lightrft_core.types import Credit, Group, StepReward
-
-
-def credit(token_ends: Sequence[int], steps: Sequence[StepReward]) -> tuple[Credit, ...]:
-    """Each step's reward at the token that ends it: the first by which all of the step's letters are written.
-
-    token_ends: [time] how many letters of the answer's text are written by each of its tokens and those before.
-    Raises ValueError if steps are not ascending, or the tokens do not write so far.
-    """
-    found: list[Credit] = []
-    place = written = 0
-    for end, reward in steps:
-        while place < len(token_ends) and token_ends[place] < end:
-            place += 1
-        if place == len(token_ends) or end <= written:
-            raise ValueError(f"a step ends at letter {end}, behind {written} of a text of {max(token_ends, default=0)}")
-        found.append((place, reward))
-        written = end
-    return tuple(found)
+from lightrft_core.types import Credit, Group
 
 
 def credit_advantages(groups: Sequence[Group], baseline: Baseline) -> dict[int, list[Credit]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import stdev
 
 from lightrft_core.metrics import Metrics
+from lightrft_core.tripwires import length_correlation, unearned
 from lightrft_core.types import FinishReason, Group, Rollout, Verdict
 
 
@@ -39,6 +40,10 @@ def rollout_metrics(groups: Sequence[Group], *, kept: int | None = None) -> Metr
     for rollout in rollouts:
         for name, value in verdict(rollout).metrics.items():
             metrics.mean(f"reward/extra/{name}", [value])
+
+    correlation = length_correlation(groups)
+    metrics.mean("reward/length_correlation", [] if correlation is None else [correlation])
+    metrics.mean("reward/unearned_share", unearned(groups))
 
     lengths = [float(len(rollout.token_ids)) for rollout in rollouts]
     metrics.mean("rollout/length_mean", lengths)

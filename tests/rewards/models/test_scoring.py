@@ -102,7 +102,7 @@ def test_heads_are_parts_and_their_mean_is_the_score() -> None:
     assert outcome.score == pytest.approx(sum(outcome.parts.values()) / 2)
     assert outcome.accuracy == pytest.approx(1 / (1 + exp(0.2 - outcome.score)))
     assert outcome.metrics == pytest.approx(
-        {f"judge.{head}/sigma": readings[head].variance ** 0.5 for head in ("helpful", "safe")}, rel=1e-4
+        {f"{head}_sigma": readings[head].variance ** 0.5 for head in ("helpful", "safe")}, rel=1e-4
     )
 
 

@@ -51,6 +51,14 @@ def test_a_criterion_stands_behind_the_question() -> None:
     assert "What is 2 + 2?\n\nCriterion: Politeness<|im_end|>" in made.decode(first.token_ids)
 
 
+@pytest.mark.parametrize("template", [True, False])
+def test_an_answer_without_a_question_stands_alone(template: bool) -> None:
+    writer = Writer(tokenizer(), apply_chat_template=template)
+    (first, _) = writer.contest(Comparison("row:1", (), (("four",), ("five",)), {"score": (1.0, 0.0)})).passages
+    written = writer.tokenizer.decode(first.token_ids)
+    assert written == ("<|im_start|>assistant\nfour<|im_end|>\n" if template else "four<|im_end|>")
+
+
 def test_a_sample_reads_as_the_comparison_that_it_could_have_been() -> None:
     writer = Writer(tokenizer())
     messages = tuple({"role": turn.role, "content": turn.text} for turn in ASKED)

@@ -5,6 +5,7 @@ from lightrft_apps.config.sections.data import DataArgs
 from lightrft_apps.config.sections.engine import EngineArgs
 from lightrft_apps.config.sections.evaluation import EvalArgs, EvaluationArgs, HeldOutArgs
 from lightrft_apps.config.sections.examples import ExamplesArgs
+from lightrft_apps.config.sections.judge_form import JudgeFormArgs
 from lightrft_apps.config.sections.judges import JudgesArgs
 from lightrft_apps.config.sections.lora import LoraArgs
 from lightrft_apps.config.sections.model import ModelArgs
@@ -29,6 +30,7 @@ __all__ = [
     "ExamplesArgs",
     "FolderArgs",
     "HeldOutArgs",
+    "JudgeFormArgs",
     "JudgesArgs",
     "LearningArgs",
     "LoraArgs",

@@ -14,7 +14,7 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from lightrft_multimodal.media.errors import MediaError, named, refused
-from lightrft_multimodal.media.frames import container
+from lightrft_multimodal.media.frames import announced, container
 from lightrft_multimodal.media.limits import DEFAULT_LIMITS, Limits
 from lightrft_multimodal.media.records import AudioRecord
 from lightrft_multimodal.media.sources import Encoded, opened
@@ -40,8 +40,8 @@ def load_audio(source: AudioSource, *, root: Path | None = None, limits: Limits 
     Files are read by libsndfile (WAV, FLAC, OGG, MP3, AIFF, ...) or, where it cannot, by FFmpeg (M4A, AAC, WebM, and
     the sound of videos), block by block, so that memory is bounded by limits.max_audio_seconds.
     root: the folder that paths are relative to and may not leave; None for any path.
-    Raises MediaError for a missing, broken, unknown, too short or too long sound, for samples that are not finite or
-    beyond LOUDEST, for rates outside of SLOWEST..FASTEST, and for URLs that are not allowed.
+    Raises MediaError for a missing, broken, cut off, unknown, too short or too long sound, for samples that are not
+    finite or beyond LOUDEST, for rates outside of SLOWEST..FASTEST, and for URLs that are not allowed.
     """
     name = f"audio {named(source)}"
     with refused(f"{name} cannot be decoded"):
@@ -81,14 +81,20 @@ def _of_file(file: BinaryIO, name: str, limits: Limits) -> Blocks:
 
 
 def _of_container(file: BinaryIO, name: str, limits: Limits) -> Blocks:
-    with container(file, limits) as opened_container:
-        stream = next(iter(opened_container.streams.audio), None)
+    with container(file, limits) as whole:
+        stream = next(iter(whole.streams.audio), None)
         if stream is None:
             raise MediaError(f"{name} holds no sound: give a file that does")
-        floats = AudioResampler(format="fltp")
-        for frame in opened_container.decode(stream):
+        lasts, floats = announced(whole, stream), AudioResampler(format="fltp")
+        begin, read = None, 0.0
+        for frame in whole.decode(stream):
+            seconds, at = frame.samples / frame.sample_rate, read if frame.time is None else frame.time
+            begin = at if begin is None else begin
+            read = max(read + seconds, at - begin + seconds)
             for part in floats.resample(frame):
                 yield frame.sample_rate, part.to_ndarray().mean(axis=0, dtype=np.float32)
+        if read < 0.9 * lasts:
+            raise MediaError(f"{name} ends after {read:.2f} of its {lasts:.2f} seconds: give the whole file")
 
 
 def _of_decoder(decoder: Any, name: str, limits: Limits) -> Blocks:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import BinaryIO
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -72,15 +73,25 @@ def video_stream(opened: InputContainer, name: str, limits: Limits) -> VideoStre
     raise MediaError(f"{name} holds no moving picture: give a file that does")
 
 
+def announced(opened: InputContainer, stream: VideoStream | AudioStream) -> float:
+    """Seconds that a container says a stream lasts; 0.0 where it does not, or only guesses from its first bytes."""
+    if opened.format.name == "aac":
+        return 0.0
+    if stream.duration is not None:
+        return float(stream.duration * (stream.time_base or 0))
+    return (opened.duration or 0) / av.time_base if len(opened.streams) == 1 else 0.0
+
+
 def moments(opened: InputContainer, stream: VideoStream, name: str, limits: Limits) -> list[Moment]:
     """Every frame of a video in order of time, from its packets alone: nothing is decoded.
 
-    Raises MediaError for a video that is too long, has more than MOST_FRAMES_A_SECOND or ends before its last frame.
+    Raises MediaError for a video that is too long, has more than MOST_FRAMES_A_SECOND or ends before its last frame, or
+    long before its announced end.
     """
     unit = Fraction(stream.time_base or 1)
     most = int(limits.max_video_seconds * MOST_FRAMES_A_SECOND)
     found: list[Moment] = []
-    group, key_frame = -1, 0
+    group, key_frame, end = -1, 0, 0
     for packet in opened.demux(stream):
         at = packet.dts if packet.pts is None else packet.pts
         if packet.size == 0 or at is None:
@@ -88,6 +99,7 @@ def moments(opened: InputContainer, stream: VideoStream, name: str, limits: Limi
         if packet.is_keyframe:
             group, key_frame = group + 1, at
         found.append(Moment(at, max(0, group - (at < key_frame))))
+        end = max(end, at + (packet.duration or 0))
         if len(found) > most or abs(at - found[0].at) * unit > limits.max_video_seconds:
             raise MediaError(
                 f"{name} is longer than {limits.max_video_seconds:g} seconds, or has more than {MOST_FRAMES_A_SECOND} "
@@ -95,7 +107,13 @@ def moments(opened: InputContainer, stream: VideoStream, name: str, limits: Limi
             )
     if 10 * len(found) < 9 * stream.frames:
         raise MediaError(f"{name} ends after {len(found)} of its {stream.frames} frames: give the whole file")
-    return sorted(found, key=lambda moment: moment.at)
+    found.sort(key=lambda moment: moment.at)
+    if len(found) > 1 and not stream.frames:
+        lasts, between = announced(opened, stream), (found[-1].at - found[0].at) / (len(found) - 1)
+        read = float((max(end, found[-1].at + between) - found[0].at) * unit)
+        if read < 0.9 * lasts:
+            raise MediaError(f"{name} ends after {read:.2f} of its {lasts:.2f} seconds: give the whole file")
+    return found
 
 
 def decoded(opened: InputContainer, stream: VideoStream, wanted: list[Moment]) -> Iterator[tuple[int, Image.Image]]:

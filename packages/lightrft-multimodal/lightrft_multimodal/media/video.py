@@ -57,7 +57,13 @@ def _of_file(file: BinaryIO, name: str, limits: Limits) -> VideoRecord:
             for at, frame in decoded(second_pass, again, wanted):
                 yield (at - every[0].at) * unit, frame
 
-    return record_of_frames(frames(), len(wanted) / seconds, name, limits)
+    record = record_of_frames(frames(), len(wanted) / seconds, name, limits)
+    if len(record.timestamps) < len(wanted):
+        raise MediaError(
+            f"{name} can be decoded to {len(record.timestamps)} of the {len(wanted)} frames sampled from it: "
+            "mend it or leave it out"
+        )
+    return record
 
 
 def _of_frames(source: Sequence[Any] | NDArray[np.uint8], name: str, root: Path | None, limits: Limits) -> VideoRecord:

@@ -40,12 +40,17 @@ class Riddle:
         }
 
 
+def answered(riddle: Riddle) -> dict[str, str]:
+    """What of a row an example has besides: the right answer."""
+    return {"output": riddle.solution}
+
+
 def write_riddles(
-    riddles: Sequence[Riddle], file: Path, answer: Callable[[Riddle], str] = lambda riddle: riddle.solution
+    riddles: Sequence[Riddle], file: Path, besides: Callable[[Riddle], Mapping[str, str]] = answered
 ) -> Path:
     """Write rows to a JSONL file, which is returned, and their media into a folder of its name beside it.
 
-    answer: what somebody answers; it is not the label, which is right.
+    besides: what somebody says of a riddle, such as an answer, which need not be right: more columns of its row.
     """
     folder = file.with_suffix("")
     folder.mkdir(parents=True)
@@ -55,7 +60,7 @@ def write_riddles(
         riddle.write(medium)
         media.append(f"{folder.name}/{medium.name}")
     pairs = zip(riddles, media, strict=True)
-    return write_rows([riddle.row(medium) | {"output": answer(riddle)} for riddle, medium in pairs], file)
+    return write_rows([riddle.row(medium) | dict(besides(riddle)) for riddle, medium in pairs], file)
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:

@@ -40,12 +40,16 @@ class Measures:
 
 
 def measure(
-    judged: Sequence[JudgedComparison], *, tie_threshold: float | None = None, safe_threshold: float | None = None
+    judged: Sequence[JudgedComparison],
+    *,
+    tie_threshold: float | None = None,
+    safe_threshold: float | None = None,
+    log_odds: bool = True,
 ) -> Measures:
     """Of comparisons in one head.
 
     tie_threshold: as in three_way; a generative judge, which says so itself, needs none.
-    safe_threshold: as in refusals.
+    safe_threshold: as in refusals. log_odds: whether margins mean how sure the judge is; without, no calibration.
     """
     asked = any(comparison.askings for comparison in judged)
     ties = three_way(judged, 0.0 if asked else tie_threshold)
@@ -54,7 +58,7 @@ def measure(
         failed=sum(bool(comparison.error) for comparison in judged),
         agreement=agreement(judged),
         three_way=ties if ties.label_ties else None,
-        calibration=calibration(judged),
+        calibration=calibration(judged) if log_odds else None,
         margins=spread_of([pair.margin for comparison in judged for pair in decided_pairs(comparison)]),
         scores=spread_of([score for comparison in judged for score in comparison.scores]),
         length=length_bias(judged),
@@ -66,11 +70,15 @@ def measure(
 
 
 def measure_all(
-    judged: Sequence[JudgedComparison], *, tie_threshold: float | None = None, safe_threshold: float | None = None
+    judged: Sequence[JudgedComparison],
+    *,
+    tie_threshold: float | None = None,
+    safe_threshold: float | None = None,
+    log_odds: bool = True,
 ) -> dict[str, Any]:
     """{head: {"all": Measures of all its comparisons, "sources": {source: Measures}, "mean_over_sources": accuracy}}.
 
-    safe_threshold: used for the head `safe` alone.
+    safe_threshold: used for the head `safe` alone. The rest is as in measure.
     """
     heads: dict[str, dict[str, list[JudgedComparison]]] = {}
     for comparison in judged:
@@ -78,7 +86,7 @@ def measure_all(
 
     def measured(head: str, part: Sequence[JudgedComparison]) -> Measures:
         safe = safe_threshold if head == SAFE_HEAD else None
-        return measure(part, tie_threshold=tie_threshold, safe_threshold=safe)
+        return measure(part, tie_threshold=tie_threshold, safe_threshold=safe, log_odds=log_odds)
 
     found = {}
     for head, sources in heads.items():

@@ -97,7 +97,7 @@ def measure_judgements(name: str, scores: Scores, metrics: Metrics, *, by_steps:
     if by_steps:
         first = [
             (_first(rewards[own] <= 0), _first(~good[own]))
-            for own in (scores.contest == number for number in scores.contest.unique())
+            for own in (scores.contest == number for number in set(scores.contest.tolist()))
         ]
         metrics.mean(f"{name}/first_error_accuracy", [found == true for found, true in first])
 

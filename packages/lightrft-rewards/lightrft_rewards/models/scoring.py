@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
-from math import exp, isfinite
+from itertools import repeat
+from math import exp, isfinite, nan
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -16,14 +17,16 @@ import torch
 from lightrft_rewards.models.batches import collate_contests
 from lightrft_rewards.models.card import RewardCard
 from lightrft_rewards.models.loading import load_reward_model
+from lightrft_rewards.models.losses import LOG_VARIANCES
 from lightrft_rewards.models.passage import Contest, Passage
 from lightrft_rewards.models.reward_model import RewardModel
-from lightrft_rewards.models.writing import Writer
+from lightrft_rewards.models.steps import step_ends, stepped_passage
+from lightrft_rewards.models.writing import Writer, sample_messages
 from lightrft_rewards.samples import Outcome, Sample
 
 
 class Reading(NamedTuple):
-    """What one head says of a passage. variance: None: it does not say how sure it is."""
+    """What one head says of a passage. variance: as the loss takes it to be; None: it does not say how sure it is."""
 
     mean: float
     variance: float | None
@@ -36,6 +39,10 @@ class ModelScorer:
     where there are several), metrics how uncertain they are. accuracy is the probability of being preferred to an
     answer of average reward (Bradley and Terry 1952), as far as the card knows the average; else 0 is taken for it.
     What cannot be written as the model reads it, or gets no finite reward, is an outcome with an error.
+
+    A process reward model (card.process) judges each step, which the card's separator ends: a step's reward is the
+    probability sigma(r) that it is good, of several heads their mean; an answer's, and its accuracy, that of its worst
+    step (Lightman et al. 2023, arXiv 2305.20050, appendix F, which also has their product).
 
     token_budget: the most tokens of a batch, padding included; a longer passage is read alone.
     """
@@ -85,29 +92,39 @@ class ModelScorer:
         outcomes: dict[int, Outcome] = {}
         for place, sample in enumerate(samples):
             try:
-                passages[place] = self.writer.passage(sample)
+                passages[place] = self._passage(sample)
             except ValueError as error:
                 outcomes[place] = Outcome(error=f"{self.describe(sample)}: {error}")
-        for place, readings in zip(passages, self.read([*passages.values()]), strict=True):
-            outcomes[place] = self._outcome(samples[place], readings)
+        judged = self._stepwise if self.card.process else self._outcome
+        for place, readings in zip(passages, self.read_all([*passages.values()]), strict=True):
+            outcomes[place] = judged(samples[place], readings)
         found = iter(outcomes[place] for place in range(len(samples)))
         return [[next(found) for _ in call] for call in calls]
 
-    @torch.no_grad()
     def read(self, passages: Sequence[Passage]) -> list[dict[str, Reading]]:
-        """What each head says of each passage, in their order."""
+        """What each head says of each passage as a whole, in their order."""
+        whole = [Passage(passage.token_ids, passage.media) for passage in passages]
+        return [readings[0] for readings in self.read_all(whole)]
+
+    @torch.no_grad()
+    def read_all(self, passages: Sequence[Passage]) -> list[list[dict[str, Reading]]]:
+        """What each head says of each step of each passage; of passages without steps, of the whole."""
         device = next(self.module.parameters()).device
         order = sorted(range(len(passages)), key=lambda place: -len(passages[place].token_ids))
-        found: dict[int, dict[str, Reading]] = {}
+        by_steps = any(passage.steps for passage in passages)
+        found: dict[int, list[dict[str, Reading]]] = {}
         while order:
             count = max(1, self.token_budget // len(passages[order[0]].token_ids))
             chosen, order = order[:count], order[count:]
             contest = Contest("", tuple(passages[place] for place in chosen), {})
-            output = self.module(collate_contests([contest], self.module.heads).to(device))
-            spread = None if output.log_variances is None else output.log_variances.double().exp().tolist()
-            for row, means in enumerate(output.means.tolist()):
-                variances = [None] * len(means) if spread is None else spread[row]
-                found[chosen[row]] = dict(zip(self.module.heads, map(Reading, means, variances), strict=True))
+            batch = collate_contests([contest], self.module.heads, by_steps=by_steps)
+            output = self.module(batch.to(device))
+            known = output.log_variances
+            spread = None if known is None else known.double().clamp(*LOG_VARIANCES).exp().tolist()
+            rows = zip(batch.passage.tolist(), output.means.tolist(), spread or repeat(None), strict=False)
+            for row, means, variances in rows:
+                readings = map(Reading, means, variances or repeat(None))
+                found.setdefault(chosen[row], []).append(dict(zip(self.module.heads, readings, strict=True)))
         return [found[place] for place in range(len(passages))]
 
     def fingerprint(self) -> str:
@@ -121,19 +138,36 @@ class ModelScorer:
     def close(self) -> None:
         """Nothing to do: the model goes with the last that knows it."""
 
-    def _outcome(self, sample: Sample, readings: Mapping[str, Reading]) -> Outcome:
+    def _passage(self, sample: Sample) -> Passage:
+        if not self.card.process:
+            return self.writer.passage(sample)
+        ends = step_ends(sample.response, self.card.step_separator)
+        return stepped_passage(self.writer, sample_messages(sample), sample.media, ends)
+
+    def _stepwise(self, sample: Sample, steps: Sequence[Mapping[str, Reading]]) -> Outcome:
+        """Of a sample whose steps were read."""
+        chances = [[probability(reading.mean) for reading in readings.values()] for readings in steps]
+        rewards = [sum(row) / len(row) for row in chances]
+        if not all(map(isfinite, rewards)):
+            return Outcome(error=f"{self.describe(sample)}: the rewards of its steps are {rewards}: no finite numbers")
+        worst = {part: min(column) for part, column in zip(self.parts, zip(*chances, strict=True), strict=True)}
+        ends = step_ends(sample.response, self.card.step_separator)
+        metrics = {"steps": float(len(rewards))}
+        return Outcome(min(rewards), min(rewards), worst, metrics, steps=tuple(zip(ends, rewards, strict=True)))
+
+    def _outcome(self, sample: Sample, whole: Sequence[Mapping[str, Reading]]) -> Outcome:
+        (readings,) = whole
         means = [reading.mean for reading in readings.values()]
         if not all(map(isfinite, means)):
             return Outcome(error=f"{self.describe(sample)}: its reward is {means}: no finite number")
         score = sum(means) / len(means)
         average = sum(self.card.means.get(head, 0.0) for head in readings) / len(means)
         spread = {
-            f"{part}/sigma": reading.variance**0.5
-            for part, reading in zip(self.parts, readings.values(), strict=True)
+            "sigma" if len(readings) == 1 else f"{head}_sigma": reading.variance**0.5
+            for head, reading in readings.items()
             if reading.variance is not None
         }
-        preferred = 1 / (1 + exp(-max(-700.0, min(700.0, score - average))))
-        return Outcome(score, preferred, dict(zip(self.parts, means, strict=True)), spread)
+        return Outcome(score, probability(score - average), dict(zip(self.parts, means, strict=True)), spread)
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -153,3 +187,8 @@ class ModelScorer:
         }
         digest.update(json.dumps(written, sort_keys=True).encode())
         return digest.hexdigest()
+
+
+def probability(logit: float) -> float:
+    """1 / (1 + e^-logit); NaN of NaN."""
+    return 1 / (1 + exp(-max(-700.0, min(700.0, logit)))) if isfinite(logit) else nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from lightrft_core.types import Media, Message
@@ -32,12 +33,25 @@ def stepped_passage(
     if not ends:
         raise RowError("has no steps to judge")
     text, passage = writer.write(messages, media)
-    answer = str(messages[-1].content)
-    start = text.rfind(answer)
-    if start < 0:
-        raise RowError("cannot be judged by steps: the chat template does not write the answer as it is")
+    start = _answer_start(writer, messages, media, text)
     places = token_places(writer.tokenizer, text, passage.token_ids, [start + end for end in ends])
     return Passage(passage.token_ids, passage.media, places)
+
+
+def _answer_start(writer: Writer, messages: Sequence[Message], media: Sequence[Media], text: str) -> int:
+    """How many letters of the text stand before the answer."""
+    answer = str(messages[-1].content)
+    if writer.chat is None:
+        return len(text) - len(answer)
+    for answer_next in (True, False):
+        before, _ = writer.chat.write(messages[:-1], media, answer_next=answer_next)
+        shared = next(
+            (place for place, (one, other) in enumerate(zip(before, text, strict=False)) if one != other), len(before)
+        )
+        start = text.find(answer, shared)
+        if start >= 0:
+            return start
+    raise RowError("cannot be judged by steps: the chat template does not write the answer as it is")
 
 
 def token_places(tokenizer: Any, text: str, token_ids: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
@@ -61,6 +75,6 @@ def token_places(tokenizer: Any, text: str, token_ids: Sequence[int], ends: Sequ
     tail = len(read) - min(places)
     if min(places) < 0 or read[-tail:] != list(ids)[-tail:]:
         raise RowError("cannot be judged by steps: its tokens are not those of its text")
-    if any(one >= other for one, other in zip(places, places[1:], strict=False)):
+    if any(one >= other for one, other in pairwise(places)):
         raise RowError("cannot be judged by steps: two of them end in one token")
     return tuple(places)

@@ -53,21 +53,18 @@ class Writer:
 
     def contest(self, comparison: Comparison) -> Contest:
         """A comparison's answers, each behind its question. Raises RowError if one cannot be written or is too long."""
-        *before, question = comparison.asked
+        asked = list(comparison.asked)
         if comparison.criterion:
-            pieces = (*question.pieces, f"\n\nCriterion: {comparison.criterion}")
-            question = Turn(question.role, joined(pieces))
-        asked = self._read((*before, question), comparison)
-        passages = tuple(
-            self._answered(comparison, (*before, question), asked, answer) for answer in comparison.answers
-        )
+            question = asked.pop() if asked else Turn("user", ())
+            criterion = ("\n\n" if question.pieces else "") + f"Criterion: {comparison.criterion}"
+            asked.append(Turn(question.role, joined((*question.pieces, criterion))))
+        media = self._read(asked, comparison)
+        passages = tuple(self._answered(comparison, asked, media, answer) for answer in comparison.answers)
         return Contest(comparison.uid, passages, comparison.labels, comparison.source)
 
     def passage(self, sample: Sample) -> Passage:
         """A sample's chat with its response. Raises RowError if it cannot be written or is too long."""
-        asked = [Message(message["role"], message["content"]) for message in sample.messages]
-        messages = asked or [Message("user", sample.prompt)]
-        return self.write([*messages, Message("assistant", sample.response)], sample.media)[1]
+        return self.write(sample_messages(sample), sample.media)[1]
 
     def write(
         self, messages: Sequence[Message], media: Sequence[Media], *, answer_next: bool = False
@@ -91,10 +88,10 @@ class Writer:
         if not any(isinstance(piece, Medium) for piece in answer):
             turns = (*asked, Turn("assistant", answer))
             return self.write(as_messages(turns, media), media)[1]
-        *before, question = asked
-        shown = Turn("user", joined((BEFORE, *question.pieces, BETWEEN, *answer)))
+        question = (BEFORE, *asked[-1].pieces, BETWEEN) if asked else ()
+        turns = (*asked[:-1], Turn("user", joined((*question, *answer))))
         seen = (*media, *self._read([Turn("user", answer)], comparison))
-        return self.write(as_messages((*before, shown), seen), seen, answer_next=True)[1]
+        return self.write(as_messages(turns, seen), seen, answer_next=True)[1]
 
     def _read(self, turns: Sequence[Turn], comparison: Comparison) -> tuple[Media, ...]:
         return read_media(turns, self.encoder, root=comparison.root, urls=self.media_urls, limits=self.media_limits)
@@ -107,6 +104,12 @@ class Writer:
         (token_ids,) = encode(self.tokenizer, [text], special_tokens=True)
         end: int = self.tokenizer.eos_token_id
         return text, token_ids if token_ids[-1:] == [end] else [*token_ids, end]
+
+
+def sample_messages(sample: Sample) -> list[Message]:
+    """A sample's chat with its response, which is the assistant's."""
+    asked = [Message(message["role"], message["content"]) for message in sample.messages]
+    return [*(asked or [Message("user", sample.prompt)]), Message("assistant", sample.response)]
 
 
 def _check_unicode(messages: Sequence[Message]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from lightrft_rewards.errors import LabelError
 
 _FORMS = (
-    'a list of {"input": ..., "output": ...} (LiveCodeBench), {"inputs": [...], "outputs": [...], "fn_name": ...} (APPS), '
-    'a list of assert statements (MBPP), or {"test": ..., "entry_point": ...} (HumanEval)'
+    'a list of {"input": ..., "output": ...} (LiveCodeBench), {"inputs": [...], "outputs": [...], "fn_name": ...} '
+    '(APPS), a list of assert statements (MBPP), or {"test": ..., "entry_point": ...} (HumanEval)'
 )
 
 
@@ -25,7 +25,7 @@ class InputTest:
 
 @dataclass(frozen=True)
 class CallTest:
-    """A function (or method of the class Solution) gets these arguments and should return one of `expected`: JSON all."""
+    """A function (or method of the class Solution) gets these arguments and should return one of `expected`; JSON."""
 
     function: str
     arguments: Sequence[Any]

@@ -111,7 +111,9 @@ class RemoteScorer:
         self._stopped = threading.Event()
         at_once = connections * len(urls)
         limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=60.0)
-        self._client = httpx.Client(headers=_authorization(key_env), limits=limits, trust_env=False)
+        certified = any(url.startswith("https") for url in urls)  # certificates take a while to load
+        headers = _authorization(key_env)
+        self._client = httpx.Client(headers=headers, limits=limits, trust_env=False, verify=certified)
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="reward-client")
 
     def score(self, calls: Sequence[Sequence[Sample]]) -> list[list[Outcome]]:
@@ -172,11 +174,14 @@ class RemoteScorer:
                 raise RewardSetupError(f"no reward service was ready within {self.patience:g} s: {said}")
 
     def _recognise(self, endpoint: Endpoint) -> None:
-        """Learn what an endpoint speaks. Raises Unreachable, and Refused if it judges by another reward."""
+        """Learn whether an endpoint is there and what it speaks.
+
+        Raises Unreachable, and Refused for a wrong token or if it judges by another reward.
+        """
+        health = ask_health(self._client, endpoint.url)
         if self._dialect in ("openrlhf", "lightrft"):
             endpoint.dialect = self._dialect
             return
-        health = ask_health(self._client, endpoint.url)
         if not health.native and self._dialect == "native":
             raise Unreachable("what answers there is no reward service of LightRFT")
         if health.native:
@@ -232,14 +237,16 @@ class RemoteScorer:
         outcomes: dict[int, Outcome],
     ) -> list[_Share]:
         """Send a share, and keep what became of it. Returns what has to be sent again."""
-        began, was_failing = time.monotonic(), endpoint.failures > 0
+        began, was_there = time.monotonic(), False
         try:
+            if endpoint.failures or not endpoint.dialect:
+                self._recognise(endpoint)
+                self._rotation.revived(endpoint)
+            was_there = True
             said = self._exchange(endpoint, [samples[number] for number in share.numbers], left)
         except Unreachable as error:
             self._rotation.failed(endpoint, str(error))
-            if self._dialect == "auto" and endpoint.dialect != "native":
-                endpoint.dialect = ""
-            return self._lost(share, error, samples, outcomes) if not was_failing else [share]
+            return self._lost(share, error, samples, outcomes) if was_there else [share]
         except Refused as error:
             self._rotation.refuse(endpoint, str(error))
             return [share]
@@ -263,8 +270,6 @@ class RemoteScorer:
         return [_Share(again, share.spent + time.monotonic() - began)] if again else []
 
     def _exchange(self, endpoint: Endpoint, samples: Sequence[Sample], seconds: float) -> list[Said]:
-        if not endpoint.dialect:
-            self._recognise(endpoint)
         if endpoint.dialect == "native":
             return ask_native(self._client, endpoint.url, samples, seconds, self._expected)
         return ask_dialect(self._client, endpoint.url, endpoint.dialect, samples, seconds)

@@ -78,6 +78,12 @@ class Rotation:
             endpoint.failures, endpoint.rests_until, endpoint.last_failure = 0, 0.0, ""
             self._alive_at = time.monotonic()
 
+    def revived(self, endpoint: Endpoint) -> None:
+        """It is there, before it is asked what it was chosen for."""
+        with self._lock:
+            endpoint.failures, endpoint.rests_until, endpoint.last_failure = 0, 0.0, ""
+            self._alive_at = time.monotonic()
+
     def busy(self, endpoint: Endpoint, seconds: float, why: str) -> None:
         """It is there, and asks to be left alone for a while."""
         with self._lock:

@@ -87,15 +87,15 @@ def problem_with(url: str) -> str:
 
 
 def ask_health(client: httpx.Client, url: str) -> Health:
-    """Whether the endpoint is one of ours, and by what it judges.
+    """Whether the endpoint is one of ours, and by what it judges; somebody else's need not know the path.
 
     Raises Refused for a wrong token, Unreachable also while it loads or ends.
     """
     response = _sent(client, "GET", f"{base_of(url)}/health", None, CONNECT_SECONDS)
-    if response.status_code in (401, 403):
-        raise Refused(_told(response))
     content = _content(response)
     if content.get("service") != SERVICE:
+        if response.status_code >= 500:
+            raise Unreachable(_told(response))
         return Health(native=False)
     if content.get("version") != VERSION:
         raise Refused(f"it speaks version {content.get('version')!r:.20} of the schema, not {VERSION}")
@@ -231,9 +231,10 @@ def _said(result: Mapping[str, Any]) -> Said:
             {str(name): _number(value) for name, value in (result.get(key) or {}).items()}
             for key in ("parts", "metrics")
         )
+        steps = tuple((int(end), _number(reward)) for end, reward in result.get("steps") or ())
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise Unreachable("its answer has a score that is no number") from problem
-    return Said(Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics))
+    return Said(Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics, steps=steps))
 
 
 def _number(value: Any) -> float:

@@ -95,7 +95,8 @@ def _checked(outcome: Outcome, sample: Sample) -> Outcome:
         {str(name): float(value) for name, value in numbers.items()} for numbers in (outcome.parts, outcome.metrics)
     )
     score, accuracy = float(outcome.score), None if outcome.accuracy is None else float(outcome.accuracy)
-    for value in (score, accuracy or 0.0, *parts.values(), *metrics.values()):
+    steps = tuple((int(end), float(reward)) for end, reward in outcome.steps)
+    for value in (score, accuracy or 0.0, *parts.values(), *metrics.values(), *(reward for _, reward in steps)):
         if not math.isfinite(value):
             return Outcome(error=f"{sample.name}: it was judged with {value}, which is no reward")
-    return Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics)
+    return Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics, steps=steps)

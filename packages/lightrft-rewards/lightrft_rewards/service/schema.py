@@ -82,6 +82,7 @@ def answer(request_id: str, fingerprint: str, results: list[Result]) -> dict[str
                 "accuracy": result.outcome.accuracy,
                 "parts": dict(result.outcome.parts),
                 "metrics": dict(result.outcome.metrics),
+                "steps": [list(step) for step in result.outcome.steps],
                 "error": result.error,
             }
             for result in results
@@ -120,6 +121,7 @@ _SAMPLE = _object(
         "media": {"type": "array", "items": _object(["modality"], {"modality": {"enum": list(MODALITIES)}}, more=True)},
     },
 )
+_STEP = {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "number"}], "minItems": 2, "maxItems": 2}
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 
 REQUEST_SCHEMA = {
@@ -149,7 +151,7 @@ ANSWER_SCHEMA = {
                 "type": "array",
                 "items": {
                     **_object(
-                        ["id", "status", "score", "accuracy", "parts", "metrics", "error"],
+                        ["id", "status", "score", "accuracy", "parts", "metrics", "steps", "error"],
                         {
                             "id": _ID,
                             "status": {"enum": list(STATUSES)},
@@ -157,6 +159,7 @@ ANSWER_SCHEMA = {
                             "accuracy": {"type": ["number", "null"]},
                             "parts": _NUMBERS,
                             "metrics": _NUMBERS,
+                            "steps": {"type": "array", "items": _STEP},
                             "error": _TEXT,
                         },
                     ),

@@ -11,7 +11,6 @@ from lightrft_core.types import Media, Message, Part
 from lightrft_strategy.data.parts import Medium, Piece, Turn
 from lightrft_strategy.data.rejected import RowError
 
-
 PLACEHOLDER_IN_TEXT = "its text holds a token of the model's that stands for media alone: write it in another way"
 """Why plain text with one of an Encoder's placeholders is refused."""
 

@@ -19,19 +19,27 @@ from lightrft_strategy.data.render import check_chat_template, encode, plain_tex
 
 ROUTE = "judgement"
 """The rule that judges judgements."""
+NO_LIMITS: Mapping[str, int | None] = dict.fromkeys(MODALITIES)
 
 
 class JudgeWriter:
     """Writes questions by a tokenizer, or by the encoder of a judge that sees or hears.
 
-    media_urls: whether media are fetched from URLs. Raises PromptDataError if the tokenizer cannot write so.
+    media_urls: whether media are fetched from URLs. media_limits: how many a question may have, by modality.
+    Raises PromptDataError if the tokenizer cannot write so.
     """
 
     def __init__(
-        self, tokenizer: Any, encoder: Encoder | None = None, form: JudgeForm | None = None, *, media_urls: bool = False
+        self,
+        tokenizer: Any,
+        encoder: Encoder | None = None,
+        form: JudgeForm | None = None,
+        *,
+        media_urls: bool = False,
+        media_limits: Mapping[str, int | None] = NO_LIMITS,
     ) -> None:
         self.tokenizer, self.encoder, self.form = tokenizer, encoder, form or JudgeForm()
-        self.media_urls = media_urls
+        self.media_urls, self.media_limits = media_urls, media_limits
         self.chat: ChatWriter | None = None
         if self.form.apply_chat_template:
             if encoder is None:
@@ -71,8 +79,8 @@ class JudgeWriter:
 
     def _read(self, question: Question, known: Mapping[str, Media]) -> tuple[Media, ...]:
         encoder = self.encoder if self.encoder is None else _Knowing(self.encoder, known)
-        limits: dict[str, int | None] = dict.fromkeys(MODALITIES)
-        return read_media([question.turn], encoder, root=question.root, urls=self.media_urls, limits=limits)
+        turns = [question.turn]
+        return read_media(turns, encoder, root=question.root, urls=self.media_urls, limits=self.media_limits)
 
     def _plain(self, messages: Sequence[Message], media: Sequence[Media]) -> str:
         if media:

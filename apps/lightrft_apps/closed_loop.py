@@ -1,0 +1,95 @@
+"""The quick start of reward modelling: comparisons, a reward model, its evaluation, and GRPO against it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightrft_apps.config import RLConfig, RMConfig
+from lightrft_apps.config.eval_rm_command import ComparisonsArgs, EvalRMCommand, JudgedModelsArgs, WrittenArgs
+from lightrft_apps.lessons import LESSONS, REWARD_MODEL
+from lightrft_apps.over_optimisation import write_over_optimisation
+from lightrft_apps.perceiving import begin, warmed_up
+from lightrft_apps.reward_training import train_reward_model
+from lightrft_apps.rm_evaluation import evaluate_reward_models
+from lightrft_apps.summary import keep_summary
+from lightrft_apps.training import train
+from lightrft_rewards.evaluation import OverOptimisation, over_optimisation
+
+COMPARISONS = 1024
+"""Pairs that the reward model learns from."""
+
+
+def learn_from_a_reward_model(modality: str, argv: Sequence[str], prog: str) -> dict[str, Any]:
+    """Train a scalar reward model on comparisons, and a policy by GRPO against it alone; argv: flags of `lightrft rl`.
+
+    The policy never sees a right answer in GRPO: the rule that knows them has weight 0 and measures. In --output_dir:
+    lesson/, warmup/, rm/ (the reward model), judged/ (its evaluation), grpo/, over_optimisation.svg and .json (true
+    and reward model's reward over the steps), summary.json, which is returned. A quick start that was stopped goes on.
+    """
+    lesson = LESSONS[modality]
+    config, folder = begin(
+        lesson,
+        argv,
+        prog,
+        {
+            "output_dir": f"runs/quickstart-reward-model-{modality}",
+            "rule_reward": "multiple_choice:0",
+            "stop_properly_penalty_coef": 1.0,
+        },
+        lambda unfinished, seed: lesson.write_preferences(unfinished, seed, COMPARISONS),
+    )
+    config = warmed_up(lesson, config, folder)
+    train_reward_model(
+        RMConfig.create(
+            **REWARD_MODEL,
+            pretrain=config.model.pretrain,
+            train_data=str(folder / "lesson/preferences.jsonl"),
+            eval_data=str(folder / "lesson/preferences_heldout.jsonl"),
+            output_dir=str(folder / "rm"),
+            seed=config.run.seed,
+            progress=config.run.progress,
+        )
+    )
+    agreement = _evaluated(config, folder)
+    run = train(
+        replace(
+            config,
+            reward=replace(config.reward, rule_reward=f"{config.reward.rule_reward},rm:1"),
+            judges=replace(config.judges, reward_pretrain=str(folder / "rm/final")),
+        )
+    )
+    found = compared(folder / "grpo/metrics.jsonl")
+    write_over_optimisation(found, folder)
+    sys.stderr.write(f"{found.sentence}\nBoth rewards by step: {folder / 'over_optimisation.svg'}\n")
+    summary = {
+        "reward_model": agreement,
+        "before": run["accuracy_before"],
+        "after": run["accuracy_after"],
+        "over_optimisation": found.verdict,
+    }
+    keep_summary(folder / "summary.json", summary)
+    return summary
+
+
+def compared(metrics: Path) -> OverOptimisation:
+    """What the answers of each step earned from the rule that knows them and from the reward model."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in lines if line["step"] > 0]
+    true, model = ([line.get(f"reward/part/{part}") for line in steps] for part in ("multiple_choice", "rm"))
+    return over_optimisation([line["step"] for line in steps], true, model)
+
+
+def _evaluated(config: RLConfig, folder: Path) -> dict[str, Any]:
+    """How far the reward model agrees with comparisons held out."""
+    return evaluate_reward_models(
+        EvalRMCommand(
+            models=JudgedModelsArgs(reward_pretrain=str(folder / "rm/final")),
+            data=ComparisonsArgs(eval_data=str(folder / "lesson/preferences_heldout.jsonl"), seed=config.run.seed),
+            report=WrittenArgs(output_dir=str(folder / "judged"), progress=config.run.progress),
+        )
+    )

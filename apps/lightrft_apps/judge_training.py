@@ -1,0 +1,82 @@
+"""Training of a generative reward model as `train_judge(config)`: what `lightrft grm` does with its flags."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from lightrft_apps import compose
+from lightrft_apps.config import GRMConfig, require_valid_grm
+from lightrft_apps.config.lora_checks import names_in
+from lightrft_apps.judge_summary import show_summary, write_summary
+from lightrft_apps.parallel import Together
+from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_judgements import read_judgements
+from lightrft_apps.running import in_its_directory
+from lightrft_apps.senses import Senses
+from lightrft_apps.supervised import Learner, supervise
+from lightrft_apps.tuning import language_learner
+from lightrft_core import Example, Ranks
+from lightrft_core.ranks import share
+from lightrft_rewards.evaluation import JudgedComparison
+from lightrft_rewards.models.judges import JudgeForm, JudgeWriter, judge_comparisons
+from lightrft_rewards.preferences import Comparison
+from lightrft_strategy.engines.embedded import EmbeddedEngine
+from lightrft_strategy.generation import end_tokens
+from lightrft_strategy.reading import Reader
+
+
+def train_judge(config: GRMConfig) -> dict[str, Any]:
+    """Train, or go on, in config.run.output_dir. Returns what summary.json holds.
+
+    Raises ConfigError, RunDirectoryError, PromptDataError or TrainingDiverged, each with what to do about it.
+    """
+    require_valid_grm(config)
+    return in_its_directory(config, partial(_run, config), show_summary)
+
+
+def form_of(config: GRMConfig) -> JudgeForm:
+    """How the judge is asked."""
+    judge, data = config.judge, config.data
+    return JudgeForm(
+        judge.judge_kind,
+        judge.judge_reasoning,
+        judge.judge_ties,
+        judge.lowest_grade,
+        judge.highest_grade,
+        names_in(judge.heads),
+        data.apply_chat_template,
+        data.max_len,
+        judge.generate_max_len,
+    )
+
+
+def _run(config: GRMConfig, run: RunDirectory, together: Together) -> None:
+    senses, form = compose.load_senses(config.model), form_of(config)
+    writer = JudgeWriter(senses.tokenizer, senses.encoder, form, media_urls=config.data.media_urls)
+    data, held_out = read_judgements(config, writer, run.rejected if together.first else None)
+    trained: list[Any] = []
+    judged: list[JudgedComparison] = []
+
+    def build(steps: int) -> Learner[Example]:
+        return language_learner(config, config.data.max_len, senses, together.ranks, steps, form.write, trained.append)
+
+    def look() -> None:
+        judged.extend(_asked(trained[0], senses, writer, held_out, config.run.seed, together.ranks))
+
+    supervise(config, run, together, data, build, partial(write_summary, judged=judged), look)
+
+
+def _asked(
+    model: Any, senses: Senses, writer: JudgeWriter, comparisons: list[Comparison], seed: int, ranks: Ranks
+) -> list[JudgedComparison]:
+    """What the judge says of comparisons, greedily and in both orders; every rank asks about its share."""
+    tokenizer = senses.tokenizer
+
+    def decode(rows: list[list[int]]) -> list[str]:
+        texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return texts
+
+    ends = end_tokens(model, tokenizer)
+    engine = EmbeddedEngine(model, decode, eos_token_ids=ends, seed=seed, reader=Reader(senses.adapter))
+    return ranks.gather(judge_comparisons(engine, writer, share(comparisons, ranks)).judged)
