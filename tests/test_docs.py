@@ -247,6 +247,7 @@ def known_flags() -> set[str]:
     from lightrft_apps.config import COMMANDS
     from lightrft_apps.config.compare_command import CompareCommand
     from lightrft_apps.config.eval_command import EvalCommand
+    from lightrft_apps.config.eval_rm_command import EvalRMCommand
     from lightrft_apps.config.export_command import ExportCommand
     from lightrft_apps.config.import_command import ImportCommand
     from lightrft_apps.config.merge_command import MergeCommand
@@ -256,6 +257,7 @@ def known_flags() -> set[str]:
     commands = (
         *COMMANDS,
         EvalCommand,
+        EvalRMCommand,
         CompareCommand,
         ExportCommand,
         ImportCommand,
@@ -277,9 +279,9 @@ def test_every_flag_a_page_mentions_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("recipe", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_runs_as_it_stands(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightrft_apps.config import COMMANDS, check, check_rm, check_sft, stored_config
+    from lightrft_apps.config import COMMANDS, check, check_grm, check_rm, check_sft, stored_config
 
-    checks: dict[str, Callable[[Any], list[str]]] = {"rl": check, "sft": check_sft, "srm": check_rm}
+    checks: dict[str, Callable[[Any], list[str]]] = {"rl": check, "sft": check_sft, "srm": check_rm, "grm": check_grm}
     monkeypatch.chdir(ROOT)
     assert set(FLAG.findall(recipe.read_text())) - known_flags() == set()
     config = stored_config(recipe)

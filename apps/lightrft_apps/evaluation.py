@@ -58,17 +58,18 @@ def _answer_and_judge(command: EvalCommand, senses: Senses, loaded: LoadedPrompt
     answers, prompts = command.answers, compose.held_out(loaded.sources)
     sampling = replace(compose.law_of(answers), n=answers.n_samples_per_prompt)
     progress = Progress(num_steps=1, done=0, answers=len(prompts) * sampling.n, live=command.report.progress)
-    with progress, build_judge(command.reward, command.judges, None, dtype=compute_dtype(command.model)) as judge:
+    media, dtype = compose.most_media([prompts]), compute_dtype(command.model)
+    with progress, build_judge(command.reward, command.judges, None, dtype=dtype, media=media) as judge:
         for warning in loaded.warnings:
             progress.warn(warning)
         model = compose.load_model(command.model).to(device())
-        set_precision(model, compute_dtype(command.model))
+        set_precision(model, dtype)
         needs = EngineNeeds(
             compose.longest_sequence([prompts], sampling.max_new_tokens),
             (sampling,),
             answers.seed,
             answers.micro_rollout_batch_size,
-            compose.most_media([prompts]),
+            media,
         )
         with open_engine(
             command.engine, command.model, model, senses, needs, progress=progress.advance, say=progress.warn

@@ -11,7 +11,17 @@ from lightrft_apps.config import RLConfig
 from lightrft_apps.judge_prompts import load_all_prompts
 from lightrft_apps.senses import Senses
 from lightrft_core import Prompt
-from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptStream, overlap, write_rejected
+from lightrft_strategy.data import (
+    LoadedPrompts,
+    PromptDataError,
+    PromptStream,
+    flags_called,
+    overlap,
+    write_rejected,
+)
+
+HELD_OUT = {"--prompt_data": "--eval_dataset", "--prompt_split": "--eval_split"}
+"""What prompts are named by, and what the same is called of those held out."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ def read_prompts(config: RLConfig, senses: Senses, rejected: Path | None) -> Run
         spec = compose.eval_spec(config)
         held_out = LoadedPrompts([], [], [])
         if spec is not None:
-            held_out = load_all_prompts(spec, senses, folder)
+            with flags_called(HELD_OUT):
+                held_out = load_all_prompts(spec, senses, folder)
     except PromptDataError as error:
         if rejected is not None:
             write_rejected(rejected, error.rejected)

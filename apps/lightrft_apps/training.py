@@ -60,9 +60,17 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
     with progress, ExitStack() as stack:
         progress.say(f"{run.path}: {'going on after' if state.step else 'beginning at'} step {state.step}")
         progress.say(describe_batches(config))
-        dtype, in_turns = compute_dtype(config.model), config.parallel.placement == "colocate"
+        media = compose.most_media([*prompts.loaded.sources, prompts.evaluation])
+        in_turns = config.parallel.placement == "colocate"
         judge = stack.enter_context(
-            build_judge(config.reward, config.judges, run.journal(ranks.rank), dtype=dtype, in_turns=in_turns)
+            build_judge(
+                config.reward,
+                config.judges,
+                run.journal(ranks.rank),
+                dtype=compute_dtype(config.model),
+                in_turns=in_turns,
+                media=media,
+            )
         )
         for warning in [*damaged, *prompts.warnings(run.rejected)]:
             progress.warn(warning)
@@ -99,7 +107,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                     (sampling, eval_sampling),
                     config.run.seed,
                     config.rollout.micro_rollout_batch_size,
-                    compose.most_media([*prompts.loaded.sources, prompts.evaluation]),
+                    media,
                 ),
                 progress=progress.advance,
                 say=progress.warn,

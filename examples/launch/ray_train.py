@@ -17,16 +17,20 @@ def work(words: dict[str, list[str]]) -> None:
 
 
 def main() -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=8, help="processes, one for each GPU")
     parser.add_argument("--restarts", type=int, default=3, help="times to go on from the newest checkpoint")
-    arguments = parser.parse_args(sys.argv[1 : sys.argv.index("--")])
+    parser.add_argument("words", nargs="*", metavar="-- FLAGS", help="flags of lightrft rl, behind --")
+    own = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    arguments, words = parser.parse_args(own), sys.argv[2 + len(own) :]
+    if not words:
+        parser.error("say what to run: -- and the flags of lightrft rl behind it, such as -- --config run.yaml")
+    from ray.train import FailureConfig, RunConfig, ScalingConfig  # --help needs no Ray
+    from ray.train.torch import TorchTrainer
+
     TorchTrainer(
         work,
-        train_loop_config={"words": sys.argv[sys.argv.index("--") + 1 :]},
+        train_loop_config={"words": words},
         scaling_config=ScalingConfig(num_workers=arguments.workers, use_gpu=True),
         run_config=RunConfig(failure_config=FailureConfig(max_failures=arguments.restarts)),
     ).fit()

@@ -85,9 +85,26 @@ def test_unknown_rows_and_estimators_are_answered_with_the_known_ones() -> None:
 
 
 def test_equal_evaluation_samples_are_refused() -> None:
-    problem = only_problem(eval_n_samples_per_prompt=4)
+    problem = only_problem(eval_n_samples_per_prompt=4, eval_dataset="held-out")
     assert "all samples would be equal: set --eval_temperature" in problem
-    assert problems(eval_n_samples_per_prompt=4, eval_temperature=0.6) == []
+    assert problems(eval_n_samples_per_prompt=4, eval_temperature=0.6, eval_dataset="held-out") == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("eval_split", "validation"),
+        ("eval_max_samples", 5),
+        ("eval_temperature", 0.5),
+        ("eval_generate_max_len", 9),
+        ("eval_n_samples_per_prompt", 2),
+    ],
+)
+def test_flags_of_an_evaluation_need_one(flag: str, value: Any) -> None:
+    warm = {"eval_temperature": 0.6} if flag == "eval_n_samples_per_prompt" else {}
+    needless = [problem for problem in problems(**{flag: value} | warm) if problem.startswith(f"--{flag} ")]
+    assert needless == [f"--{flag} has no effect: set --eval_dataset, or leave --{flag} out"]
+    assert problems(**{flag: value} | warm, eval_dataset="held-out") == []
 
 
 def test_evaluating_on_the_way_needs_something_to_evaluate_on() -> None:

@@ -343,10 +343,8 @@ class Voice:
         from lightrft_core import FinishReason, Group, Rollout
 
         self.asked += len(prompts)
-        return [
-            Group(prompt, [Rollout(0, [1], [0.0], [True], FinishReason.STOP, self.words, None, 0.0)])
-            for prompt in prompts
-        ]
+        said = Rollout(0, [1], [0.0], [True], FinishReason.STOP, self.words)
+        return [Group(prompt, [said]) for prompt in prompts]
 
 
 def asked_about(engine: Voice, rows: Sequence[dict[str, Any]], tiny_folder: Path, tmp_path: Path) -> Any:
@@ -401,7 +399,6 @@ def test_a_folder_with_a_judge_json_is_asked(
     JudgeForm(apply_chat_template=False, generate_max_len=4).write(judge)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:3]))
     ended = lightrft("eval-rm", reward_pretrain=judge, eval_data=tmp_path / "rows.jsonl", output_dir=tmp_path / "out")
-    print(ended, (tmp_path / "out" / "judged.jsonl").read_text()[:900])
     assert ended.code == 0, ended.err
     found = json.loads((tmp_path / "out" / "eval.json").read_text())["models"][0]
     position = found["measures"]["score"]["all"]["position"]
@@ -486,6 +483,15 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_is_loaded(
     ended = lightrft("eval-rm", **flags)
     assert ended.code == 2
     assert f"lightrft eval-rm: {complaint}" in ended.err
+
+
+def test_a_process_reward_model_is_refused(lightrft: Command, reward_folders: Path, data: str, tmp_path: Path) -> None:
+    shutil.copytree(reward_folders / "one", tmp_path / "steps")
+    card = tmp_path / "steps" / "reward_model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"process": True}))
+    ended = lightrft("eval-rm", reward_pretrain=tmp_path / "steps", eval_data=data)
+    assert ended.code == 1
+    assert "judges the steps of answers" in ended.err
 
 
 def test_a_folder_that_is_no_reward_model_is_told_in_a_line(lightrft: Command, tiny_folder: Path, data: str) -> None:

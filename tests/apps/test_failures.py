@@ -5,16 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors import SafetensorError
+from torch import OutOfMemoryError
 
+from lightrft_apps.config import RLConfig, SFTConfig
+from lightrft_apps.config.eval_command import EvalCommand
+from lightrft_apps.config.schema import fields_of
 from lightrft_apps.failures import explained
 
 Command = Callable[..., Any]
+FLAGS = {
+    name: "".join(f"--{flag} " for flag in fields_of(config))
+    for name, config in (("rl", RLConfig), ("sft", SFTConfig), ("eval", EvalCommand))
+}
 
 
 def test_an_expected_failure_is_its_message_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +40,8 @@ def test_an_interrupt_says_how_to_go_on(command: str, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as end, explained(f"lightrft {command}"):
         raise KeyboardInterrupt
     assert end.value.code == 130
-    assert "the same command goes on from the newest checkpoint" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the same command goes on from the newest checkpoint, or begins again where --save_steps has made none" in said
 
 
 @pytest.mark.parametrize("command", ["export", "import", "merge-lora", "eval", "plan"])
@@ -59,6 +69,34 @@ def test_a_full_disk_is_said_whichever_library_meets_it(error: Exception, capsys
     assert end.value.code == 1
     said = capsys.readouterr().err
     assert "make room, or keep fewer checkpoints (--max_ckpt_num), and the same command goes on" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "advice"),
+    [
+        ("rl", OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), "lower --max_tokens_per_micro_batch"),
+        ("eval", OutOfMemoryError("CUDA out of memory."), "set --bf16, lower --micro_rollout_batch_size"),
+        ("sft", PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/root/x"), "such as another --output_dir"),
+    ],
+    ids=["memory of a run", "memory of answers", "permission"],
+)
+def test_what_the_machine_refuses_is_one_line_with_advice(
+    command: str, error: Exception, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end, explained(f"lightrft {command}"):
+        raise error
+    said = capsys.readouterr().err
+    assert end.value.code == 1 and said.startswith(f"lightrft {command}: {error}; ") and said.count("\n") == 1
+    assert advice in said and all(f"{flag} " in FLAGS[command] for flag in re.findall(r"--\w+", said))
+
+
+def test_held_out_prompts_that_cannot_be_used_are_named_by_their_flag(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "heldout.jsonl").write_text('{"question": "1+1"}\n')
+    ended = lightrft("rl", **flags, eval_dataset=str(tmp_path / "heldout.jsonl"))
+    assert ended.code == 1
+    assert "or the flag that reads them (--eval_dataset, --input_key, --prompt_max_len)" in ended.err
 
 
 def test_a_defect_is_not_hidden() -> None:

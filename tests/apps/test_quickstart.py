@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from lightrft_apps.quickstart import DEFAULTS, PROBLEMS
+from lightrft_apps.quickstart import ABOUT, DEFAULTS, PROBLEMS
 
 
 def problems(name: str) -> list[dict[str, str]]:
@@ -26,6 +27,23 @@ def test_its_defaults_are_a_complete_configuration(lightrft: Callable[..., Any])
 def test_flags_win_over_its_defaults(lightrft: Callable[..., Any]) -> None:
     shown = yaml.safe_load(lightrft("quickstart", "--print_config", "--no-bf16", max_steps=3).out)
     assert (shown["bf16"], shown["max_steps"], shown["rule_reward"]) == (False, 3, "number")
+
+
+@pytest.mark.parametrize("words", [[], ["--modality", "image"]], ids=str)
+def test_its_help_says_what_it_does_and_what_else_there_is(words: list[str], lightrft: Callable[..., Any]) -> None:
+    ended = lightrft("quickstart", *words, "--help")
+    assert ended.code == 0 and ABOUT in ended.out and "--pretrain" in ended.out
+    assert "\n  --modality            {text,image,video,audio,mixed}, default: text" in ended.out
+
+
+def test_its_rule_makes_way_for_a_function_by_null_and_the_complaint_says_so(
+    flags: dict[str, Any], lightrft: Callable[..., Any]
+) -> None:
+    refused = lightrft("quickstart", "--pretrain", flags["pretrain"], "--reward_fn", flags["reward_fn"])
+    assert refused.code == 2 and "--rule_reward null" in refused.err
+    shown = lightrft("quickstart", "--print_config", "--rule_reward", "null", "--reward_fn", flags["reward_fn"])
+    assert yaml.safe_load(shown.out)["rule_reward"] is None
+    assert "null is no value" in lightrft("quickstart", "--help").out
 
 
 def test_its_problems_are_right_and_none_is_both_trained_on_and_held_out() -> None:

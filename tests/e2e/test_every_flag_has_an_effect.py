@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightrft_apps import RLConfig, engines, judging, train, training
+from lightrft_apps import RLConfig, engines, judge_models, judging, train, training
 from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
 from lightrft_strategy.engines.embedded import EmbeddedEngine
@@ -40,6 +40,9 @@ MEDIA_LIMITS = tuple(f"limit_mm_{modality}_per_prompt" for modality in ("image",
 SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm")
 RM = {"reward_pretrain": "<model>", "rule_reward": "number,rm"}
 SERVICE = {"remote_rm_url": "http://one:1", "rule_reward": "number,remote"}
+LLM = {"llm_judge_url": "http://one:1", "llm_judge_model": "one", "rule_reward": "number,llm"}
+JUDGING = {"reward_pretrain", "reward_gates"}
+"""What says whether there are judges besides rules."""
 EVAL = {"eval_dataset": "<folder>"}
 VLLM = {"engine_type": "vllm"}
 SERVER = {**VLLM, "engine_server": True}
@@ -148,6 +151,11 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "remote_rm_url": (SERVICE, "http://other:1"),
     "remote_rm_dialect": (SERVICE, "openrlhf"),
     "remote_rm_key_env": (SERVICE, "PATH"),
+    "llm_judge_url": (LLM, "http://other:1"),
+    "llm_judge_model": (LLM, "other"),
+    "llm_judge_prompt": (LLM, "<question>"),
+    "llm_judge_key_env": (LLM, "PATH"),
+    "judge_timeout": (LLM, 3.0),
     "reward_gates": (RM, "rm>=0:-1"),
     "reward_workers": ({}, 3),
     "max_reward_error_share": ({}, 0.1),
@@ -197,6 +205,10 @@ ELSEWHERE = {
     "balance_speeds": "is for several processes; tests/apps/test_speed_flags.py and tests/core/test_pace.py",
     "compile": "computes the same; tests/apps/test_speed_flags.py shows what is compiled",
     "placement": "needs an accelerator; tests/strategy/training/test_resting.py shows what it moves",
+    **dict.fromkeys(
+        ("rm_use_engine", "judge_opponents", "judge_samples", "judge_temperature"),
+        "is for judges that write: tests/apps/test_judging.py",
+    ),
     "profile_steps": "computes the same; tests/apps/test_profiling.py shows what it writes",
     "trust_remote_code": "goes to transformers as it is, which would need a repository with code to show it",
 }
@@ -232,7 +244,7 @@ class Recorded:
     parts, module = ("rm",), torch.nn.Linear(1, 1)
 
     def __init__(self, *parts: Any, **made_with: Any) -> None:
-        plain = {name: value for name, value in made_with.items() if name not in ("journal", "rounds")}
+        plain = {name: value for name, value in made_with.items() if name not in ("journal", "rounds", "closing")}
         self.made_with = [*map(recorded, parts), plain]
 
     @classmethod
@@ -316,7 +328,9 @@ def places(
     (root / "judge.py").write_text(
         "def one(prompts, responses, labels):\n    return [1.0] * len(labels)\n\n\ntwo = one\n"
     )
+    (root / "question.txt").write_text("Is it so? {response}")
     names = {"model": "model", "other": "other", "rows": "rows.jsonl", "folder": "folder", "function": "judge.py"}
+    names["question"] = "question.txt"
     return {f"<{name}>": str(root / file) for name, file in names.items()}
 
 
@@ -336,8 +350,10 @@ def build(places: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> B
         flat = {name: placed(value) for name, value in (base | flags).items()}
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
             patch.setattr(training, "Trainer", stop)
-            for name in ("Judge", "Panel", "RewardPool", "ModelScorer", "RemoteScorer"):
+            for name in ("Judge", "Panel", "RewardPool"):
                 patch.setattr(judging, name, Recorded)
+            for name in ("ModelScorer", "RemoteScorer", "LLMJudge"):
+                patch.setattr(judge_models, name, Recorded)
             patch.setattr("lightrft_strategy.roofline.memory_bandwidth", lambda: 1e10)
             patch.setattr(engines, "_server", partial(Backend, "server"))
             patch.setattr(engines, "_in_process", partial(Backend, "in process"))
@@ -406,8 +422,8 @@ def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeyp
         watch(section)
     train(config)
     unread = {name for name in FIELDS.keys() - read if FIELDS[name].section != "engine"}
-    idle = {"reward_max_len", "reward_token_budget", "remote_rm_dialect", "remote_rm_key_env"}
-    assert unread == {"lora_dropout", *SHARDING, *idle} - {"fsdp", "zero_stage"}, (
+    idle = {name for name in FIELDS if FIELDS[name].section == "judges"}
+    assert unread == {"lora_dropout", *SHARDING, *idle} - {"fsdp", "zero_stage", *JUDGING}, (
         "0 stays 0, one process shards nothing, and rules alone judge"
     )
     assert TrainState.load(next((tmp_path / "run" / "checkpoints").iterdir())).step == 1

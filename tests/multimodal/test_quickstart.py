@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from lightrft_apps import lessons, perceiving
+from lightrft_apps.compose import eval_sampling, law_of
+from lightrft_apps.config import RLConfig
+from lightrft_apps.config.eval_command import EvalCommand
 from lightrft_apps.quickstart import main
+
+WHEN = ("before", "after")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,6 +45,28 @@ def test_it_warms_up_learns_and_looks_at_swapped_media_once(small: None, tmp_pat
     main(words)
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert runs == {name: (folder / name / "metrics.jsonl").read_bytes() for name in runs}
+
+
+def test_swapped_media_are_asked_about_as_the_run_evaluates(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[RLConfig] = []
+    asked: list[EvalCommand] = []
+    accuracy = {"n": 8, "value": 0.5}
+    monkeypatch.setattr(perceiving, "tune", lambda config: {})
+    monkeypatch.setattr(
+        perceiving, "train", lambda config: runs.append(config) or {f"accuracy_{w}": accuracy for w in WHEN}
+    )
+    monkeypatch.setattr(perceiving, "evaluate_model", lambda command: asked.append(command) or {"accuracy": accuracy})
+    drawn = ["--eval_temperature", "0.7", "--eval_n_samples_per_prompt", "3", "--eval_generate_max_len", "5"]
+    ends = ["--stop", "!", "--stop_token_ids", "7", "--generate_min_len", "2", "--seed", "9"]
+    engine = ["--engine_type", "vllm", "--engine_url", "http://127.0.0.1:9"]
+    main(["--modality", "image", "--output_dir", str(tmp_path / "quick"), *drawn, *ends, *engine, "--top_p", "0.5"])
+    (run,), (command,) = runs, asked
+    assert command.engine == run.engine and command.engine.engine_url == "http://127.0.0.1:9"
+    answers = command.answers
+    assert replace(law_of(answers), n=answers.n_samples_per_prompt) == eval_sampling(run)
+    assert (answers.seed, command.judges, command.reward) == (9, run.judges, run.reward)
 
 
 def test_flags_that_name_another_model_or_data_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ HOSTILE = [
     Hostile(
         "reading files",
         """
-        for path in (facts["secret"], "/etc/passwd", "/etc/shadow", "/root/.bashrc", "/etc/hostname", "/bin/sh"):
+        for path in (facts["secret"], "/etc/passwd", "/etc/shadow", "/root" "/.bashrc", "/etc/hostname", "/bin/sh"):
             attempt(open, path)
         for folder in ("/root", "/home", "/etc", "/tmp", "/proc", "/sys", "/var", os.path.dirname(facts["secret"])):
             attempt(os.listdir, folder)
@@ -249,7 +249,7 @@ HOSTILE = [
     Hostile(
         "writing files",
         """
-        for path in (facts["secret"], facts["folder"] + "/new", "/tmp/new", "/dev/shm/new", "/new", os.__file__):
+        for path in (facts["secret"], facts["folder"] + "/new", "/tmp" "/new", "/dev/shm/new", "/new", os.__file__):
             for mode in ("w", "a", "r+", "x"):
                 attempt(open, path, mode)
             attempt(os.open, path, os.O_RDONLY | os.O_TRUNC)
@@ -270,7 +270,7 @@ HOSTILE = [
     Hostile(
         "links out",
         """
-        ways = (facts["secret"], "/etc/passwd", "/proc/self/root/etc/passwd", "../" * 20 + "etc/passwd")
+        ways = (facts["secret"], "/etc/passwd", "/proc/self/root" "/etc/passwd", "../" * 20 + "etc/passwd")
         for number, target in enumerate(ways):
             attempt(open, target)
             try:

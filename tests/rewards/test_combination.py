@@ -28,7 +28,7 @@ def test_a_spec_prints_in_the_form_it_is_read_in() -> None:
     ("text", "message"),
     [
         ("nunber:1", "there is no rule 'nunber'; did you mean number"),
-        ("zzz", "there is no rule 'zzz'; known rules: boxed, boxed_format, format, geo3k, gsm8k"),
+        ("zzz", "there is no rule 'zzz'; known rules: boxed, boxed_format, code, code_share, format, geo3k, gsm8k"),
         ("number:one", "the weight 'one'"),
         ("number:nan", "the weight 'nan'"),
         ("number:", "the weight ''"),

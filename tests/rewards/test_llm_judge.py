@@ -35,8 +35,8 @@ def graded(text: str, **more: Any) -> Answer:
 
 @contextmanager
 def chat_server(answer: Callable[[dict[str, Any]], Answer | bytes]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """answer: a request's body, with its "path" and "authorization" -> code, content, headers; or raw bytes, sent letter
-    by letter. Yields the URL, and the requests as they come."""
+    """answer: a request's body, with its "path" and "authorization" -> code, content, headers; or raw bytes, sent
+    letter by letter. Yields the URL, and the requests as they come."""
     seen: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -81,18 +81,16 @@ def asked(body: dict[str, Any]) -> str:
 
 
 def judged(judge: LLMJudge, *responses: str) -> list[Outcome]:
-    [outcomes] = judge.score(
-        [[Sample(text, label="4", prompt="2+2?", name=f"row, sample {text}") for text in responses]]
-    )
-    return outcomes
+    samples = [Sample(text, label="4", prompt="2+2?", name=f"row, sample {text}") for text in responses]
+    return judge.score([samples])[0]
 
 
 def test_a_grade_becomes_a_score_from_0_to_1() -> None:
     def answer(body: dict[str, Any]) -> Answer:
-        return graded("Well.\nGrade: 3\nNo, rather:\n**Grade: 7.5**" if "right" in asked(body) else "Grade: 0")
+        return graded("Well.\nGrade: 3\nNo, rather:\n**Grade: 7.5**" if "fine" in asked(body) else "Grade: 0")
 
     with chat_server(answer) as (url, seen), LLMJudge([url], model="m", temperature=0.5, max_tokens=9) as judge:
-        outcomes = judge.score([[Sample("right"), Sample("wrong")], [], [Sample("right")]])
+        outcomes = judge.score([[Sample("fine"), Sample("poor")], [], [Sample("fine")]])
     assert [[outcome.score for outcome in call] for call in outcomes] == [[0.75, 0.0], [], [0.75]]
     assert outcomes[0][0] == Outcome(score=0.75, accuracy=0.75, parts={"judge": 0.75})
     assert {body["path"] for body in seen} == {"/v1/chat/completions"}
@@ -116,7 +114,7 @@ def test_a_conversation_is_shown_with_its_roles() -> None:
 
 def test_media_stand_where_the_prompt_has_them() -> None:
     picture = load_image(Image.new("RGB", (4, 3), (200, 10, 10)))
-    sound = load_audio((np.array([0.0, 0.5, -1.0, 1.0], dtype=np.float32), 16000))
+    sound = load_audio((np.tile(np.array([0.0, 0.5, -1.0, 1.0], dtype=np.float32), 500), 16000))
     content = [
         {"type": "text", "text": "See "},
         {"type": "image", "sha256": picture.sha256},
@@ -132,7 +130,7 @@ def test_media_stand_where_the_prompt_has_them() -> None:
     assert Image.open(BytesIO(base64.b64decode(data))).getpixel((0, 0)) == (200, 10, 10)
     with wave.open(BytesIO(base64.b64decode(heard["input_audio"]["data"]))) as file:
         assert (file.getframerate(), file.getnchannels()) == (16000, 1)
-        assert np.frombuffer(file.readframes(9), "<i2") == pytest.approx([0, 16384, -32767, 32767], abs=1)
+        assert np.frombuffer(file.readframes(4), "<i2") == pytest.approx([0, 16384, -32767, 32767], abs=1)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,8 @@ def test_a_reply_without_a_usable_grade_is_that_samples_error(reply: str, says: 
 def test_the_grade_is_read_as_it_was_asked_for() -> None:
     question = Question(template="{response}", grade=r"<score>(\d)</score>", lowest=1, highest=5)
     assert question.score("<score>2</score> or <score>4</score>") == 0.75
-    assert Question(grade=r"\b(yes|no)\b") and pytest.raises(NoGrade, Question(grade=r"\b(yes|no)\b").score, "yes")
+    with pytest.raises(NoGrade, match="'yes' is no number"):
+        Question(grade=r"\b(yes|no)\b").score("yes")
 
 
 @pytest.mark.parametrize(
@@ -262,12 +261,14 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capl
     caplog.set_level(logging.DEBUG)
     quoting = {"error": {"message": f"Incorrect key {KEY}"}}
     for code, retries in ((401, 8), (400, 8), (500, 1)):
-        with chat_server(lambda body, code=code: (code, quoting, {})) as (url, seen):
-            with LLMJudge([url], model="m", key_env="JUDGE_KEY", retries=retries) as judge:
-                outcomes = judged(judge, "a", "b")
-                told = [outcome.error for outcome in outcomes]
-                told += [repr(judge), str(vars(judge._rotation.endpoints[0])), judge.fingerprint()]
-                told += [judge.describe(Sample("a")), judge._rotation.troubles(), repr(judge._client.headers)]
+        with (
+            chat_server(lambda body, code=code: (code, quoting, {})) as (url, seen),
+            LLMJudge([url], model="m", key_env="JUDGE_KEY", retries=retries) as judge,
+        ):
+            outcomes = judged(judge, "a", "b")
+            told = [outcome.error for outcome in outcomes]
+            told += [repr(judge), str(vars(judge._rotation.endpoints[0])), judge.fingerprint()]
+            told += [judge.describe(Sample("a")), judge._rotation.troubles(), repr(judge._client.headers)]
         assert all(body["authorization"] == f"Bearer {KEY}" for body in seen)
         assert all(outcome.error and "Incorrect key ***" in outcome.error for outcome in outcomes)
         assert KEY not in " ".join(told)

@@ -33,7 +33,7 @@ class JudgedModelsArgs:
     """The reward models"""
 
     reward_pretrain: str
-    """scalar reward models, separated by commas: folders or hub names, each as NAME=FOLDER or alone"""
+    """folders of reward models, of judges that write too, separated by commas, each as NAME=FOLDER or alone"""
     heads: str | None = None
     """labels to compare with, each as LABEL or LABEL=HEAD, separated by commas; default: all that the model's fit"""
     reward_max_len: int | None = None

@@ -11,14 +11,22 @@ from lightrft_apps.config.sections import JudgesArgs, RewardArgs
 from lightrft_rewards import RewardSetupError, parse_spec
 from lightrft_rewards.gates import parse_gates
 
-REMOTE = "remote"
-"""What a reward service is called in specs."""
+SERVICES = {"remote": "remote_rm_url", "llm": "llm_judge_url"}
+"""What services are called in specs -> the flag that names their URLs."""
 
 _ONLY_WITH = {
-    "reward_max_len": "reward_pretrain",
-    "reward_token_budget": "reward_pretrain",
-    "remote_rm_dialect": "remote_rm_url",
-    "remote_rm_key_env": "remote_rm_url",
+    "reward_max_len": ("reward_pretrain",),
+    "reward_token_budget": ("reward_pretrain",),
+    "rm_use_engine": ("reward_pretrain",),
+    "judge_opponents": ("reward_pretrain",),
+    "judge_samples": ("reward_pretrain",),
+    "judge_temperature": ("reward_pretrain",),
+    "remote_rm_dialect": ("remote_rm_url",),
+    "remote_rm_key_env": ("remote_rm_url",),
+    "llm_judge_model": ("llm_judge_url",),
+    "llm_judge_prompt": ("llm_judge_url",),
+    "llm_judge_key_env": ("llm_judge_url",),
+    "judge_timeout": ("remote_rm_url", "llm_judge_url"),
 }
 
 
@@ -30,7 +38,7 @@ def reward_problems(reward: RewardArgs, judges: JudgesArgs) -> Iterator[str]:
     if reward.reward_fn is None and not rules and not models:
         yield (
             "nothing judges the answers: set --rule_reward (such as number:1.0), --reward_routes, "
-            "--reward_fn file.py:function, --reward_pretrain or --remote_rm_url"
+            "--reward_fn file.py:function, --reward_pretrain, --remote_rm_url or --llm_judge_url"
         )
     others = " and ".join([rules] * bool(rules) + models)
     if reward.reward_fn is not None and others:
@@ -41,9 +49,13 @@ def reward_problems(reward: RewardArgs, judges: JudgesArgs) -> Iterator[str]:
     if reward.reward_fn is not None:
         yield from missing_function(reward.reward_fn)
     defaults = {field.name: field.default for field in fields(JudgesArgs)}
-    for name, owner in _ONLY_WITH.items():
-        if getattr(judges, name) != defaults[name] and getattr(judges, owner) is None:
-            yield f"--{name} has no effect: set --{owner}, or leave --{name} out"
+    for name, owners in _ONLY_WITH.items():
+        if getattr(judges, name) != defaults[name] and all(getattr(judges, owner) is None for owner in owners):
+            yield f"--{name} has no effect: set --{' or --'.join(owners)}, or leave --{name} out"
+    if judges.llm_judge_url is not None and judges.llm_judge_model is None:
+        yield "--llm_judge_url: name the model that is to judge there by --llm_judge_model"
+    if judges.llm_judge_prompt is not None and not Path(judges.llm_judge_prompt).expanduser().is_file():
+        yield f"--llm_judge_prompt {judges.llm_judge_prompt}: there is no such file"
     try:
         named = judge_names(judges)
     except RewardSetupError as error:
@@ -66,11 +78,11 @@ def judge_names(judges: JudgesArgs) -> tuple[str, ...]:
 
     Raises RewardSetupError if names of reward models cannot be told, or two have one.
     """
-    return (*reward_models(judges), *([REMOTE] if judges.remote_rm_url else []))
+    return (*reward_models(judges), *(name for name, flag in SERVICES.items() if getattr(judges, flag)))
 
 
 def reward_models(judges: JudgesArgs) -> dict[str, str]:
-    """name -> folder of each scalar reward model; one that is given without a name is called rm.
+    """name -> folder of each reward model; one that is given without a name is called rm.
 
     Raises RewardSetupError if several are not all named, or two have one name.
     """
@@ -81,7 +93,7 @@ def reward_models(judges: JudgesArgs) -> dict[str, str]:
     models: dict[str, str] = {}
     for term in judges.reward_pretrain.split(","):
         name, equals, folder = (piece.strip() for piece in term.partition("="))
-        if not (equals and folder and name.isidentifier()) or name in (REMOTE, "rules"):
+        if not (equals and folder and name.isidentifier()) or name in (*SERVICES, "rules"):
             raise RewardSetupError(
                 f"--reward_pretrain {judges.reward_pretrain}: several reward models are written as "
                 "helpful=FOLDER,safe=FOLDER, each with a name of letters, digits and _"
@@ -93,7 +105,7 @@ def reward_models(judges: JudgesArgs) -> dict[str, str]:
 
 
 def _models(judges: JudgesArgs) -> Iterator[str]:
-    yield from (f"--{name}" for name in ("reward_pretrain", "remote_rm_url") if getattr(judges, name) is not None)
+    yield from (f"--{name}" for name in ("reward_pretrain", *SERVICES.values()) if getattr(judges, name) is not None)
 
 
 def _unknown_parts(reward: RewardArgs, named: tuple[str, ...]) -> Iterator[str]:

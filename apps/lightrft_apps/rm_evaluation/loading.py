@@ -65,6 +65,10 @@ def _scalar(command: EvalRMCommand, name: str, folder: str) -> Candidate:
         trust_remote_code=args.trust_remote_code,
         value_prefix_head=args.value_prefix_head,
     )
+    if loaded.card.process:
+        raise ConfigError(
+            [f"--reward_pretrain {folder} judges the steps of answers, and comparisons are of whole ones"]
+        )
     writer = Writer(
         loaded.tokenizer,
         loaded.encoder(),

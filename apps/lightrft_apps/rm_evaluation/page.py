@@ -59,11 +59,9 @@ def _measured(rows: Sequence[Row]) -> Iterable[str]:
     whole = rows[0]
     measures = whole.measures
     yield _table(COLUMNS, [_agreement(row) for row in rows])
-    small = [reliability_picture(whole)] * bool(measures["calibration"]) + [margins_picture(whole)] * bool(
-        measures["margins"]
-    )
-    if small:
-        yield f"<div class='side'>{''.join(small)}</div>"
+    sure = reliability_picture(whole) if measures["calibration"] else ""
+    margins = margins_picture(whole) if measures["margins"] else ""
+    yield f"<div class='side'>{sure}{margins}</div>"
     facts = [*_three_way(measures), *_calibration(measures), *_length(measures), *_position(measures)]
     facts += [*_refusals(measures), *_graded(measures)]
     if facts:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import exp, isfinite
+from math import isfinite
 
 from lightrft_apps.config import ConfigError
 from lightrft_apps.rm_evaluation.answers import lengths_of, refusals_of, safe_of
 from lightrft_rewards.evaluation import JudgedComparison
-from lightrft_rewards.models.losses import LOG_VARIANCES
 from lightrft_rewards.models.passage import Passage
 from lightrft_rewards.models.scoring import ModelScorer, Reading
 from lightrft_rewards.preferences import Comparison
@@ -83,7 +82,7 @@ def _judged(
     if not isinstance(readings, str):
         said = [reading[head] for reading in readings]
         scores = tuple(reading.mean for reading in said)
-        variances = tuple(_clamped(reading.variance) for reading in said if reading.variance is not None)
+        variances = tuple(reading.variance for reading in said if reading.variance is not None)
         if not all(map(isfinite, scores)):
             error, scores, variances = f"its scores are {scores}: not finite", (), ()
     return JudgedComparison(
@@ -98,12 +97,6 @@ def _judged(
         safe=safe_of(comparison),
         error=error,
     )
-
-
-def _clamped(variance: float) -> float:
-    """A variance as it was learnt."""
-    low, high = map(exp, LOG_VARIANCES)
-    return min(max(variance, low), high)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from lightrft_rewards.errors import RewardSetupError
-from lightrft_rewards.rules import rule_names
+from lightrft_rewards.rules import find_rule, rule_names
+from lightrft_rewards.rules.arguments import MARK
 from lightrft_rewards.samples import Outcome
 
 
@@ -93,6 +94,9 @@ def _parse_route(route: str, spec: str | RewardSpec, models: Collection[str]) ->
 
 
 def _check_name(name: str, models: Collection[str]) -> None:
+    if MARK in name:
+        find_rule(name)
+        return
     known = sorted({*rule_names(), *models})
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)

@@ -43,6 +43,7 @@ class Panel:
     (``rm.safe``); every other part is a rule, judged by the scorer named "rules", whose own weights play no part.
     routes: rewards by route, as for parse_routes. gates: hold answers back, whatever their route; their parts are
     asked for even where no weight names them. rounds: which scorers judge together, the models on their devices.
+    closing: called when it is closed, after all scorers.
     Metrics: NAME_seconds, for a sample, and NAME_failed, the share, of each scorer.
     """
 
@@ -53,8 +54,9 @@ class Panel:
         *,
         gates: Sequence[Gate] = (),
         rounds: Rounds = all_at_once,
+        closing: Callable[[], None] = lambda: None,
     ) -> None:
-        self.scorers, self.gates, self.rounds = dict(scorers), tuple(gates), rounds
+        self.scorers, self.gates, self.rounds, self._closing = dict(scorers), tuple(gates), rounds, closing
         guarded = {gate.part: 0.0 for gate in gates}
         self.routes = {route: RewardSpec(guarded | dict(spec.weights)) for route, spec in routes.items()}
         rules = {part for spec in self.routes.values() for part in spec.weights if self._owner(part) == RULES}
@@ -96,6 +98,7 @@ class Panel:
         self._threads.shutdown()
         for scorer in self.scorers.values():
             scorer.close()
+        self._closing()
 
     def _owner(self, part: str) -> str:
         name = part.partition(".")[0]

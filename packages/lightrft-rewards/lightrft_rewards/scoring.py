@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightrft_rewards.combination import RewardSpec, spec_for
 from lightrft_rewards.errors import RewardSetupError
+from lightrft_rewards.rules.arguments import argument_file
 from lightrft_rewards.samples import Sample
 
 
@@ -50,9 +51,11 @@ class Scoring:
         return {"function": self.function, "path": str(split_target(self.function)[0].resolve())}
 
     def fingerprint(self) -> str:
-        """Differs when the rules, their weights or the text of the function's file differ."""
+        """Differs when the rules, their weights, the files they are given or the text of the function's file differ."""
         if not self.function:
-            content = json.dumps(self.to_message(), sort_keys=True).encode()
+            names = sorted({name for spec in self.routes.values() for name in spec.weights})
+            files = [file.read_bytes() for name in names if (file := argument_file(name))]
+            content = b"\0".join([json.dumps(self.to_message(), sort_keys=True).encode(), *files])
         else:
             path, name = split_target(self.function)
             content = name.encode() + b"\0" + path.read_bytes()

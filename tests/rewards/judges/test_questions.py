@@ -34,7 +34,10 @@ def test_a_pair_is_asked_about_in_both_orders_and_its_label_goes_with_the_answer
     assert first.turn.text.index("red old") < first.turn.text.index("blue new")
     assert second.turn.text.index("blue new") < second.turn.text.index("red old")
     assert (first.label, second.label) == ({"verdict": 1}, {"verdict": 2})
-    assert (first.target, second.target) == (f"<answer>Answer {n} is better</answer>" for n in (1, 2))
+    assert (first.target, second.target) == (
+        "<answer>Answer 1 is better</answer>",
+        "<answer>Answer 2 is better</answer>",
+    )
     assert "# Request\na house\n" in first.turn.text
     for saying in ("Answer 1 is better", "Answer 2 is better", "Both are equally good"):
         assert f"<answer>{saying}</answer>" in first.turn.text

@@ -19,7 +19,10 @@ WORTH = ("awful", "poor", "fair", "fine", "great")
 """Words by what they are worth."""
 FILLERS = ("red", "blue", "tall", "small", "old", "new", "hot", "cold")
 THINGS = ("house", "boat", "song", "road", "lamp", "tree")
-TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def answer(worth: int, random: Random) -> str:
@@ -82,7 +85,8 @@ def save_model(folder: Path, model: Any) -> Path:
         chat_template=TEMPLATE,
     )
     fast.save_pretrained(folder)
-    model(vocab_size=len(fast), eos_token_id=0, max_position_embeddings=512).save_pretrained(folder)
+    sizes = {"vocab_size": len(fast), "eos_token_id": 0, "initializer_range": 0.1}
+    model(**sizes).save_pretrained(folder)
     return folder
 
 

@@ -119,6 +119,15 @@ def test_several_answers_are_ranked_by_scores_or_ranks(tmp_path: Path, judged: d
     assert comparison.labels == labels
 
 
+def test_a_written_judgement_keeps_the_order_that_it_speaks_of(tmp_path: Path) -> None:
+    row = {"prompt": "x", "answers": ["a", "b"], "scores": [0, 1], "reasoning": "<answer>Answer 2 is better</answer>\n"}
+    file = published.write_jsonl([row] * 20, tmp_path / "x.jsonl")
+    loaded = load_comparisons(str(file), seed=1).comparisons
+    assert {(each.answers, each.reasoning) for each in loaded} == {
+        ((("a",), ("b",)), "<answer>Answer 2 is better</answer>")
+    }
+
+
 def test_one_answer_has_a_grade(tmp_path: Path) -> None:
     assert one(tmp_path, {"prompt": "x", "response": "y", "score": "3.5"}).labels == {"score": (3.5,)}
     assert one(tmp_path, {"prompt": "x", "response": "y", "labels": {"tone": 2}}).labels == {"tone": (2.0,)}
@@ -158,6 +167,7 @@ def test_questions_and_answers_may_show_something(tmp_path: Path) -> None:
         (published.pair(rejected="4"), "the same answer twice"),
         (published.pair(chosen="", rejected=""), "no answer that is not empty"),
         (published.pair(margin=-1), '"margin" is -1'),
+        (published.pair(reasoning="<answer>Answer 1 is better</answer>"), "of which the first is always better"),
         (published.pair(margin="much"), "not a number"),
         (published.pair(margin=True), "not a number"),
         (published.pair(score_chosen=1, score_rejected=2), "lower score"),

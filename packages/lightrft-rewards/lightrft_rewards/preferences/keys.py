@@ -14,6 +14,7 @@ class PreferenceKeys:
     prompt: what was asked, text or messages. chosen, rejected: the better answer and the worse one.
     margin: by how much the first is better. chosen_score, rejected_score: what each was given.
     answers: several answers; scores or ranks: one number for each, greater or smaller being better.
+    reasoning: a written judgement of several answers, in the order in which they stand.
     response, score: one answer and its grade.
     labels: head -> what its scores (or score) are, where several things were judged.
     images, videos, audios: media that the question shows or plays, one or a list of each.
@@ -28,6 +29,7 @@ class PreferenceKeys:
     answers: str = "answers"
     scores: str = "scores"
     ranks: str = "ranks"
+    reasoning: str = "reasoning"
     response: str = "response"
     score: str = "score"
     labels: str = "labels"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,7 @@ from lightrft_rewards.preferences.comparison import Comparison, side_by_chance
 from lightrft_rewards.preferences.handler import Handler, Sheet
 from lightrft_rewards.preferences.keys import PreferenceKeys
 from lightrft_rewards.preferences.spec import Source, split_preferences
-from lightrft_strategy.data.rejected import PromptDataError, Rejected
+from lightrft_strategy.data.rejected import PromptDataError, Rejected, flags_called
 from lightrft_strategy.data.rows import unique_names
 
 _REPORT_EVERY = 1024
@@ -61,7 +60,7 @@ def load_comparisons(
     Raises PromptDataError if a source cannot be read, has no rows, or not one that can be used.
     """
     loaded, number = LoadedComparisons(), 0
-    with _called(flag):
+    with flags_called(_names(flag)):
         sources = split_preferences(data, keys or PreferenceKeys())
         opened = [source.handler.open(source.path, split=split) for source in sources]
         names = iter(unique_names([table for tables in opened for table in tables]))
@@ -122,12 +121,10 @@ def _nothing_usable(source: Source, rejected: Sequence[Rejected]) -> str:
     )
 
 
-@contextmanager
-def _called(flag: str) -> Iterator[None]:
-    """Let what is said of the flags of prompts name those of comparisons."""
-    try:
-        yield
-    except PromptDataError as error:
-        text = str(error).replace(", and set its share with --prompt_data_probs or --num_episodes", "")
-        text = text.replace("--prompt_split", flag.removesuffix("data") + "split").replace("--prompt_data", flag)
-        raise PromptDataError(text, error.rejected) from error
+def _names(flag: str) -> dict[str, str]:
+    """What prompts are named by, and what the same is called of comparisons."""
+    return {
+        ", and set its share with --prompt_data_probs or --num_episodes": "",
+        "--prompt_split": f"{flag.removesuffix('data')}split",
+        "--prompt_data": flag,
+    }

@@ -14,7 +14,7 @@ TIE = 0
 
 _BETTER = re.compile(r"(?:answer|response|image|video|audio) ([12]) is better", re.IGNORECASE)
 _EQUAL = re.compile(r"both (?:answers |responses |images |videos |audios )?are equally good", re.IGNORECASE)
-_GRADE = re.compile(r"[+-]?\d{1,6}(?:\.\d{1,6})?")
+_GRADE = re.compile(r"[+-]?[0-9]{1,6}(?:\.[0-9]{1,6})?")
 _THOUGHT = re.compile(
     r"\s*(?:<think>(?:(?!</?think>).)*</think>\s*)?<answer>(?:(?!</?answer>).)*</answer>\s*", re.DOTALL
 )

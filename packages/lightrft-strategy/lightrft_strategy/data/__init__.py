@@ -6,7 +6,7 @@ from lightrft_strategy.data.examples import ExampleStream, LoadedExamples, load_
 from lightrft_strategy.data.formats import FORMATS, split_format
 from lightrft_strategy.data.overlap import overlap
 from lightrft_strategy.data.prompts import LoadedPrompts, load_prompts
-from lightrft_strategy.data.rejected import PromptDataError, Rejected, write_rejected
+from lightrft_strategy.data.rejected import PromptDataError, Rejected, flags_called, write_rejected
 from lightrft_strategy.data.spec import PromptSpec
 from lightrft_strategy.data.stream import PromptStream
 
@@ -21,6 +21,7 @@ __all__ = [
     "PromptSpec",
     "PromptStream",
     "Rejected",
+    "flags_called",
     "load_examples",
     "load_prompts",
     "overlap",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from lightrft_strategy.data.rejected import PromptDataError
+from lightrft_strategy.data.rejected import PromptDataError, flags_called
 from lightrft_strategy.data.spec import PromptSpec
 
 _CALLED = {
@@ -122,13 +122,6 @@ class ExampleSpec:
         )
 
 
-@contextmanager
-def called_as_flags() -> Iterator[None]:
+def called_as_flags() -> AbstractContextManager[None]:
     """Let what is said of the flags of prompts name those of examples, which mean the same."""
-    try:
-        yield
-    except PromptDataError as error:
-        text = str(error)
-        for prompt_flag, flag in _CALLED.items():
-            text = text.replace(prompt_flag, flag)
-        raise PromptDataError(text, error.rejected) from error
+    return flags_called(_CALLED)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,18 @@ class PromptDataError(ValueError):
     def __init__(self, message: str, rejected: Sequence[Rejected] = ()) -> None:
         super().__init__(message)
         self.rejected = list(rejected)
+
+
+@contextmanager
+def flags_called(names: Mapping[str, str]) -> Iterator[None]:
+    """Let a PromptDataError name the flags that were asked: names has, for what it says, what it is to say instead."""
+    try:
+        yield
+    except PromptDataError as error:
+        text = str(error)
+        for said, flag in names.items():
+            text = re.sub(rf"{re.escape(said)}\b", flag, text)
+        raise PromptDataError(text, error.rejected) from error
 
 
 def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:

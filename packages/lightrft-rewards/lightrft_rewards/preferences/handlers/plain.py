@@ -11,6 +11,7 @@ from lightrft_rewards.preferences.comparison import Comparison
 from lightrft_rewards.preferences.handler import Handler, Place, row_by_row
 from lightrft_rewards.preferences.keys import PreferenceKeys
 from lightrft_rewards.preferences.values import has, items_of, number, number_of
+from lightrft_strategy.data.formats.fields import text_of
 from lightrft_strategy.data.parts import described, keys_of
 from lightrft_strategy.data.rejected import RowError
 
@@ -27,7 +28,8 @@ def plain_row(content: Mapping[str, Any], place: Place, *, keys: PreferenceKeys)
 
     chosen and rejected: labels of the head score are 1 and 0; with a margin that and 0; with the scores of both these.
     answers with scores or ranks (1 is the best). response with a score. In each, labels {head: numbers (of one response
-    a number)} are heads of their own, beside or instead of the scores.
+    a number)} are heads of their own, beside or instead of the scores. A written judgement of answers, reasoning, is
+    kept to be learnt; it speaks of places, and cannot stand beside chosen and rejected, of which the first always wins.
 
     An answer is text, a part such as {"type": "image", "image": path}, a list of parts, or a conversation that it ends:
     a list of messages, or text in turns that begin with "\\n\\nHuman:" and "\\n\\nAssistant:". Conversations bring the
@@ -36,14 +38,21 @@ def plain_row(content: Mapping[str, Any], place: Place, *, keys: PreferenceKeys)
     """
     names = (keys.chosen, keys.rejected)
     missing = [name for name in names if content.get(name) is None]
+    reasoning = ""
     if len(missing) < 2:
         if missing:
             raise RowError(f'has no "{missing[0]}" (it has {keys_of(content)})')
+        if has(content, keys.reasoning):
+            raise RowError(
+                f'has a written judgement, "{keys.reasoning}", of "{keys.chosen}" and "{keys.rejected}", of which the '
+                f'first is always better: write them as "{keys.answers}" in any order, with "{keys.scores}"'
+            )
         given, labels = [answered(content[name], name) for name in names], _of_pair(content, keys)
     elif has(content, keys.answers):
         items = items_of(content, keys.answers)
         given = [answered(item, f"{keys.answers}[{place}]") for place, item in enumerate(items)]
         labels = _of_several(content, keys, len(given))
+        reasoning = text_of(content, keys.reasoning).strip() if has(content, keys.reasoning) else ""
     elif has(content, keys.response):
         given, labels = [answered(content[keys.response], keys.response)], _of_one(content, keys)
     else:
@@ -52,7 +61,8 @@ def plain_row(content: Mapping[str, Any], place: Place, *, keys: PreferenceKeys)
             f"(it has {keys_of(content)})"
         )
     question = question_of(content, keys.of_question, given)
-    return Comparison(place.uid, question, tuple(each.answer for each in given), labels, root=place.root(""))
+    answers = tuple(each.answer for each in given)
+    return Comparison(place.uid, question, answers, labels, reasoning=reasoning, root=place.root(""))
 
 
 def _of_pair(content: Mapping[str, Any], keys: PreferenceKeys) -> Labels:

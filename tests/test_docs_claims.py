@@ -1,0 +1,75 @@
+"""What pages and recipes say of commands and of measurements holds, and a reader finds every page."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from statistics import median
+
+import pytest
+import yaml
+
+from lightrft_apps.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_readme_of_the_command_lists_every_command() -> None:
+    listed = re.findall(r"^uv run lightrft ([\w-]+)", (ROOT / "apps/README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+def test_no_two_examples_from_python_write_into_one_folder() -> None:
+    places = ("apps/README.md", "examples/train_in_python.py", "docs/sft.md")
+    folders = [re.findall(r'output_dir"?[=:] ?"([\w/]+)"', (ROOT / place).read_text()) for place in places]
+    assert all(folders) and len(set(sum(folders, []))) == sum(map(len, folders))
+
+
+@pytest.mark.parametrize("page", ["docs/index.md", "README.md", "README_zh.md"])
+def test_the_first_pages_lead_to_the_plan_and_to_the_engines(page: str) -> None:
+    text, base = (ROOT / page).read_text(), "" if page.startswith("docs") else "docs/"
+    assert f"({base}plan.md)" in text and f"({base}engines/index.md)" in text
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_lines_of_commands_go_on_by_one_backslash_and_quote_what_the_shell_reads(page: Path) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    assert not re.search(r"\\\\\n", "".join(blocks))
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        assert not re.search(r"(?<![\"'])\b[\w./:,]*\?\w+=", re.sub(r"\"[^\"]*\"|'[^']*'", "''", line)), line
+
+
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
+def test_a_recipe_asks_for_the_extra_of_the_engine_it_samples_with_and_no_other(recipe: Path) -> None:
+    text = recipe.read_text()
+    assert ("--extra vllm" in text) == (yaml.safe_load(text).get("engine_type") == "vllm")
+
+
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("examples/grpo_*_7b.yaml")), ids=lambda path: path.name)
+def test_a_recipe_for_several_processes_is_valid_in_them(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightrft_apps.config import parse_rl
+
+    monkeypatch.chdir(ROOT)
+    for name, value in {"WORLD_SIZE": "8", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    (command,) = [line[1:] for line in recipe.read_text().splitlines() if "lightrft launch" in line]
+    words = shlex.split(command)
+    assert parse_rl(words[words.index("rl") + 1 :]).parallel.fsdp
+
+
+@pytest.mark.parametrize(("side", "place"), [("trl", 0), ("trl-mixed", 1)])
+def test_what_is_said_of_trl_is_what_was_measured(side: str, place: int) -> None:
+    (shape,) = json.loads((ROOT / "docs/benchmarks/vs_trl.json").read_text())["shapes"].values()
+    blocks = [block for run in shape["runs"].values() for block in run["blocks"][1:]]
+    (row,) = [line for line in (ROOT / "docs/benchmarks/README.md").read_text().splitlines() if "`vs_trl.json`" in line]
+    by_step = median(block[side]["seconds"] / block["lightrft"]["seconds"] for block in blocks)
+    assert re.findall(r"(\d\.\d) times as long a step|(\d\.\d) times as we compute", row)[place][place] == f"{by_step:.1f}"
+    lengths = {name: [sum(block[name]["lengths"]) for block in blocks] for name in (side, "lightrft")}
+    assert sum(lengths[side]) > sum(lengths["lightrft"])
+    each = [
+        {name: block[name]["seconds"] / sum(block[name]["lengths"]) for name in (side, "lightrft")} for block in blocks
+    ]
+    by_token = median(seconds[side] / seconds["lightrft"] for seconds in each)
+    assert f"for each of their tokens it took {by_token:.1f} times as long in either" in row
