@@ -252,6 +252,7 @@ def known_flags() -> set[str]:
     from lightrft_apps.config.import_command import ImportCommand
     from lightrft_apps.config.merge_command import MergeCommand
     from lightrft_apps.config.plan_command import PlanCommand
+    from lightrft_apps.config.replay_command import ReplayCommand
     from lightrft_apps.config.schema import ALIASES, fields_of
 
     commands = (
@@ -263,6 +264,7 @@ def known_flags() -> set[str]:
         ImportCommand,
         MergeCommand,
         PlanCommand,
+        ReplayCommand,
     )
     fields = {name: field for command in commands for name, field in fields_of(command).items()}
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}

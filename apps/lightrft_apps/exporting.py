@@ -17,10 +17,11 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt
-from lightrft_apps.config import ConfigError, ModelArgs, RLConfig, RMConfig, RunConfig, stored_config
+from lightrft_apps.config import ConfigError, GRMConfig, ModelArgs, RLConfig, RMConfig, RunConfig, stored_config
 from lightrft_apps.config.export_command import ExportArgs
 from lightrft_apps.course import metrics_lines
 from lightrft_apps.hugging_face import fill_new, write_new
+from lightrft_apps.judge_training import form_of
 from lightrft_apps.precision import dtype_name
 from lightrft_apps.reward_summary import held_out_moments
 from lightrft_apps.reward_training import reward_model, write_reward_model
@@ -59,7 +60,8 @@ def export_checkpoint(args: ExportArgs) -> None:
     dtype = args.dtype or dtype_name(of)
     set_precision(model, getattr(torch, dtype))
     said = f"{name} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
-    write_new(args.output, model, compose.load_senses(of).processor, said)
+    form = form_of(config) if isinstance(config, GRMConfig) else None
+    write_new(args.output, model, compose.load_senses(of).processor, said, form)
 
 
 def _found(args: ExportArgs, console: Console) -> tuple[Path, RunConfig | None]:

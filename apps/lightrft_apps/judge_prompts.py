@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightrft_apps.config.judged_sources import split_judged
@@ -25,7 +25,14 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
 """
 
 
-def load_all_prompts(spec: PromptSpec, senses: Senses, folder: str) -> LoadedPrompts:
+@dataclass(frozen=True)
+class AllPrompts(LoadedPrompts):
+    """form: how a judge is asked, by the first source that asks one; None: none does."""
+
+    form: JudgeForm | None = None
+
+
+def load_all_prompts(spec: PromptSpec, senses: Senses, folder: str) -> AllPrompts:
     """As load_prompts, whose Raises hold; of sources that ask a judge every pair of answers is a prompt in both orders.
 
     folder: of the model, whose judge.json, if there is one, says how it is asked.
@@ -37,24 +44,25 @@ def load_all_prompts(spec: PromptSpec, senses: Senses, folder: str) -> LoadedPro
         read = load_prompts(
             replace(spec, prompt_data=",".join(plain), prompt_data_probs=None), senses.tokenizer, senses.encoder
         )
-    whole = LoadedPrompts([], read.rejected, read.warnings)
+    whole, forms = AllPrompts([], read.rejected, read.warnings), list[JudgeForm]()
     several, of_plain = sum(bool(name) for name, _ in named) > 1, iter(read.sources)
     for name, source in named:
         if not name:
             whole.sources.append(next(of_plain))
             continue
-        prompts, rejected = _judged(spec, senses, folder, name, source)
+        prompts, rejected, form = _judged(spec, senses, folder, name, source)
+        forms.append(form)
         whole.rejected.extend(rejected)
         if not prompts:
             raise PromptDataError(_nothing(f"{name}:{source}", rejected), whole.rejected)
         named_prompts = [replace(prompt, uid=f"{name}:{source}/{prompt.uid}") for prompt in prompts]
         whole.sources.append(named_prompts if several else prompts)
-    return whole
+    return replace(whole, form=forms[0] if forms else None)
 
 
 def _judged(
     spec: PromptSpec, senses: Senses, folder: str, name: str, source: str
-) -> tuple[list[Prompt], list[Rejected]]:
+) -> tuple[list[Prompt], list[Rejected], JudgeForm]:
     keys = PreferenceKeys(images=spec.images_key, videos=spec.videos_key, audios=spec.audios_key)
     loaded = load_comparisons(
         source,
@@ -65,9 +73,10 @@ def _judged(
         flag="--prompt_data",
     )
     own = JudgeForm.read(folder) or JudgeForm(heads=loaded.heads)
-    form = replace(own, **FORMS[name], apply_chat_template=spec.apply_chat_template, max_len=None)
+    form = replace(own, **FORMS[name], apply_chat_template=spec.apply_chat_template)
+    unbound = replace(form, max_len=None)
     writer = JudgeWriter(
-        senses.tokenizer, senses.encoder, form, media_urls=spec.media_urls, media_limits=spec.media_limits
+        senses.tokenizer, senses.encoder, unbound, media_urls=spec.media_urls, media_limits=spec.media_limits
     )
     prompts: list[Prompt] = []
     rejected = list(loaded.rejected)
@@ -76,7 +85,7 @@ def _judged(
             prompts += _prompts(comparison, writer, spec.prompt_max_len)
         except RowError as error:
             rejected.append(cannot_be_asked(comparison, str(error)))
-    return prompts, rejected
+    return prompts, rejected, form
 
 
 def _prompts(comparison: Comparison, writer: JudgeWriter, longest: int | None) -> list[Prompt]:

@@ -59,7 +59,7 @@ def _run(config: GRMConfig, run: RunDirectory, together: Together) -> None:
     judged: list[JudgedComparison] = []
 
     def build(steps: int) -> Learner[Example]:
-        return language_learner(config, config.data.max_len, senses, together.ranks, steps, form.write, trained.append)
+        return language_learner(config, config.data.max_len, senses, together.ranks, steps, form, trained.append)
 
     def look() -> None:
         judged.extend(_asked(trained[0], senses, writer, held_out, config.run.seed, together.ranks))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lightrft_apps import judge_models
-from lightrft_apps.config import JudgesArgs, RewardArgs, judge_names, reward_models, rules_by_route
+from lightrft_apps.config import JudgesArgs, RewardArgs, RLConfig, judge_names, reward_models, rules_by_route
+from lightrft_core import Reward
 from lightrft_rewards import RewardPool, RewardSetupError, RewardSpec, Scoring, parse_routes, parse_spec
 from lightrft_rewards.gates import parse_gates
 from lightrft_rewards.judge import Judge
@@ -17,6 +19,7 @@ from lightrft_rewards.majority import MajorityVote
 from lightrft_rewards.models.residents import Residents, free_bytes
 from lightrft_rewards.panel import RULES, Panel
 from lightrft_rewards.scorer import Scorer
+from lightrft_strategy.step_credit import StepCredit
 
 NO_MEDIA: Mapping[str, int] = {}
 
@@ -62,10 +65,16 @@ def build_scorer(
     return panel
 
 
-def build_vote(reward: RewardArgs) -> MajorityVote:
-    """The reward without labels: the vote of a prompt's answers, as the run's one rule reads them."""
-    (rule,) = parse_spec(reward.rule_reward or "").weights
-    return MajorityVote(rule)
+def build_reward(config: RLConfig, judge: Judge, tokenizer: Any) -> Reward:
+    """What is learnt from: what the judge says, or the vote of a prompt's answers, as the run's one rule reads them.
+
+    tokenizer: the policy's, to whose tokens the rewards of steps are brought.
+    """
+    if config.shaping.ttrl:
+        (rule,) = parse_spec(config.reward.rule_reward or "").weights
+        return MajorityVote(rule)
+    coef = config.shaping.step_reward_coef
+    return StepCredit(judge, tokenizer, coef) if coef else judge
 
 
 def _panel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -38,10 +38,10 @@ class Lesson:
     warmup: dict[str, Any] = field(default_factory=dict[str, Any])
     grpo: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def write(self, folder: Path, seed: int, heads: Mapping[str, int] = NARROW) -> None:
+    def write(self, folder: Path, seed: int, heads: Mapping[str, int] = NARROW, sayings: Sequence[str] = ()) -> None:
         """Fill a folder: model/, and as JSONL with their media: examples, riddles, heldout, swapped.
 
-        heads: of the model.
+        heads: of the model. sayings: what else it will read and write, for which it gets words of its own.
         """
         random = Random(seed)
 
@@ -55,18 +55,25 @@ class Lesson:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         write_rows(swapped(rows), folder / "swapped.jsonl")
         texts = [text for row in rows for text in (row["input"], *row["label"]["choices"])]
-        self.build(folder / "model", Sizes(texts=tuple(texts), **SIZES, **heads), seed=seed)
+        sizes = SIZES | heads | ({"vocab_size": SIZES["vocab_size"] + WORDS} if sayings else {})
+        self.build(folder / "model", Sizes(texts=(*texts, *sayings), **sizes), seed=seed)
 
     def write_preferences(self, folder: Path, seed: int, count: int) -> None:
         """Fill a folder with comparisons of a right and a wrong answer, of riddles that are in no other file.
 
-        So many in preferences.jsonl, HELD_OUT in preferences_heldout.jsonl.
+        So many in preferences.jsonl, HELD_OUT in preferences_heldout.jsonl; each with a written judgement.
         """
         random = Random(f"{seed}/preferences")
 
-        def compared(riddle: Riddle) -> dict[str, str]:
+        def compared(riddle: Riddle) -> dict[str, Any]:
             wrong = random.choice([choice for choice in riddle.choices if choice != riddle.solution])
-            return {"prompt": riddle.question, "chosen": riddle.solution, "rejected": wrong}
+            place = random.randrange(2)
+            return {
+                "prompt": riddle.question,
+                "answers": [riddle.solution, wrong] if place == 0 else [wrong, riddle.solution],
+                "scores": [1 - place, place],
+                "reasoning": judgement(riddle.solution, place),
+            }
 
         write_riddles(self.drawn(count, random), folder / "preferences.jsonl", compared)
         write_riddles(self.drawn(HELD_OUT, random), folder / "preferences_heldout.jsonl", compared)
@@ -74,6 +81,11 @@ class Lesson:
     def drawn(self, count: int, random: Random) -> list[Riddle]:
         """So many riddles, of each toy in turn."""
         return [self.toys[number % len(self.toys)](random) for number in range(count)]
+
+
+def judgement(solution: str, place: int) -> str:
+    """What a judge thinks and says: what it perceives, and which answer, counted from 0, is that."""
+    return f"<think>{solution}</think><answer>Answer {place + 1} is better</answer>"
 
 
 SIZES: dict[str, Any] = {
@@ -86,6 +98,8 @@ SIZES: dict[str, Any] = {
     "max_pixels": 32 * 32,
     "max_seconds": 1,
 }
+WORDS = 192
+"""More tokens, for a model that is to write judgements."""
 WARMUP = {
     "apply_chat_template": True,
     "train_batch_size": 32,
@@ -109,6 +123,21 @@ REWARD_MODEL = {
     "l2": 0.01,
     "max_epochs": 2,
     "eval_steps": 16,
+}
+JUDGE = {
+    "apply_chat_template": True,
+    "judge_reasoning": True,
+    "judge_ties": False,
+    "generate_max_len": 24,
+    "max_len": 512,
+    "train_batch_size": 32,
+    "micro_train_batch_size": 256,
+    "max_tokens_per_micro_batch": 32768,
+    "learning_rate": 3e-3,
+    "lr_scheduler": "linear",
+    "lr_warmup_ratio": 0.1,
+    "l2": 0.01,
+    "max_epochs": 10,
 }
 GRPO = {
     "apply_chat_template": True,

@@ -16,6 +16,7 @@ COMMANDS = {
     "eval": "accuracy of a model on held-out prompts, with intervals",
     "eval-rm": "how far reward models agree with people: accuracy, calibration, biases",
     "serve-reward": "rules, a function or reward models as a service over HTTP",
+    "reward": "a run's saved answers judged once more, to compare (lightrft reward replay RUN)",
     "audit-logprobs": "whether sampling engine and trainer agree, before you train",
     "plan": "memory and time of a run before it starts, and which flag to change",
     "merge-lora": "a trained adapter and its model as one plain model",

@@ -14,6 +14,7 @@ from lightrft_apps import compose
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.merge_command import MergeArgs
 from lightrft_apps.hugging_face import write_new
+from lightrft_rewards.models.judges.form import JudgeForm
 from lightrft_strategy.lora import merged, read_adapter
 from lightrft_strategy.training.optimiser import set_precision
 
@@ -33,7 +34,8 @@ def merge_adapter(args: MergeArgs) -> None:
     own_words = beside and senses.adapter is None
     processor = compose.load_tokenizer(replace(of, pretrain=str(adapter))) if own_words else senses.processor
     set_precision(model, getattr(torch, args.dtype))
-    write_new(args.output, model, processor, f"{args.pretrain} with {args.adapter}, {args.dtype}")
+    said = f"{args.pretrain} with {args.adapter}, {args.dtype}"
+    write_new(args.output, model, processor, said, JudgeForm.read(adapter))
 
 
 @contextmanager

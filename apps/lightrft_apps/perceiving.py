@@ -59,10 +59,11 @@ def begin(
     prog: str,
     defaults: Mapping[str, Any],
     also: Callable[[Path, int], None] = lambda folder, seed: None,
+    sayings: Sequence[str] = (),
 ) -> tuple[RLConfig, Path]:
     """The checked run of GRPO, and the quick start's folder with the lesson written into it.
 
-    defaults: more of the run's. also: writes more files of the lesson, by the seed.
+    defaults: more of the run's. also: writes more files of the lesson, by the seed. sayings: as for Lesson.write.
     """
     with exit_on_config_error(prog):
         known = GRPO | lesson.grpo | PLACES | dict(defaults)
@@ -74,7 +75,8 @@ def begin(
         sys.stderr.write(f"{lesson.about}.\n")
 
         def write(unfinished: Path) -> None:
-            lesson.write(unfinished, config.run.seed, NARROW if config.engine.engine_type == "embedded" else WIDE)
+            heads = NARROW if config.engine.engine_type == "embedded" else WIDE
+            lesson.write(unfinished, config.run.seed, heads, sayings)
             also(unfinished, config.run.seed)
 
         if not (folder / "lesson").exists():

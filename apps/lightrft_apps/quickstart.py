@@ -37,13 +37,14 @@ SmolLM2-135M learns to add a one-digit to a two-digit number, by GRPO alone: no 
 It takes a few minutes on two CPU cores. Every flag of `lightrft rl` works here too.
 """
 
+KINDS = ("scalar", "generative")
 MODALITIES = ("text", "image", "video", "audio", "mixed")
 
 HELP = f"""\
 {ABOUT}
 With another --modality a tiny model that sees or hears answers riddles about images, videos, sounds or all of them: it
-is made, warmed up on a teacher's mistaken answers, and taught by GRPO to do better than the teacher. With --reward-model
-a reward model, learnt from comparisons of answers, is all that GRPO teaches it by.
+is made, warmed up on a teacher's mistaken answers, and taught by GRPO to do better than its teacher. Or GRPO teaches it
+by nothing but a reward model, which learns from comparisons of answers (--reward-model).
 
   --modality            {{{",".join(MODALITIES)}}}, default: text, with --reward-model image
   --reward-model        the quick start of reward modelling
@@ -58,11 +59,11 @@ examples:
 def main(argv: Sequence[str]) -> None:
     """Run `lightrft quickstart` with these words."""
     known, others = _which(argv)
-    prog = f"lightrft quickstart [--reward-model] [--modality {{{','.join(MODALITIES)}}}]"
+    prog = f"lightrft quickstart [--reward-model [{{{','.join(KINDS)}}}]] [--modality {{{','.join(MODALITIES)}}}]"
     if known.reward_model:
         from lightrft_apps.closed_loop import learn_from_a_reward_model
 
-        learn_from_a_reward_model(known.modality or "image", others, prog)
+        learn_from_a_reward_model(known.reward_model, known.modality or "image", others, prog)
         return
     known.modality = known.modality or "text"
     if known.modality != "text":
@@ -91,5 +92,10 @@ def _which(argv: Sequence[str]) -> tuple[Namespace, list[str]]:
     """Which quick start is asked for, and the words for its runs. Raises SystemExit for a modality there is not."""
     parser = ArgumentParser(prog="lightrft quickstart", add_help=False, allow_abbrev=False)
     parser.add_argument("--modality", choices=MODALITIES)
-    parser.add_argument("--reward-model", "--reward_model", action="store_true")
-    return parser.parse_known_args(argv)
+    parser.add_argument("--reward-model", "--reward_model", nargs="?", choices=KINDS, const=KINDS[0])
+    known, others = parser.parse_known_args(argv)
+    if known.reward_model and known.modality == "text":
+        parser.error(
+            "--reward-model is about riddles for eyes and ears: choose --modality image, video, audio or mixed"
+        )
+    return known, others

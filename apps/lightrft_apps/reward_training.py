@@ -16,6 +16,7 @@ from lightrft_apps.parallel import Together
 from lightrft_apps.reward_summary import held_out_moments, show_summary, write_summary
 from lightrft_apps.run_contests import decided, read_contests
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_solutions import judged_steps
 from lightrft_apps.running import in_its_directory
 from lightrft_apps.senses import Senses
 from lightrft_apps.supervised import Learner, batch_sizes, supervise
@@ -33,7 +34,7 @@ from lightrft_strategy.training.cost import cost_of
 MODEL = "rm"
 """What strategy, checkpoints and metrics call it."""
 
-LOSSES = {"sigmoid": "bradley_terry", "logexp": "log_exp"}
+LOSSES = {"sigmoid": "bradley_terry", "logexp": "log_exp", "steps": "cross_entropy"}
 """--loss_type -> the library's name, where LightRFT's and OpenRLHF's users know another one."""
 
 
@@ -49,7 +50,8 @@ def train_reward_model(config: RMConfig) -> dict[str, Any]:
 def _run(config: RMConfig, run: RunDirectory, together: Together) -> None:
     senses = compose.load_senses(config.model)
     data = read_contests(config, loss_of(config.scores), senses, run.rejected if together.first else None)
-    known = {head: decided(data.read.held_out, head) for head in heads_of(config.scores)}
+    count = judged_steps if config.scores.loss_type == "steps" else decided
+    known = {head: count(data.read.held_out, head) for head in heads_of(config.scores)}
     build = partial(_learner, config, run, senses, together.ranks)
     supervise(config, run, together, data, build, partial(write_summary, decided=known))
 
@@ -100,6 +102,8 @@ def write_reward_model(
         data.apply_chat_template,
         data.max_len,
         scores.value_prefix_head,
+        process=scores.loss_type == "steps",
+        step_separator=scores.step_separator,
         means=means,
         stds=stds,
     )

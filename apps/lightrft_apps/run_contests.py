@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightrft_apps.config import RMConfig, heads_of, shares_of
 from lightrft_apps.run_examples import ReadExamples, RunExamples, in_order
+from lightrft_apps.run_solutions import read_solutions
 from lightrft_apps.senses import Senses
 from lightrft_rewards.models.contest_losses import LossOptions
 from lightrft_rewards.models.passage import Contest
@@ -32,7 +33,9 @@ def read_contests(config: RMConfig, loss: LossOptions, senses: Senses, rejected:
         max_len=data.max_len,
         media_urls=data.media_urls,
     )
-    return in_order(config, partial(_read, config, loss, writer), shares_of(data), _content, rejected)
+    steps = config.scores.loss_type == "steps"
+    read = partial(read_solutions, config, writer) if steps else partial(_read, config, loss, writer)
+    return in_order(config, read, shares_of(data), _content, rejected)
 
 
 def decided(contests: Sequence[Contest], head: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightrft_apps import compose
 from lightrft_apps.config import RLConfig
-from lightrft_apps.judge_prompts import load_all_prompts
+from lightrft_apps.judge_prompts import AllPrompts, load_all_prompts
 from lightrft_apps.senses import Senses
 from lightrft_core import Prompt
 from lightrft_strategy.data import (
@@ -29,7 +29,7 @@ class RunPrompts:
     """stream: by step. loaded, held_out: as they were read; evaluation: the held-out ones, named as such."""
 
     stream: PromptStream
-    loaded: LoadedPrompts
+    loaded: AllPrompts
     held_out: LoadedPrompts
     evaluation: list[Prompt]
 

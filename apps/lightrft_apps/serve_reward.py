@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightrft_apps.config.serve_command import parse_serve
+from lightrft_apps.serving import serve
 
 
 def main(argv: Sequence[str]) -> None:
     """Run `lightrft serve-reward` with these words."""
-    command = parse_serve(argv)
-    from lightrft_apps.serving import serve  # imports torch, which --help does not wait for
-
-    serve(command)
+    serve(parse_serve(argv))

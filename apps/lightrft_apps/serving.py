@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 
-from lightrft_apps.config import ConfigError
+from lightrft_apps.config import ConfigError, judge_names, rules_by_route
 from lightrft_apps.config.serve_command import ServeCommand, token_of
-from lightrft_apps.judging import build_scorer
+from lightrft_rewards import RewardPool, Scoring, parse_routes
+from lightrft_rewards.scorer import Scorer
 
 LOG = logging.getLogger("lightrft_rewards.service")
 LOOPBACK = ("127.", "localhost", "::1")
@@ -32,7 +33,7 @@ def serve(command: ServeCommand) -> None:
     if key is None and not service.host.startswith(LOOPBACK):
         LOG.warning("everybody who reaches %s can use this service: give it a token by --api_key_env", service.host)
     RewardServer(
-        lambda: build_scorer(command.reward(), command.judges),
+        lambda: _scorer(command),
         host=service.host,
         port=service.port,
         key=key,
@@ -46,3 +47,14 @@ def serve(command: ServeCommand) -> None:
         ),
         drain_seconds=service.drain_seconds,
     ).run()
+
+
+def _scorer(command: ServeCommand) -> Scorer:
+    """What judges. A service of rules or of a function loads no torch, and so is there at once and small."""
+    reward = command.reward()
+    if judge_names(command.judges) or command.judges.reward_gates is not None:
+        from lightrft_apps.judging import build_scorer
+
+        return build_scorer(reward, command.judges)
+    scoring = Scoring(function=reward.reward_fn) if reward.reward_fn else Scoring(parse_routes(rules_by_route(reward)))
+    return RewardPool(scoring, timeout=reward.reward_timeout, num_workers=reward.reward_workers)

@@ -12,7 +12,7 @@ from lightrft_apps.averaging import export_average
 from lightrft_apps.config import RLConfig, describe_batches, require_valid
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.hugging_face import write_model
-from lightrft_apps.judging import build_judge, build_vote
+from lightrft_apps.judging import build_judge, build_reward
 from lightrft_apps.parallel import Together, by_the_first
 from lightrft_apps.precision import compute_dtype
 from lightrft_apps.profiling import build_profiler
@@ -91,7 +91,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         sampling, eval_sampling = compose.train_sampling(config), compose.eval_sampling(config)
         replica = compose.build_replica(config, senses, strategy)
         policy = model if replica is None else replica.model
-        export = partial(write_model, policy, senses.processor)
+        export = partial(write_model, policy, senses.processor, form=prompts.loaded.form)
         engine = stack.enter_context(
             open_engine(
                 config.engine,
@@ -122,7 +122,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             algorithm=algorithm,
             strategy=strategy,
             engine=sampled,
-            reward=build_vote(config.reward) if config.shaping.ttrl else judge,
+            reward=build_reward(config, judge, senses.tokenizer),
             prompts=prompts.stream,
             recorder=RunRecorder(
                 run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ SCHEMA = pa.schema(
         "media": pa.list_(pa.string()),
         "response": pa.string(),
         "label": pa.string(),
+        "route": pa.string(),
         "token_ids": pa.list_(pa.int32()),
         "logprobs": pa.list_(pa.float32()),
         "finish_reason": pa.string(),
@@ -49,6 +51,7 @@ def write_trajectories(path: Path, step: int, groups: Sequence[Group]) -> None:
             "media": [f"{medium.modality}:{medium.sha256}" for medium in group.prompt.media],
             "response": rollout.text,
             "label": json.dumps(group.prompt.label, ensure_ascii=False, default=str),
+            "route": group.prompt.route,
             "token_ids": rollout.token_ids,
             "logprobs": rollout.logprobs,
             "finish_reason": str(rollout.finish_reason),
@@ -67,3 +70,9 @@ def write_trajectories(path: Path, step: int, groups: Sequence[Group]) -> None:
     unfinished = path.with_suffix(".unfinished")
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), unfinished)
     unfinished.rename(path)
+
+
+def read_trajectories(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, in order, as they were written; a column that an older run did not write yet is empty."""
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return [{"media": [], "route": ""} | row for row in rows]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lightrft_apps import compose
@@ -20,6 +19,7 @@ from lightrft_apps.senses import Senses
 from lightrft_apps.supervised import Learner, batch_sizes, supervise
 from lightrft_apps.tuning_summary import show_summary, write_summary
 from lightrft_core import Example, Likelihood, Ranks, example_batches
+from lightrft_rewards.models.judges.form import JudgeForm
 from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.training import TorchStrategy
 from lightrft_strategy.training.compiling import compile_layers
@@ -52,12 +52,12 @@ def language_learner(
     senses: Senses,
     ranks: Ranks,
     steps: int,
-    beside: Callable[[Path], None] = lambda folder: None,
+    form: JudgeForm | None = None,
     built: Callable[[Any], None] = lambda model: None,
 ) -> Learner[Example]:
     """A language model that learns to write what examples of at most max_len tokens say.
 
-    beside: what else is written into its folders. built: told the whole model, which learns or follows.
+    form: of a judge, how it is asked. built: told the whole model, which learns or follows.
     """
     model = compose.load_model(config.model)
     sizes = batch_sizes(config.train, max_len, cost_of(model, senses.adapter))
@@ -65,11 +65,7 @@ def language_learner(
     replica = compose.build_replica(config, senses, strategy)
     whole = model if replica is None else replica.model
     built(whole)
-
-    def export(folder: Path) -> None:
-        write_model(whole, senses.processor, folder)
-        beside(folder)
-
+    export = partial(write_model, whole, senses.processor, form=form)
     objective = Likelihood(config.train.aux_loss_coef)
     return Learner("policy", strategy, replica, export, export, example_batches, objective, sizes)
 

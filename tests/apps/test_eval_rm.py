@@ -333,6 +333,18 @@ def test_several_ranks_judge_each_comparison_once_and_find_the_same(
     assert out.getvalue().count("rows rejected") == 1
 
 
+def test_answers_that_are_shown_have_no_length_and_a_word_for_each_medium() -> None:
+    from lightrft_apps.rm_evaluation.answers import lengths_of, refusals_of, safe_of, shown
+    from lightrft_rewards.preferences import Comparison
+    from lightrft_strategy.data.parts import Medium
+
+    image, said = Medium("image", {}, "its image"), "I cannot help with that."
+    mixed = Comparison("a", (), ((image,), ("text",)), {"score": (1.0, 0.0)})
+    written = Comparison("b", (), ((said,), ("te", "xt")), {"safe": (1.5, -0.5)})
+    assert (shown(mixed.answers[0]), lengths_of(mixed), refusals_of(mixed), safe_of(mixed)) == ("[image]", (), (), ())
+    assert (lengths_of(written), refusals_of(written), safe_of(written)) == ((24, 4), (True, False), (True, False))
+
+
 class Voice:
     """An engine that answers every prompt with the same words."""
 

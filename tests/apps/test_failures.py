@@ -41,7 +41,9 @@ def test_an_interrupt_says_how_to_go_on(command: str, capsys: pytest.CaptureFixt
         raise KeyboardInterrupt
     assert end.value.code == 130
     said = capsys.readouterr().err
-    assert "the same command goes on from the newest checkpoint, or begins again where --save_steps has made none" in said
+    assert (
+        "the same command goes on from the newest checkpoint, or begins again where --save_steps has made none" in said
+    )
 
 
 @pytest.mark.parametrize("command", ["export", "import", "merge-lora", "eval", "plan"])

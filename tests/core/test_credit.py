@@ -54,10 +54,13 @@ def test_grpo_compares_a_groups_steps_with_each_other(build_group) -> None:
     other = judged(build_group, [[(0, 7.0)], [(3, 7.0)]])
     rewards = torch.tensor([0.9, 0.1, 0.5], dtype=torch.float64)
     worth = ((rewards - rewards.mean()) / (rewards.std() + 1e-6)).tolist()
-    found = advantages(plain("grpo"), [group, other])
+    last = judged(build_group, [[(0, 1.0)], [(3, -1.0)]])
+    found = advantages(plain("grpo"), [group, other, last])
     assert found[0] == pytest.approx([worth[0] + worth[1]] * 2 + [worth[1]] * 3)
     assert found[1] == pytest.approx([worth[2]] * 3 + [0.0] * 2)
     assert found[2] == found[3] == [0.0] * 5
+    assert found[4] == pytest.approx([0.5**0.5, 0, 0, 0, 0], abs=1e-5)
+    assert found[5] == pytest.approx([-(0.5**0.5)] * 4 + [0], abs=1e-5)
 
 
 def test_a_critic_sees_the_rewards_where_they_arrive(build_group) -> None:

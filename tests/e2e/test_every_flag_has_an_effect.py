@@ -165,6 +165,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "overlong_buffer_penalty_factor": ({"overlong_buffer": True}, 0.5),
     "overlong_filtering": ({}, True),
     "length_reward_coef": ({}, 0.5),
+    "step_reward_coef": (RM, 0.5),
     "reward_clip": ({}, 0.5),
     "reward_running_norm": ({}, True),
     "reward_running_norm_minus_mean": (NORM | {"algorithm": "reinforce"}, True),

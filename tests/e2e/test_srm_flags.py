@@ -61,6 +61,7 @@ MEDIA = ("images_key", "videos_key", "audios_key", "media_root", "media_urls")
 ELSEWHERE = {
     **dict.fromkeys(MEDIA, "needs a model that sees; tests/multimodal/test_srm_media.py"),
     "value_prefix_head": "tests/e2e/test_srm.py",
+    **dict.fromkeys(("placeholder_token", "step_separator"), "is for solutions in steps; tests/e2e/test_srm_steps.py"),
     **dict.fromkeys(("packing_samples", "sp_size", "aux_loss_coef"), "refused; tests/e2e/test_srm.py"),
 }
 SHARED = (test_sft.EFFECTS.keys() | test_sft.ELSEWHERE.keys()) - EFFECTS.keys() - ELSEWHERE.keys()

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from lightrft_apps import closed_loop, lessons
-from lightrft_apps.closed_loop import compared
+from lightrft_apps.closed_loop import both_rewards
 from lightrft_apps.quickstart import main
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,7 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setitem(lessons.LESSONS, "image", lesson)
     monkeypatch.setattr(lessons, "HELD_OUT", 8)
-    monkeypatch.setattr(closed_loop, "COMPARISONS", 16)
+    monkeypatch.setattr(closed_loop, "COMPARISONS", {"scalar": 16, "generative": 16})
 
 
 def test_a_reward_model_is_trained_evaluated_and_learnt_from_and_the_truth_only_measures(
@@ -45,7 +45,7 @@ def test_a_reward_model_is_trained_evaluated_and_learnt_from_and_the_truth_only_
         assert line["reward/mean"] == pytest.approx(line["reward/part/rm"]), "the right answers must not be paid for"
         assert 0 <= line["reward/part/multiple_choice"] <= 1
         assert line["reward/extra/rm_failed"] == 0
-    found = compared(folder / "grpo" / "metrics.jsonl")
+    found = both_rewards(folder / "grpo" / "metrics.jsonl")
     assert found.model_rewards == tuple(line["reward/part/rm"] for line in lines)
     assert (folder / "over_optimisation.svg").read_text().startswith("<svg")
     assert (folder / "judged" / "report.html").exists()
@@ -63,5 +63,8 @@ def test_comparisons_are_of_riddles_of_their_own_and_their_better_answer_is_righ
     assert len(rows) == 6
     for row, toy in zip(rows, lesson.toys * 2, strict=True):
         right = row["label"]["choices"][row["label"]["answer"]]
-        assert (row["prompt"], row["chosen"]) == (toy(Random(0)).question, right)
-        assert row["rejected"] in set(row["label"]["choices"]) - {right}
+        assert row["prompt"] == toy(Random(0)).question
+        place = row["answers"].index(right)
+        assert row["scores"] == [1 - place, place]
+        assert row["reasoning"] == f"<think>{right}</think><answer>Answer {place + 1} is better</answer>"
+        assert row["answers"][1 - place] in set(row["label"]["choices"]) - {right}

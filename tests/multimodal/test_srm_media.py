@@ -58,7 +58,7 @@ def test_it_learns_which_picture_was_asked_for_and_its_towers_at_a_pace_of_their
     built: list[dict[str, Any]] = []
     trainer = supervised.SupervisedTrainer
     monkeypatch.setattr(supervised, "SupervisedTrainer", lambda **parts: [built.append(parts), trainer(**parts)][1])
-    flags = {"max_epochs": 15, "learning_rate": 5e-3, "vision_learning_rate": 1e-3, "pooling_method": "attn"}
+    flags = {"max_epochs": 20, "learning_rate": 1e-2, "vision_learning_rate": 2e-3, "pooling_method": "attn"}
     summary = start(rows, media_root=str(tmp_path), eval_data=str(tmp_path / "rows" / "run.jsonl"), **flags)
     assert summary["accuracy_after"]["score"]["value"] == 1.0
     assert summary["losses"][-1] < 0.2 < summary["losses"][0]

@@ -179,3 +179,12 @@ def test_a_spec_may_name_models_and_their_parts_and_nothing_else() -> None:
     assert dict(spec.weights) == {"number": 1.0, "rm.safe": 0.5}
     with pytest.raises(RewardSetupError, match="did you mean helper"):
         parse_routes("halper", models={"helper"})
+
+
+def test_steps_come_through_as_they_were_judged() -> None:
+    steps = ((3, 0.5), (9, 0.25))
+    scorers = {"rm": Stub(constant(rm=1.0)), "prm": Stub(lambda _: Outcome(0.25, parts={"prm": 0.25}, steps=steps))}
+    panel = Panel(scorers, parse_routes("rm:1,prm:2", models={"rm", "prm"}))
+    [[outcome]] = panel.score([[Sample("one. two.")]])
+    panel.close()
+    assert (outcome.score, outcome.steps) == (1.5, steps)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import lightrft_rewards
 from lightrft_rewards.sandbox import Limits, Sandbox
 from lightrft_rewards.sandbox.session import Run
 
@@ -179,6 +184,12 @@ def test_a_folder_is_there_only_in_namespaces_and_is_new_for_each_program(sandbo
     assert [sandbox.run(program).stdout for _ in range(2)] == [shown, shown]
 
 
+def test_threads_take_turns(sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        runs = list(threads.map(lambda n: sandbox.run("print(input())", stdin=str(n)).stdout, range(24)))
+    assert runs == [f"{n}\n" for n in range(24)]
+
+
 def test_its_limits_are_the_programs_own(sandbox: Sandbox) -> None:
     assert sandbox.run("bytearray(100 << 20)", limits=Limits(memory=256 << 20)).status == "ok"
     assert sandbox.run("bytearray(100 << 20)", limits=Limits(memory=64 << 20)).stderr.endswith("MemoryError\n")
@@ -224,3 +235,54 @@ def eventually(holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+AS_AN_ORDINARY_USER = """
+import importlib.util, json, os, sys
+packages, table, user, jailed = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(user))
+os.setuid(int(user))
+sys.path.insert(0, packages)
+specification = importlib.util.spec_from_file_location("hostile_programs", table)
+programs = importlib.util.module_from_spec(specification)
+sys.modules["hostile_programs"] = programs
+specification.loader.exec_module(programs)
+from lightrft_rewards.sandbox import Limits, Sandbox
+limits = Limits(cpu_seconds=1, wall_seconds=3, memory=128 << 20, folder=8 << 20, output=1 << 20, threads=8)
+outcomes = {}
+with Sandbox(jailed=jailed == "True") as sandbox:
+    for hostile in programs.HOSTILE:
+        run = sandbox.run(hostile.program, stdin=FACTS, limits=limits)
+        outcomes[hostile.name] = [run.status, run.stdout[:500], run.stderr[-500:]]
+print(json.dumps(outcomes))
+"""
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("jailed", [True, False], ids=["namespaces", "without namespaces"])
+def test_an_ordinary_users_sandbox_contains_all_the_same(jailed: bool, outside: dict[str, str], tmp_path: Path) -> None:
+    python, user = "/usr/bin/python3", 65534
+    if os.geteuid() != 0 or not Path(python).exists():
+        pytest.skip("root and the system's Python are needed, to become somebody whom others' folders are closed to")
+    facts = "".join(f"{name}={value}\n" for name, value in outside.items())
+    packages = tmp_path / "packages"
+    shutil.copytree(Path(lightrft_rewards.__file__).parent, packages / "lightrft_rewards")
+    table = shutil.copy(Path(__file__).parent / "hostile_programs.py", tmp_path)
+    for folder in (tmp_path, *tmp_path.parents[:2], Path(outside["folder"]).parent):
+        folder.chmod(0o755)
+    program = AS_AN_ORDINARY_USER.replace("FACTS", repr(facts))
+    done = subprocess.run(
+        [python, "-c", program, str(packages), str(table), str(user), str(jailed)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"TMPDIR": tempfile.gettempdir()},
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    assert len(outcomes) == len(HOSTILE)
+    for hostile in HOSTILE:
+        status, stdout, stderr = outcomes[hostile.name]
+        assert "ESCAPED" not in stdout + stderr, (hostile.name, stdout, stderr)
+        assert hostile.status in ("", status), (hostile.name, status, stderr)

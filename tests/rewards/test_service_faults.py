@@ -127,16 +127,19 @@ def test_a_service_killed_again_and_again_at_random_moments_costs_nothing(
         client.fingerprint()
 
         def strikes() -> None:
-            while not over.wait(random.uniform(0.5, 4.0)):
+            while not over.wait(random.uniform(0.1, 2.0)):
                 server.kill()
                 time.sleep(random.uniform(0.0, 1.0))
                 server.start()
+                RemoteScorer([server.url]).fingerprint()
 
         striker = threading.Thread(target=strikes)
         striker.start()
-        found = train(client, 60, lambda step: None)
-        over.set()
-        striker.join(20)
+        try:
+            found = train(client, 60, lambda step: None)
+        finally:
+            over.set()
+            striker.join(60)
         client.close()
         assert server.starts > 4
     assert scores(found) == expected(60)

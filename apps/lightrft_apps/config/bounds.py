@@ -98,6 +98,7 @@ BOUNDS = {
     "overlong_buffer_len": ONE_OR_MORE,
     "overlong_buffer_penalty_factor": ABOVE_ZERO,
     "length_reward_coef": ZERO_OR_MORE,
+    "step_reward_coef": ZERO_OR_MORE,
     "reward_clip": ZERO_OR_MORE,
     "dynamic_filtering_reward_range": SHARE,
     "dynamic_sampling_max_rounds": ONE_OR_MORE,

@@ -39,8 +39,8 @@ def folder_of_a_run(output_dir: str) -> Iterator[str]:
     """What to change if a command that writes a report would write over files of a run."""
     if (_path(output_dir) / "config.yaml").exists():
         yield (
-            f"--output_dir {output_dir}: a run lies there, whose rejected.jsonl would be lost: set it to another folder, "
-            f"such as {Path(output_dir) / 'eval'}"
+            f"--output_dir {output_dir}: a run lies there, whose rejected.jsonl would be lost: "
+            f"set it to another folder, such as {Path(output_dir) / 'eval'}"
         )
 
 

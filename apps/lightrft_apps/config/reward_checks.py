@@ -43,8 +43,8 @@ def reward_problems(reward: RewardArgs, judges: JudgesArgs) -> Iterator[str]:
     others = " and ".join([rules] * bool(rules) + models)
     if reward.reward_fn is not None and others:
         yield (
-            f"--reward_fn and {others} are given, and one of them judges: leave out --reward_fn or {others} (one that a "
-            "default or a file gives by null, as in --rule_reward null)"
+            f"--reward_fn and {others} are given, and one of them judges: leave out --reward_fn or {others} "
+            "(one that a default or a file gives by null, as in --rule_reward null)"
         )
     if reward.reward_fn is not None:
         yield from missing_function(reward.reward_fn)

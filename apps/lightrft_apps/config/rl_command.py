@@ -26,7 +26,8 @@ def parse_rl(
 ) -> RLConfig:
     """The checked configuration of a run: flags win over --config files, files over `defaults` (by flag name).
 
-    about: what --help says of the command, if it is another. Raises SystemExit: code 0 after --help and --print_config, 2 after printing what is wrong.
+    about: what --help says of the command, if it is another than `lightrft rl`.
+    Raises SystemExit: code 0 after --help and --print_config, 2 after printing what is wrong.
     """
     with exit_on_config_error(prog):
         config = parse(RLConfig, argv, prog=prog, about=about or ABOUT.format(prog=prog), defaults=defaults)

@@ -10,6 +10,7 @@ from lightrft_apps.config.effects import Condition, without_effect
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.preference_checks import preference_problems
 from lightrft_apps.config.rm import RMConfig, heads_of
+from lightrft_apps.config.sections.reward_model import SCORE
 from lightrft_apps.config.supervised_checks import supervised_problems
 
 NAME = re.compile(r"[A-Za-z_][\w-]*")
@@ -75,9 +76,15 @@ def _scores(config: RMConfig) -> Iterator[str]:
         )
     if not NAME.fullmatch(args.value_prefix_head):
         yield f"--value_prefix_head {args.value_prefix_head}: give a name of letters, digits, - and _, such as score"
+    if args.loss_type == "steps" and heads != (SCORE,):
+        yield f"--heads {args.heads}: steps are judged by one head: leave --heads out, or --loss_type steps"
+    if not args.step_separator:
+        yield "--step_separator: name what stands between two steps, such as a line break"
     yield from without_effect(config, _of_losses(args.loss_type))
 
 
 def _of_losses(loss_type: str) -> Iterator[Condition]:
     for option, losses in OPTIONS.items():
         yield (option,), loss_type in losses, f"set --loss_type {' or '.join(losses)}"
+    yield ("placeholder_token", "step_separator"), loss_type == "steps", "set --loss_type steps"
+    yield ("chosen_key", "rejected_key"), loss_type != "steps", "solutions in steps are not compared"

@@ -18,6 +18,12 @@ def shaping_problems(config: RLConfig) -> Iterator[str]:
         )
     if args.keep_best and args.keep_best >= samples:
         yield f"--keep_best {args.keep_best}: a prompt has only --n_samples_per_prompt {samples} answers; keep fewer"
+    judges = config.judges
+    if args.step_reward_coef and (args.ttrl or (judges.reward_pretrain is None and judges.remote_rm_url is None)):
+        yield (
+            "--step_reward_coef has no effect: steps are judged by a process reward model, so set --reward_pretrain or "
+            "--remote_rm_url, without --ttrl, or leave --step_reward_coef out"
+        )
     if args.ttrl:
         yield from _vote_problems(config)
 

@@ -74,19 +74,20 @@ def _judge(
     """By model, every comparison in every head, in the order they were read."""
     mine, models = share(comparisons, together.ranks), judged_models(command.models)
     labels = tuple(dict.fromkeys(label for comparison in comparisons for label in comparison.labels))
-    judged = {}
-    live = command.report.progress
-    with Progress(num_steps=len(models), done=0, answers=0, live=live, quiet=not together.first) as progress:
-        for number, (name, folder) in enumerate(models.items()):
-            progress.bars.reset(progress.current, total=None, description=f"[dim]loading {number + 1}[/dim]")
-            candidate = load_candidate(command, name, folder)
-            heads = heads_by_label(candidate.heads, labels, wanted, name)
-            progress.bars.reset(progress.current, total=len(mine), description="[dim]judging[/dim]")
-            together.doing(f"judging by {name}")
-            part = together.ranks.gather(candidate.judge(mine, heads, progress.advance))
-            judged[name] = JudgedBy(candidate.kind, part)
-            progress.bars.update(progress.steps, completed=number + 1)
-    return judged
+    live, quiet = command.report.progress, not together.first
+
+    def judged_by(name: str, folder: str, progress: Progress) -> JudgedBy:
+        progress.bars.reset(progress.current, total=None, description="[dim]loading[/dim]")
+        candidate = load_candidate(command, name, folder)
+        heads = heads_by_label(candidate.heads, labels, wanted, name)
+        progress.bars.reset(progress.current, total=len(mine), description="[dim]judging[/dim]")
+        together.doing(f"judging by {name}")
+        part = together.ranks.gather(candidate.judge(mine, heads, progress.advance))
+        progress.bars.advance(progress.steps)
+        return JudgedBy(candidate.kind, part)
+
+    with Progress(num_steps=len(models), done=0, answers=0, live=live, quiet=quiet) as progress:
+        return {name: judged_by(name, folder, progress) for name, folder in models.items()}
 
 
 def _write(

@@ -44,6 +44,7 @@ class Panel:
     routes: rewards by route, as for parse_routes. gates: hold answers back, whatever their route; their parts are
     asked for even where no weight names them. rounds: which scorers judge together, the models on their devices.
     closing: called when it is closed, after all scorers.
+    Steps are those of the first scorer that judged any, as it judged them.
     Metrics: NAME_seconds, for a sample, and NAME_failed, the share, of each scorer.
     """
 
@@ -134,4 +135,5 @@ class Panel:
             return Outcome(error=f"{sample.name}: nothing was said of {', '.join(missing)}", metrics=metrics)
         said = {part: value for part, value in parts.items() if value is not None}
         whole = combine(spec, said, self._accuracy_rules)
-        return replace(whole, score=capped(whole.score or 0.0, said, self.gates), metrics=metrics)
+        steps = next((outcome.steps for outcome in own.values() if outcome.steps), ())
+        return replace(whole, score=capped(whole.score or 0.0, said, self.gates), metrics=metrics, steps=steps)

@@ -12,7 +12,11 @@ import pytest
 from lightrft_apps import GRMConfig, RLConfig, train, train_judge
 from lightrft_apps.compose import load_senses
 from lightrft_apps.config import ConfigError, ModelArgs, check, check_grm
+from lightrft_apps.config.export_command import ExportArgs
+from lightrft_apps.config.merge_command import MergeArgs
+from lightrft_apps.exporting import export_checkpoint
 from lightrft_apps.judge_prompts import load_all_prompts
+from lightrft_apps.merging import merge_adapter
 from lightrft_rewards.models.judges import JudgeForm
 from lightrft_strategy.data import PromptDataError, PromptSpec
 
@@ -162,6 +166,7 @@ def test_judges_learn_by_reinforcement_from_how_far_they_agree(tmp_path: Path, j
     pairs = toys.write(toys.rows(4, 1), tmp_path / "pairs.jsonl")
     summary = train(judging(pairs, tmp_path / "run", judge_folder, eval_dataset=f"judge:{pairs}", max_steps=1))
     assert summary["steps"] == 1
+    assert JudgeForm.read(tmp_path / "run/final") == JudgeForm(), "what it leaves is known as a judge"
     (line,) = (
         json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines() if '"step": 1' in line
     )
@@ -217,3 +222,17 @@ def test_a_judge_of_the_form_alone_learns_by_reinforcement_what_is_better(
     )
     summary = train(rl)
     assert summary["accuracy_after"]["value"] - summary["accuracy_before"]["value"] >= 0.1
+
+
+def test_a_judge_stays_one_when_it_is_exported_or_its_adapter_merged(
+    places: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    flags = {**LEARNS, **places(), "eval_data": None, "max_steps": 1, "judge_ties": False}
+    train_judge(GRMConfig.create(**flags | {"lora_rank": 2, "save_steps": 1}))
+    merge_adapter(MergeArgs(flags["pretrain"], str(tmp_path / "run/final"), str(tmp_path / "merged")))
+    export_checkpoint(ExportArgs(str(tmp_path / "run"), str(tmp_path / "exported"), merge=True))
+    forms = [JudgeForm.read(tmp_path / name) for name in ("run/final", "merged", "exported")]
+    assert forms[0] is not None
+    assert not forms[0].ties
+    assert forms == [forms[0]] * 3

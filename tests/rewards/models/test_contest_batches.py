@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import exp, log
 from random import Random
 
 import pytest
@@ -119,6 +120,22 @@ def test_a_step_means_the_same_however_it_is_cut(
         contests, tokens = len(batch.contest_weights), batch.prompt_ids.numel()
         assert contests == 1 or (contests <= sizes[0] and tokens <= sizes[1])
     assert sum(batch.share for batch in everyone) == pytest.approx(1)
+
+
+def test_contests_count_the_same_and_pairs_within_one_too() -> None:
+    """By hand: the mean over two contests of the means over their three pairs and their one."""
+    many = Contest("many", tuple(Passage((token,)) for token in (2, 3, 4)), {"score": (2.0, 1.0, 0.0)})
+    few = Contest("few", (Passage((5,)), Passage((6,))), {"score": (0.0, 1.0)})
+    (batch,) = RewardObjective().cut([many, few], Rank(0, 1), BatchSizes(2, 2, 100, 1))
+    rewards = {2: 0.5, 3: 1.0, 4: -2.0, 5: 0.25, 6: 0.75}
+    read = batch.prompt_ids[batch.prompt_index[batch.passage], -1].tolist()
+    output = RewardOutput(torch.tensor([rewards[token] for token in read], dtype=torch.float64)[:, None])
+
+    def cost(better: int, worse: int) -> float:
+        return log(1 + exp(rewards[worse] - rewards[better]))
+
+    expected = ((cost(2, 3) + cost(3, 4) + cost(2, 4)) / 3 + cost(6, 5)) / 2
+    assert float(RewardObjective().loss(output, batch)[0]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_work_is_dealt_evenly_over_ranks() -> None:

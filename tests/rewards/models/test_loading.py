@@ -148,6 +148,15 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
         load_reward_model(tmp_path)
 
 
+def test_a_pickled_backbone_is_not_read(tmp_path: Path) -> None:
+    model = a_model(pooling="mean")
+    save_reward_model(model, a_tokenizer(), tmp_path, card_of(model))
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        load_reward_model(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"heads": ["a"], "version": 99}', '{"heads": ["a"], "what": 1}'])
 def test_a_card_that_cannot_be_read_is_refused(content: str, tmp_path: Path) -> None:
     foreign(tmp_path)

@@ -22,7 +22,7 @@ class RewardModelArgs:
     value_prefix_head: str = SCORE
     """what the checkpoint calls the head's weights, as OpenRLHF's readers are told"""
     loss_type: Literal[
-        "sigmoid", "logexp", "hps", "uncertainty", "davidson", "rao_kupper", "plackett_luce", "regression"
+        "sigmoid", "logexp", "hps", "uncertainty", "davidson", "rao_kupper", "plackett_luce", "regression", "steps"
     ] = "sigmoid"
     """what is minimised: sigmoid is Bradley-Terry's -log sigmoid(better - worse); docs/reward-models.md has them all"""
     margin: float = 0.0
@@ -35,3 +35,7 @@ class RewardModelArgs:
     """with loss_type davidson or rao_kupper: of equally good answers, how many are judged to be so"""
     huber_delta: float | None = None
     """with loss_type regression: beyond this error the loss grows linearly; default: the square of any error"""
+    step_separator: str = "\n\n"
+    """with loss_type steps: what stands between two steps of an answer, of those that are judged later, too"""
+    placeholder_token: str | None = None
+    """with loss_type steps: what stands behind each step in rows that have one text; default: they have lists"""

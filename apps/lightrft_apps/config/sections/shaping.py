@@ -21,6 +21,8 @@ class ShapingArgs:
     """leave answers that were cut off out of the loss; default: the algorithm's own"""
     length_reward_coef: float = 0.0
     """weight of a reward for being among the shorter answers of a prompt"""
+    step_reward_coef: float = 0.0
+    """weight of the rewards of an answer's steps, each at the token that ends its step; 0: the answer's score alone"""
     reward_clip: float = 0.0
     """bound on the size of a reward; 0: none"""
     reward_running_norm: bool = False

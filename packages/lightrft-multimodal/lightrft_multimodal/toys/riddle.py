@@ -40,13 +40,13 @@ class Riddle:
         }
 
 
-def answered(riddle: Riddle) -> dict[str, str]:
+def answered(riddle: Riddle) -> dict[str, Any]:
     """What of a row an example has besides: the right answer."""
     return {"output": riddle.solution}
 
 
 def write_riddles(
-    riddles: Sequence[Riddle], file: Path, besides: Callable[[Riddle], Mapping[str, str]] = answered
+    riddles: Sequence[Riddle], file: Path, besides: Callable[[Riddle], Mapping[str, Any]] = answered
 ) -> Path:
     """Write rows to a JSONL file, which is returned, and their media into a folder of its name beside it.
 

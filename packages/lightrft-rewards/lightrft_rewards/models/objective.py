@@ -96,7 +96,7 @@ def measure_judgements(name: str, scores: Scores, metrics: Metrics, *, by_steps:
     metrics.mean(f"{name}/good_share", good)
     if by_steps:
         first = [
-            (_first(rewards[own] < 0), _first(~good[own]))
+            (_first(rewards[own] <= 0), _first(~good[own]))
             for own in (scores.contest == number for number in set(scores.contest.tolist()))
         ]
         metrics.mean(f"{name}/first_error_accuracy", [found == true for found, true in first])

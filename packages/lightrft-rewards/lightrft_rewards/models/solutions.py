@@ -14,7 +14,7 @@ from lightrft_rewards.models.steps import stepped_passage
 from lightrft_rewards.models.writing import Writer
 from lightrft_strategy.data.conversation import read_prompt
 from lightrft_strategy.data.encoder import as_messages, read_media
-from lightrft_strategy.data.parts import Turn, described, keys_of, quoted
+from lightrft_strategy.data.parts import MODALITIES, Turn, described, keys_of, quoted
 from lightrft_strategy.data.rejected import PromptDataError, Rejected, RowError
 from lightrft_strategy.data.rows import Keys, Row, unique_names
 from lightrft_strategy.data.sources import open_source
@@ -28,7 +28,7 @@ class SolutionKeys:
 
     placeholder: what stands behind each step where a row has one text; None: rows have lists of steps.
     good, bad: what labels may be called besides true and false, and numbers from 0 to 1.
-    separator: what is written between two steps of a list.
+    separator: what is written between two steps of a list. images, videos, audios: as of prompts.
     """
 
     questions: tuple[str, ...] = ("prompt", "input")
@@ -38,6 +38,9 @@ class SolutionKeys:
     good: str = "+"
     bad: str = "-"
     separator: str = "\n\n"
+    images: str = "images"
+    videos: str = "videos"
+    audios: str = "audios"
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,20 @@ class LoadedSolutions:
 
 
 def load_solutions(
-    data: str, *, keys: SolutionKeys | None = None, split: str = "train", max_samples: int | None = None
+    data: str,
+    *,
+    keys: SolutionKeys | None = None,
+    split: str = "train",
+    max_samples: int | None = None,
+    media_root: Path | None = None,
 ) -> LoadedSolutions:
     """Read every source of a comma-separated list: files, folders and data sets, as those of prompts.
 
     Rows: {"prompt" or "input": a text or chat messages, "steps" or "completions": texts, "labels": one for each}, as
     TRL has them, too; or with a placeholder {"input": a text with it behind each step, "labels" or "value": one for
     each}, as OpenRLHF has them, whose text begins with its question unless "prompt" has that.
-    A uid is "<file or data set>:<row>". Raises PromptDataError if a source cannot be read or has no row to use.
+    A uid is "<file or data set>:<row>", a source as it is listed. media_root: the folder that paths of media start
+    from; None: that of the file. Raises PromptDataError if a source cannot be read or has no row to use.
     """
     loaded, keys = LoadedSolutions(), keys or SolutionKeys()
     sources = [source.strip() for source in data.split(",") if source.strip()]
@@ -88,7 +97,8 @@ def load_solutions(
                     loaded.rejected.append(row)
                     continue
                 try:
-                    loaded.solutions.append(read_solution(row, f"{name}:{row.number}", keys, name, table.folder))
+                    root = media_root or table.folder
+                    loaded.solutions.append(read_solution(row, f"{name}:{row.number}", keys, source, root))
                 except RowError as error:
                     loaded.rejected.append(Rejected(table.source, row.number, str(error), row.whole))
         if len(loaded.solutions) == before:
@@ -101,7 +111,8 @@ def read_solution(row: Row, uid: str, keys: SolutionKeys, source: str, folder: P
     """One row. Raises RowError if it is of another form."""
     content = row.content
     text, ends, question = _marked(content, keys) if keys.placeholder else _listed(content, keys)
-    asked = () if question is None else tuple(read_prompt(content, Keys(input=question), None, None, _ANY))
+    media = Keys(input=question or "", images=keys.images, videos=keys.videos, audios=keys.audios)
+    asked = () if question is None else tuple(read_prompt(content, media, None, None, MODALITIES))
     labels = _labels(_found(content, keys.labels)[1], keys)
     if len(labels) != len(ends):
         raise RowError(f"has {len(labels)} labels for {len(ends)} steps")
@@ -120,9 +131,6 @@ def solution_contest(writer: Writer, solution: Solution) -> Contest:
     messages = as_messages((*solution.asked, Turn("assistant", (solution.text,))), media)
     passage = stepped_passage(writer, messages, media, solution.ends)
     return Contest(solution.uid, (passage,), solution.labels, solution.source)
-
-
-_ANY = ("image", "video", "audio")
 
 
 def _listed(content: Mapping[str, Any], keys: SolutionKeys) -> tuple[str, list[int], str]:

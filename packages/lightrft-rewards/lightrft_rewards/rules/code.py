@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -79,8 +80,13 @@ def _language(info: str) -> str:
     return "".join(info.split()[:1]).casefold()
 
 
-@lru_cache
 def _sandbox() -> Sandbox:
+    return _sandbox_of(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _sandbox_of(process: int) -> Sandbox:
+    """Each process's own: a forked one must not use its parent's."""
     return Sandbox()
 
 

@@ -18,7 +18,8 @@ _SLACK = 64
 
 
 def confine(grounds: Grounds, limits: Limits, keeper: int) -> None:
-    """Give up all that a program may not have: resources, other users' rights, files, system calls.
+    """Give up all that a program may not have: resources, other users' rights, files, system calls. It leaves no core
+    dump either, which some machines hand to a program of root's.
 
     keeper: the parent's process id, with which this one dies. Its descriptors must be closed already but for the
     program's own. Raises OSError if a step fails; the process must then end.
@@ -33,6 +34,7 @@ def confine(grounds: Grounds, limits: Limits, keeper: int) -> None:
     if os.getppid() != keeper:
         raise ProcessLookupError("the program's keeper has ended")
     kernel.keep_capabilities(0)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if grounds.landlock:
         keep_only(grounds.readable, [*DEVICES, *([FOLDER] if grounds.jailed else [])], grounds.landlock)

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ class Sandbox:
     """Runs Python programs, one at a time, each in a process and a confinement of its own.
 
     A server process, started once, makes these processes by forking, which takes milliseconds. It ends, and the
-    program with it, when this object is closed or this process ends, whatever ends it. Not for use from several threads
-    at once.
+    program with it, when this object is closed or this process ends, whatever ends it. Threads may share it and take
+    turns; processes that are forked may not.
     """
 
     def __init__(self, *, jailed: bool | None = None, start_timeout: float = 60.0) -> None:
@@ -70,6 +71,7 @@ class Sandbox:
         self._start_timeout = start_timeout
         self._server: subprocess.Popen[bytes] | None = None
         self._received = bytearray()
+        self._turn = threading.Lock()
         self.means: dict[str, Any] = {}
         try:
             self._start()
@@ -93,10 +95,11 @@ class Sandbox:
         starts another.
         """
         limits = limits or Limits()
-        if self._server is None:
-            self._start()
         request = {"answer": answer, "then": then, "as_main": as_main, "stdin": stdin, "limits": asdict(limits)}
-        reply = self._ask(request, limits.wall_seconds + _GRACE)
+        with self._turn:
+            if self._server is None:
+                self._start()
+            reply = self._ask(request, limits.wall_seconds + _GRACE)
         if "failed" in reply:
             raise SandboxRefusal(f"the sandbox could not confine a program: {reply['failed']}")
         return _run(reply, limits)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds that an endpoint is left alone after a failure, doubled with each further one; then one request tries it."""
 
 SHORTEST_PAUSE = 0.05

@@ -60,8 +60,8 @@ def flags_called(names: Mapping[str, str]) -> Iterator[None]:
 def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
     """Write one JSON object a line (source, row, reason, content), replacing the file; an empty one means none.
 
-    Values JSON has no form for are written readably: bytes in base64, or as their number and SHA-256 where they are more
-    than 4 kB, dates in ISO 8601, NaN as "nan".
+    Values JSON has no form for are written readably: bytes in base64, or as their number and SHA-256 where there are
+    more than 4 kB, dates in ISO 8601, NaN as "nan".
     """
     with path.open("w", encoding="utf-8") as file:
         for item in rejected:

@@ -115,7 +115,7 @@ class VllmServer:
             self._require_processed_logprobs()
 
     def complete(self, requests: Sequence[Request], done: Callable[[int, Completion], None]) -> None:
-        """Send all requests in their order, as many at a time as keep the server busy; no other body exists meanwhile."""
+        """Send all requests in their order, as many at a time as keep the server busy; only their bodies exist."""
         self._run(self._complete(requests, done))
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
