@@ -197,21 +197,27 @@ def tuned(folder: Path) -> set[str]:
 
 
 def judged(folder: Path) -> set[str]:
-    """Every name in the metrics of two reward models, of two steps each."""
+    """Every name in the metrics of three reward models, of two steps each."""
     from lightrft_apps import RMConfig, train_reward_model
 
-    rows = [{"prompt": f"{i}+1=", "answers": [str(i + 1), str(i)], "scores": [1, 0]} for i in range(8)]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    places = {"pretrain": folder / "judge", "train_data": folder / "pairs.jsonl", "eval_data": folder / "pairs.jsonl"}
-    lines = []
-    for name, flags in (
-        ("uncertain", {"loss_type": "uncertainty", "fp16": True}),
-        ("graded", {"loss_type": "regression"}),
+    rows = {
+        "pairs": [{"prompt": f"{i}+1=", "answers": [str(i + 1), str(i)], "scores": [1, 0]} for i in range(8)],
+        "steps": [{"prompt": f"{i}+1=", "steps": [str(i), str(i + 1)], "labels": [False, True]} for i in range(8)],
+    }
+    for name, content in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    names: set[str] = set()
+    for loss, data, flags in (
+        ("uncertainty", "pairs", {"fp16": True}),
+        ("regression", "pairs", {}),
+        ("steps", "steps", {"step_separator": "+"}),
     ):
-        config = RMConfig.create(**places, output_dir=folder / name, train_batch_size=4, eval_steps=1, **flags)
-        train_reward_model(config)
-        lines += (folder / name / "metrics.jsonl").read_text().splitlines()
-    return {name for line in lines for name in json.loads(line)}
+        source = folder / f"{data}.jsonl"
+        places = {"pretrain": folder / "judge", "train_data": source, "eval_data": source, "output_dir": folder / loss}
+        train_reward_model(RMConfig.create(**places, loss_type=loss, train_batch_size=4, eval_steps=1, **flags))
+        lines = (folder / loss / "metrics.jsonl").read_text().splitlines()
+        names |= {name for line in lines for name in json.loads(line)}
+    return names
 
 
 @pytest.mark.usefixtures("one_thread")

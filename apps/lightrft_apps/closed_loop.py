@@ -82,9 +82,7 @@ def sayings(lesson: Lesson) -> list[str]:
             pair = tuple((answer,) for answer in answers)
             comparison = Comparison("", (Turn("user", (riddle.question,)),), pair, {})
             said += [compared(comparison, (0, 1), "score", form).turn.text]
-            said += [
-                f"<think>{answer}</think><answer>Answer {n} is better</answer>" for n in (1, 2) for answer in answers
-            ]
+            said += [judgement(answer, place) for place in (0, 1) for answer in answers]
     return said
 
 

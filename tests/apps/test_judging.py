@@ -217,8 +217,8 @@ def test_a_run_learns_from_a_reward_model_beside_a_rule_that_measures(
     for line in lines:
         assert math.isfinite(line["reward/part/rm"])
         assert line["reward/spread/rm"] > 0
-        assert line["reward/extra/rm_seconds"] > 0
-        assert line["reward/extra/rm_failed"] == line["reward/extra/rules_failed"] == 0
+        assert line["reward/extra/rm/seconds"] > 0
+        assert line["reward/extra/rm/failed"] == line["reward/extra/rules/failed"] == 0
         assert 0 <= line["reward/part/number"] <= 1
 
 

@@ -44,7 +44,7 @@ def test_a_reward_model_is_trained_evaluated_and_learnt_from_and_the_truth_only_
     for line in lines:
         assert line["reward/mean"] == pytest.approx(line["reward/part/rm"]), "the right answers must not be paid for"
         assert 0 <= line["reward/part/multiple_choice"] <= 1
-        assert line["reward/extra/rm_failed"] == 0
+        assert line["reward/extra/rm/failed"] == 0
     found = both_rewards(folder / "grpo" / "metrics.jsonl")
     assert found.model_rewards == tuple(line["reward/part/rm"] for line in lines)
     assert (folder / "over_optimisation.svg").read_text().startswith("<svg")

@@ -78,7 +78,7 @@ def pictures(folder: Path, wanted: Sequence[str]) -> str:
 
 def test_a_judge_that_sees_knows_the_better_picture_in_either_place(teach: Teach, tmp_path: Path) -> None:
     model = build_qwen2_5_vl(tmp_path / "model", sizes())
-    agreement = teach(model, pictures(tmp_path, ["red"]), max_epochs=30)
+    agreement = teach(model, pictures(tmp_path, ["red"]), max_epochs=24)
     assert agreement["unreadable"] == 0
     assert agreement["right_in_both_orders"]["value"] == 1
 
@@ -105,7 +105,7 @@ def test_a_judge_that_hears_says_which_sound_was_asked_for(teach: Teach, tmp_pat
     ]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
     model = build_qwen2_5_omni(tmp_path / "model", sizes())
-    agreement = teach(model, f"audio-alpaca:{tmp_path / 'train.parquet'}", max_epochs=80)
+    agreement = teach(model, f"audio-alpaca:{tmp_path / 'train.parquet'}", max_epochs=200, learning_rate=3e-3)
     assert agreement["right_in_both_orders"]["value"] == 1
 
 

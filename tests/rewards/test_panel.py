@@ -60,8 +60,8 @@ def test_parts_of_rules_and_models_are_added_up_by_weight_and_accuracy_is_that_o
     assert (right.score, right.accuracy) == (2.5, 1.0)
     assert (wrong.score, wrong.accuracy) == (2.5, 0.0)
     assert right.parts == {"number": 1.0, "rm": 1.5, "two.safe": -1.0}
-    assert {"rules_seconds", "rm_seconds", "two_seconds"} <= right.metrics.keys()
-    assert right.metrics["rm_failed"] == 0
+    assert {"rules/seconds", "rm/seconds", "two/seconds"} <= right.metrics.keys()
+    assert right.metrics["rm/failed"] == 0
 
 
 def test_each_scorer_is_asked_about_the_samples_of_its_routes_alone_prompt_by_prompt() -> None:
@@ -84,8 +84,8 @@ def test_a_failing_part_fails_its_sample_and_never_counts_as_zero() -> None:
     [[error, late, fine]] = panel.score([[Sample("error"), Sample("late"), Sample("fine")]])
     assert (error.score, error.error, error.timed_out) == (None, "broken", False)
     assert (late.score, late.timed_out) == (None, True)
-    assert error.metrics["b_failed"] == 1
-    assert error.metrics["a_failed"] == 0
+    assert error.metrics["b/failed"] == 1
+    assert error.metrics["a/failed"] == 0
     assert fine.score == 2
 
 

@@ -12,7 +12,14 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from lightrft_strategy.data import LoadedPrompts, PromptDataError, PromptSpec, load_prompts
+from lightrft_strategy.data import (
+    LoadedPrompts,
+    PromptDataError,
+    PromptSpec,
+    Rejected,
+    flags_called,
+    load_prompts,
+)
 from lightrft_strategy.data.procedural_worker import task_items
 
 Load = Callable[..., LoadedPrompts]
@@ -127,6 +134,14 @@ def test_what_is_nowhere_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_flags_that_cannot_be_right_are_refused_before_anything_is_read(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(PromptDataError, match=message):
         PromptSpec(**flags)
+
+
+def test_an_error_names_the_flags_that_were_asked_and_no_others() -> None:
+    said = "correct --prompt_data, or --prompt_data_probs"
+    with pytest.raises(PromptDataError, match=r"^correct --eval_dataset, or --prompt_data_probs$") as caught:
+        with flags_called({"--prompt_data": "--eval_dataset"}):
+            raise PromptDataError(said, [Rejected("a", 1, "bad", {})])
+    assert [item.row for item in caught.value.rejected] == [1]
 
 
 def test_a_file_with_a_comma_in_its_name_is_one_source(tmp_path: Path) -> None:

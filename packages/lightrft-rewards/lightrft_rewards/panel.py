@@ -45,7 +45,7 @@ class Panel:
     asked for even where no weight names them. rounds: which scorers judge together, the models on their devices.
     closing: called when it is closed, after all scorers.
     Steps are those of the first scorer that judged any, as it judged them.
-    Metrics: NAME_seconds, for a sample, and NAME_failed, the share, of each scorer.
+    Metrics: those of the scorers, and of each NAME/seconds, for a sample, and NAME/failed, the share.
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class Panel:
             route = describe_route(sample.route)
             return Outcome(error=f"{sample.name} has the route {route}, which has no reward; known routes: {known}")
         own = {name: asked[name].outcomes[place] for name in dict.fromkeys(map(self._owner, spec.weights))}
-        metrics = {f"{name}_{metric}": value for name, o in own.items() for metric, value in o.metrics.items()}
-        metrics |= {f"{name}_seconds": asked[name].seconds for name in own}
-        metrics |= {f"{name}_failed": float(outcome.score is None) for name, outcome in own.items()}
+        metrics = {metric: value for outcome in own.values() for metric, value in outcome.metrics.items()}
+        metrics |= {f"{name}/seconds": asked[name].seconds for name in own}
+        metrics |= {f"{name}/failed": float(outcome.score is None) for name, outcome in own.items()}
         for outcome in own.values():
             if outcome.score is None:
                 return replace(outcome, metrics=metrics)

@@ -80,7 +80,8 @@ def test_grades_are_compared_as_numbers() -> None:
     judged = [
         JudgedComparison(str(i), "score", (a,), (b,)) for i, (a, b) in enumerate(zip(labels, scores, strict=True))
     ]
-    found = grading([*judged, JudgedComparison("failed", "score", (3.0,), error="broke")])
+    pair = JudgedComparison("two answers", "score", (1.0, 0.0), (9.0, -9.0))
+    found = grading([*judged, JudgedComparison("failed", "score", (3.0,), error="broke"), pair])
     assert found is not None
     assert found.answers == 4
     assert found.mean_error == pytest.approx((0.5 + 1.0 + 0.5 + 2.0) / 4)

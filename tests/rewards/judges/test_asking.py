@@ -63,11 +63,13 @@ def test_what_cannot_be_read_is_no_judgement_and_no_silent_loss(tokenizer: Any, 
         return said if said.startswith("<answer>Answer 1") else "I would rather not say"
 
     found = judge_comparisons(toys.Said(half), JudgeWriter(tokenizer), pairs)
-    undecided = [each for each, pair in zip(found.judged, pairs, strict=True) if not decided(pair)]
-    assert all("cannot be read: 'I would rather not say'" in each.error and not each.scores for each in undecided)
+    assert all("cannot be read: 'I would rather not say'" in each.error and not each.scores for each in found.judged)
     sure = [each for each, pair in zip(found.judged, pairs, strict=True) if decided(pair)]
-    assert all(sorted(each.scores) == [0, 1] for each in sure), "one order was enough"
-    assert all(sum(bool(asking.error) for asking in each.askings) == 1 for each in sure)
+    assert all(sum(bool(asking.error) for asking in each.askings) == 1 for each in sure), "one order cannot be enough"
+    measured = measure(found.judged)
+    assert measured.agreement.accuracy is not None
+    assert measured.agreement.accuracy.value == 0
+    assert measured.agreement.accuracy.n == len(sure)
     broken = judge_comparisons(toys.Said(lambda text: None), JudgeWriter(tokenizer), pairs[:1]).judged[0]
     assert "too long" in broken.error
 

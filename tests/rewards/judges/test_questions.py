@@ -50,6 +50,9 @@ def test_a_tie_is_said_to_be_one_or_refused_by_a_judge_that_knows_none() -> None
     with pytest.raises(RowError, match="is a tie"):
         asked(tie, JudgeForm(ties=False))
     assert "equally" not in asked(PAIR, JudgeForm(ties=False))[0].turn.text
+    three = replace(PAIR, answers=(("a",), ("b",), ("c",)), labels={"score": (1.0, 3.0, 3.0)})
+    kept = [question.places for question in asked(three, JudgeForm(ties=False), both_orders=False)]
+    assert kept == [(0, 1), (0, 2)], "one tie does not take the other pairs with it"
 
 
 def test_several_answers_are_asked_about_in_pairs() -> None:

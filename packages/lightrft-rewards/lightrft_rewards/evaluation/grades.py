@@ -26,7 +26,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Grading:
-    """Labels and scores of all answers, as numbers. mean_error: of |score - label|, which says something where the
+    """Labels and scores of answers, as numbers. mean_error: of |score - label|, which says something where the
     judge learnt the labels themselves (regression)."""
 
     answers: int
@@ -48,13 +48,14 @@ def ranking(judged: Sequence[JudgedComparison]) -> Ranking | None:
 
 
 def grading(judged: Sequence[JudgedComparison]) -> Grading | None:
-    """Of comparisons in one head. None where labels merely say which answer is better."""
-    single = any(len(comparison.labels) == 1 for comparison in judged)
+    """Of comparisons in one head: of those of a single answer, or without any of them of all. None where labels merely
+    say which answer is better."""
+    single = [comparison for comparison in judged if len(comparison.labels) == 1]
     if not single and len({label for comparison in judged for label in comparison.labels}) <= LABELS_OF_PREFERENCE:
         return None
     answers = [
         pair
-        for comparison in judged
+        for comparison in single or judged
         if comparison.scores
         for pair in zip(comparison.labels, comparison.scores, strict=True)
     ]

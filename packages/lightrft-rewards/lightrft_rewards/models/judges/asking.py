@@ -42,7 +42,8 @@ def judge_comparisons(
 
     both_orders: each pair once in either order, so that a judge that goes by places is found out.
     sampling: one judgement a question; None: greedily.
-    A judgement that cannot be read is an Asking with an error; where there is none that can, the comparison has one.
+    A judgement that cannot be read is an Asking with an error, and a comparison with such a judgement has one, too: a
+    judge is not better for what it could not say.
     """
     found, form = JudgedByAsking(), writer.form
     topics: list[tuple[Comparison, list[tuple[Question, Prompt]]]] = []
@@ -98,17 +99,17 @@ def _compared(
             askings.append(Asking(first, error=_unreadable(group)))
         else:
             askings.append(Asking(first, None if verdict == TIE else first if verdict == 1 else 1 - first))
-    readable = [asking for asking in askings if not asking.error]
-    wins = [sum(0.5 if each.chosen is None else float(each.chosen == place) for each in readable) for place in (0, 1)]
+    failed = [asking.error for asking in askings if asking.error]
+    wins = [sum(0.5 if each.chosen is None else float(each.chosen == place) for each in askings) for place in (0, 1)]
     return JudgedComparison(
         uid=comparison.uid if len(comparison.answers) == 2 else f"{comparison.uid}[{places[0] + 1},{places[1] + 1}]",
         head=questions[0].head,
         labels=tuple(comparison.labels[questions[0].head][place] for place in places),
-        scores=tuple(win / len(readable) for win in wins) if readable else (),
+        scores=() if failed else tuple(win / len(askings) for win in wins),
         source=comparison.source,
         lengths=_lengths([comparison.answers[place] for place in places]),
         askings=tuple(askings),
-        error="" if readable else askings[0].error,
+        error=failed[0] if failed else "",
     )
 
 

@@ -46,9 +46,9 @@ def questions_of(comparison: Comparison, form: JudgeForm, *, both_orders: bool) 
     """All that is asked of a comparison, for each of the form's heads that it has labels of.
 
     Of two answers or more every pair, in the order in which they stand and with both_orders the other way round, too;
-    pointwise every answer.
-    Raises RowError if it has no such label, one answer where two are compared, a tie where the form knows none, a grade
-    outside of the form's, or a written judgement that says otherwise than the label.
+    pointwise every answer. Ties are left out where the form knows none.
+    Raises RowError if it has no such label, one answer where two are compared, nothing but ties where the form knows
+    none, a grade outside of the form's, or a written judgement that says otherwise than the label.
     """
     heads = [head for head in form.heads if head in comparison.labels]
     if not heads:
@@ -62,10 +62,15 @@ def questions_of(comparison: Comparison, form: JudgeForm, *, both_orders: bool) 
             continue
         if len(comparison.answers) < 2:
             raise RowError("has one answer alone, and two are compared")
+        numbers = comparison.labels[head]
         for first, second in combinations(range(len(comparison.answers)), 2):
+            if numbers[first] == numbers[second] and not form.ties:
+                continue
             asked.append(compared(comparison, (first, second), head, form, f"{comparison.uid}{named}"))
             if both_orders:
                 asked.append(compared(comparison, (second, first), head, form, f"{comparison.uid}{named}"))
+    if not asked:
+        raise RowError("is a tie, of which the judge knows nothing")
     return asked
 
 
@@ -74,7 +79,7 @@ def compared(
 ) -> Question:
     """Which of two of its answers is better, shown in this order. uid: with the places behind it; None: its own.
 
-    Raises RowError as questions_of does.
+    Raises RowError for a written judgement that says otherwise than the label.
     """
     answers = [comparison.answers[place] for place in places]
     noun = _noun(answers)
@@ -103,8 +108,6 @@ def compared(
         return question
     first, second = (numbers[place] for place in places)
     verdict = TIE if first == second else 1 if first > second else 2
-    if verdict == TIE and not form.ties:
-        raise RowError("is a tie, of which the judge knows nothing")
     target = _target(comparison, places, form, f"<answer>{_saying(noun, verdict)}</answer>")
     if form.reasoning and target and verdict_of(target) != verdict:
         raise RowError(f"has a written judgement that says otherwise than its label of {head}")
@@ -112,7 +115,7 @@ def compared(
 
 
 def graded(comparison: Comparison, place: int, head: str, form: JudgeForm, uid: str | None = None) -> Question:
-    """How good one of its answers is. Raises RowError as questions_of does."""
+    """How good one of its answers is. Raises RowError for a grade outside of the form's."""
     answer = comparison.answers[place]
     noun = _noun([answer])
     pieces = [
