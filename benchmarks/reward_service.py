@@ -37,6 +37,9 @@ from typing import Any
 from lightrft_rewards.samples import Sample
 from lightrft_rewards.service.client import RemoteScorer
 
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+"""As the command does, before torch is there, so that both sides of a comparison wait for each other alike."""
+
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "reward_service.json"
 REWARD = """
 import os

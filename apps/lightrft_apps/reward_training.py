@@ -74,7 +74,6 @@ def _learner(config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, 
 
     replica = compose.replica_of(config, whole, strategy.held[MODEL])
     objective = RewardObjective(heads_of(config.scores), loss_of(config.scores), MODEL)
-
     trained = rewards if replica is None else replica.actor
 
     def export(folder: Path) -> None:
@@ -113,7 +112,8 @@ def write_reward_model(
 def reward_model(config: RMConfig, model: Any, senses: Senses) -> RewardModel:
     """The reward model that a loaded model becomes, with the run's adapter if it has one. The model is used up.
 
-    From now on the tokenizer pads as the reward model's folder needs it. Raises ConfigError if it does not have what the flags ask for.
+    From now on the tokenizer pads as the reward model's folder needs it. Raises ConfigError if the model does not have
+    what the flags ask for.
     """
     with _naming("pretrain", config.model.pretrain):
         set_padding_token(senses.tokenizer, model.get_input_embeddings().num_embeddings)

@@ -78,7 +78,7 @@ def test_a_full_disk_is_said_whichever_library_meets_it(error: Exception, capsys
     [
         ("rl", OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), "lower --max_tokens_per_micro_batch"),
         ("eval", OutOfMemoryError("CUDA out of memory."), "set --bf16, lower --micro_rollout_batch_size"),
-        ("sft", PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/root/x"), "such as another --output_dir"),
+        ("sft", PermissionError(errno.EACCES, os.strerror(errno.EACCES), "runs/first"), "such as another --output_dir"),
     ],
     ids=["memory of a run", "memory of answers", "permission"],
 )

@@ -175,6 +175,23 @@ def test_a_checkpoint_exports_to_what_the_run_left(start: Train, tmp_path: Path)
     assert "--merge: a reward model is written with its adapter merged" in refused.value.problems[0]
 
 
+def test_micro_batches_and_checkpointed_layers_change_nothing_but_rounding(
+    start: Train, metrics: Callable[..., Any]
+) -> None:
+    ways: dict[str, dict[str, Any]] = {
+        "at once": {},
+        "in parts": {"micro_train_batch_size": 3, "max_tokens_per_micro_batch": 40},
+        "checkpointed": {"gradient_checkpointing": True},
+    }
+    for name, flags in ways.items():
+        start(name, max_steps=3, eval_steps=1, pooling_method="attn", loss_type="plackett_luce", **flags)
+    first, *others = (metrics(name) for name in ways)
+    assert len(first) == 4
+    for other in others:
+        for one, same in zip(first, other, strict=True):
+            assert one == pytest.approx(same, rel=1e-4, abs=1e-5)
+
+
 def test_a_finished_run_is_shown_and_not_trained_again(start: Train, tmp_path: Path, monkeypatch: Any) -> None:
     summary = start(max_steps=2)
     monkeypatch.setattr(supervised, "SupervisedTrainer", None)

@@ -138,9 +138,9 @@ def test_flags_that_cannot_be_right_are_refused_before_anything_is_read(flags: d
 
 def test_an_error_names_the_flags_that_were_asked_and_no_others() -> None:
     said = "correct --prompt_data, or --prompt_data_probs"
-    with pytest.raises(PromptDataError, match=r"^correct --eval_dataset, or --prompt_data_probs$") as caught:
-        with flags_called({"--prompt_data": "--eval_dataset"}):
-            raise PromptDataError(said, [Rejected("a", 1, "bad", {})])
+    expected = pytest.raises(PromptDataError, match=r"^correct --eval_dataset, or --prompt_data_probs$")
+    with expected as caught, flags_called({"--prompt_data": "--eval_dataset"}):
+        raise PromptDataError(said, [Rejected("a", 1, "bad", {})])
     assert [item.row for item in caught.value.rejected] == [1]
 
 

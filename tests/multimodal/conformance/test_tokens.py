@@ -29,10 +29,27 @@ def test_the_chat_template_is_the_processors(subject: Subject) -> None:
 def test_media_are_processed_alike_with_their_prompt_and_without_it(subject: Subject) -> None:
     for told, (text, _) in zip(subject.questions, subject.encoded, strict=True):
         if told.media:
+            subject.adapter._heads.clear()
             subject.adapter.token_ids(text, told.media)
             with_prompt = fingerprint(subject.adapter.inputs(told.media))
             subject.adapter._inputs.clear()
             assert fingerprint(subject.adapter.inputs(told.media)) == with_prompt
+
+
+ANSWERS = ("red", " It is red.", "\n\nblue", "12", "", "é 漢字", "  two  spaces ", ".")
+
+
+def test_answers_behind_the_same_media_are_read_as_the_processor_reads_them_and_the_media_processed_once(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, processed = subject.adapter._process, list[str]()
+    monkeypatch.setattr(subject.adapter, "_process", lambda text, media: processed.append(text) or process(text, media))
+    for told, (text, _) in zip(subject.questions, subject.encoded, strict=True):
+        if told.media:
+            for answer in ANSWERS:
+                ids = subject.adapter.token_ids(text + answer, told.media)
+                assert list(ids) == subject.through_processor([text + answer], [told])["input_ids"][0].tolist()
+    assert len(processed) <= len(subject.questions)
 
 
 def test_engines_get_a_prompt_that_their_processor_makes_the_trainers_tokens_and_tensors_of(subject: Subject) -> None:

@@ -94,7 +94,7 @@ def naive(options: LossOptions, rows: list[Contest]) -> float:
     sizes=st.tuples(st.integers(1, 4), st.sampled_from([20, 60, 200])),
     loss=st.sampled_from([*LOSSES]),
 )
-@settings(max_examples=60)
+@settings(max_examples=35)
 def test_a_step_means_the_same_however_it_is_cut(
     seed: int, count: int, learners: int, sizes: tuple[int, int], loss: str
 ) -> None:

@@ -22,6 +22,10 @@ from lightrft_multimodal.media import MediaError
 from lightrft_strategy.language import without_dropout
 from lightrft_strategy.perception import EngineMedia, Perception
 
+_HEADS_BYTES = 1 << 26
+"""What token ids up to a text's last medium may take in memory."""
+_LOOKED_AT = 8
+"""Letters behind the last medium by which the tokenizer may read it otherwise."""
 _NOT_MEDIA = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 
 
@@ -45,6 +49,7 @@ class MediaAdapter:
             for modality in tower.modalities
         }
         self._inputs = Recent[Inputs](inputs_bytes, lambda inputs: sum(tensor.nbytes for tensor in inputs.values()))
+        self._heads = Recent[tuple[int, ...]](_HEADS_BYTES, lambda ids: 36 * len(ids))
         self._features_bytes = features_bytes
         self._features: WeakKeyDictionary[nn.Module, Recent[Mapping[str, Seen]]] = WeakKeyDictionary()
         self._blank: dict[str, Inputs] = {}
@@ -75,12 +80,30 @@ class MediaAdapter:
     def token_ids(self, text: str, media: Sequence[Media]) -> tuple[int, ...]:
         """A rendered text with its media's placeholders expanded.
 
+        Texts that go on differently behind the same media (answers to one question) have their media processed once, if
+        the tokenizer reads what stands behind the last medium as it reads it alone.
         Raises MediaError if the text has not one placeholder for each, or the processor refuses them.
         """
         self._check_written(text, media)
+        if not media:
+            return self._process(text, media)[0]
+        end = max(text.rfind(written) + len(written) for written in self._written if written in text)
+        key, rest = (text[: end + _LOOKED_AT], _key(media)), self._plain_ids(text[end:])
+        head = self._heads.get(key)
+        if head is not None:
+            return head + rest
         ids, inputs = self._process(text, media)
         self._inputs.keep(_key(media), inputs)
+        if ids[len(ids) - len(rest) :] == rest:
+            self._heads.keep(key, ids[: len(ids) - len(rest)])
         return ids
+
+    @property
+    def _written(self) -> list[str]:
+        return [self.family.written(self.processor, modality) for modality in self.towers]
+
+    def _plain_ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False, return_attention_mask=False)["input_ids"])
 
     def _check_written(self, text: str, media: Sequence[Media]) -> None:
         given = Counter(medium.modality for medium in media)
