@@ -260,6 +260,7 @@ def known_flags() -> set[str]:
     from lightrft_apps.config.plan_command import PlanCommand
     from lightrft_apps.config.replay_command import ReplayCommand
     from lightrft_apps.config.schema import ALIASES, fields_of
+    from lightrft_apps.config.serve_command import ServeCommand
 
     commands = (
         *COMMANDS,
@@ -271,6 +272,7 @@ def known_flags() -> set[str]:
         MergeCommand,
         PlanCommand,
         ReplayCommand,
+        ServeCommand,
     )
     fields = {name: field for command in commands for name, field in fields_of(command).items()}
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}

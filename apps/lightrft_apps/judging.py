@@ -37,7 +37,27 @@ def build_judge(
 
     dtype, in_turns, media: as for build_scorer, and it raises the same.
     """
+    return _judge(build_scorer(reward, judges, dtype=dtype, in_turns=in_turns, media=media), reward, journal)
+
+
+def build_judges(
+    reward: RewardArgs,
+    judges: JudgesArgs,
+    journal: Path | None,
+    *,
+    dtype: torch.dtype,
+    in_turns: bool,
+    media: Mapping[str, int],
+) -> tuple[Judge, Judge]:
+    """The judge of what is learnt from, and that of held-out answers, which asks rules alone where they know what is
+    right. Closing one closes both. As build_judge otherwise."""
     scorer = build_scorer(reward, judges, dtype=dtype, in_turns=in_turns, media=media)
+    measuring = scorer.measuring() if isinstance(scorer, Panel) else scorer
+    judge = _judge(scorer, reward, journal)
+    return judge, judge if measuring is scorer else _judge(measuring, reward, journal)
+
+
+def _judge(scorer: Scorer, reward: RewardArgs, journal: Path | None) -> Judge:
     return Judge(scorer, max_error_share=reward.max_reward_error_share, journal=journal)
 
 

@@ -55,7 +55,7 @@ class Lesson:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         write_rows(swapped(rows), folder / "swapped.jsonl")
         texts = [text for row in rows for text in (row["input"], *row["label"]["choices"])]
-        sizes = SIZES | heads | ({"vocab_size": SIZES["vocab_size"] + WORDS} if sayings else {})
+        sizes = {**SIZES, **heads, "vocab_size": SIZES["vocab_size"] + (WORDS if sayings else 0)}
         self.build(folder / "model", Sizes(texts=(*texts, *sayings), **sizes), seed=seed)
 
     def write_preferences(self, folder: Path, seed: int, count: int) -> None:

@@ -12,7 +12,7 @@ from lightrft_apps.averaging import export_average
 from lightrft_apps.config import RLConfig, describe_batches, require_valid
 from lightrft_apps.engines import EngineNeeds, open_engine
 from lightrft_apps.hugging_face import write_model
-from lightrft_apps.judging import build_judge, build_reward
+from lightrft_apps.judging import build_judges, build_reward
 from lightrft_apps.parallel import Together, by_the_first
 from lightrft_apps.precision import compute_dtype
 from lightrft_apps.profiling import build_profiler
@@ -62,16 +62,15 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         progress.say(describe_batches(config))
         media = compose.most_media([*prompts.loaded.sources, prompts.evaluation])
         in_turns = config.parallel.placement == "colocate"
-        judge = stack.enter_context(
-            build_judge(
-                config.reward,
-                config.judges,
-                run.journal(ranks.rank),
-                dtype=compute_dtype(config.model),
-                in_turns=in_turns,
-                media=media,
-            )
+        judge, eval_judge = build_judges(
+            config.reward,
+            config.judges,
+            run.journal(ranks.rank),
+            dtype=compute_dtype(config.model),
+            in_turns=in_turns,
+            media=media,
         )
+        stack.callback(judge.close)
         for warning in [*damaged, *prompts.warnings(run.rejected)]:
             progress.warn(warning)
 
@@ -143,7 +142,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             schedule=compose.schedule(config),
             eval_prompts=prompts.evaluation,
             eval_sampling=eval_sampling,
-            eval_reward=judge,
+            eval_reward=eval_judge,
             state=state,
         )
         trainer.run()

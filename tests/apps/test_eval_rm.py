@@ -340,9 +340,23 @@ def test_answers_that_are_shown_have_no_length_and_a_word_for_each_medium() -> N
 
     image, said = Medium("image", {}, "its image"), "I cannot help with that."
     mixed = Comparison("a", (), ((image,), ("text",)), {"score": (1.0, 0.0)})
-    written = Comparison("b", (), ((said,), ("te", "xt")), {"safe": (1.5, -0.5)})
+    written = Comparison("b", (), ((said,), ("te", "xt")), {"safe": (1.5, 0.0)})
     assert (shown(mixed.answers[0]), lengths_of(mixed), refusals_of(mixed), safe_of(mixed)) == ("[image]", (), (), ())
     assert (lengths_of(written), refusals_of(written), safe_of(written)) == ((24, 4), (True, False), (True, False))
+
+
+def test_grades_that_a_judge_gives_are_not_taken_for_how_sure_it_is() -> None:
+    from lightrft_apps.config.eval_rm_command import ComparisonsArgs, EvalRMCommand
+    from lightrft_apps.rm_evaluation.results import JudgedBy, results
+    from lightrft_rewards.evaluation import JudgedComparison
+    from lightrft_rewards.preferences import LoadedComparisons
+
+    command = EvalRMCommand(models=JudgedModelsArgs("scores,grades"), data=ComparisonsArgs("x"))
+    said = [JudgedComparison("row:1", "score", (1.0, 0.0), (4.0, 2.0))]
+    judged = {"scores": JudgedBy("scalar", said), "grades": JudgedBy("generative", said)}
+    scores, grades = results(command, LoadedComparisons(), judged)["models"]
+    assert scores["measures"]["score"]["all"]["calibration"]["bins"]
+    assert grades["measures"]["score"]["all"]["calibration"] is None
 
 
 class Voice:

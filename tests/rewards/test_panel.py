@@ -168,6 +168,23 @@ def test_the_fingerprint_tells_scorers_weights_and_gates_apart() -> None:
     assert len({panel(), panel(version="2"), panel(spec="rm:2"), panel(gates="rm>=1:0")}) == 4
 
 
+@pytest.mark.parametrize(
+    ("spec", "by_rules"), [("number:0,rm", True), ("format,rm", False), ("rm", False), ("number,format:0.1,rm", True)]
+)
+def test_rules_that_know_what_is_right_measure_by_themselves(spec: str, by_rules: bool) -> None:
+    judged = Stub(constant(number=1, format=1))
+    panel = Panel({RULES: judged, "rm": Stub(constant(rm=1))}, parse_routes(spec, models={"rm"}))
+    assert panel.measuring() is (judged if by_rules else panel)
+
+
+def test_a_route_without_such_a_rule_needs_everybody() -> None:
+    panel = Panel(
+        {RULES: Stub(constant(number=1)), "rm": Stub(constant(rm=1))},
+        parse_routes({"": "number,rm", "chat": "rm"}, models={"rm"}),
+    )
+    assert panel.measuring() is panel
+
+
 def test_closing_a_panel_closes_everybody() -> None:
     stubs = {name: Stub(constant()) for name in "ab"}
     Panel(stubs, parse_routes("a", models={"a"})).close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -433,3 +435,11 @@ def test_refused_endpoints_are_never_asked_again() -> None:
     rotation.refuse(rotation.endpoints[1], "wrong token")
     assert rotation.next() is None
     assert "a: wrong token; b: wrong token" in rotation.troubles()
+
+
+def test_the_client_needs_nothing_but_the_kit() -> None:
+    program = "import sys, lightrft_rewards.service.client; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "httpx" in loaded
+    heavy = {"torch", "transformers", "fastapi", "uvicorn", "lightrft_core", "lightrft_multimodal", "jsonschema"}
+    assert heavy.isdisjoint(loaded)

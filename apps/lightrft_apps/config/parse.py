@@ -21,7 +21,7 @@ NOTES = """\
   --config FILE.yaml    read values from a file, named as the flags are; flags given here win over it
   --print_config        print the complete configuration as such a file, and stop
   A flag that is true or false may stand alone (--bf16) or be negated (--no-bf16).
-  null is no value, where a default or a file has one (--eval_dataset null)."""
+  null is no value, where a default or a file has one (--flag null)."""
 
 
 def parse(

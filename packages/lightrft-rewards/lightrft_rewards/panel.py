@@ -81,6 +81,12 @@ class Panel:
             for i, call in enumerate(calls)
         ]
 
+    def measuring(self) -> Scorer:
+        """Who says whether an answer is right: the scorer of rules, if each route has a rule that measures that, else all
+        of them together. What models think of an answer does not change it, and some need others to compare it with."""
+        known = all(self._accuracy_rules & spec.weights.keys() for spec in self.routes.values())
+        return self.scorers[RULES] if known else self
+
     def fingerprint(self) -> str:
         """Differs when a scorer, a weight or a gate does."""
         content = {

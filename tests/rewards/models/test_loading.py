@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from lightrft_multimodal.tiny.texts import learnt_tokenizer
 from lightrft_rewards.models.batches import collate_contests
@@ -76,6 +77,34 @@ def test_transformers_gives_the_same_scores_in_any_padding(tmp_path: Path) -> No
             with torch.no_grad():
                 logits = classifier(input_ids=torch.tensor(ids), attention_mask=mask).logits
             torch.testing.assert_close(logits, scores_of(model), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    "family", ["Qwen2", "Qwen3", "Mistral", "Gemma2", "GPTNeoX", "GPT2", "Phi3", "Qwen3Moe", "Granite"]
+)
+def test_classifiers_of_many_families_score_alike(family: str, tmp_path: Path) -> None:
+    """Padded on the right, where absolute positions count from the first token. Of Granite there is no classifier."""
+    sizes = {"vocab_size": 300, "num_hidden_layers": 2, "eos_token_id": 2, "bos_token_id": None}
+    if family == "GPT2":
+        sizes |= {"n_embd": 32, "n_layer": 2, "n_head": 4}
+    else:
+        sizes |= {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    if family in ("Gemma2", "Qwen3"):
+        sizes["head_dim"] = 8
+    if family == "Qwen3Moe":
+        sizes |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    config = getattr(transformers, f"{family}Config")(**sizes, pad_token_id=0)
+    model = RewardModel(AutoModelForCausalLM.from_config(config).eval(), heads=("helpful", "safe"), probing_layer=1)
+    save_reward_model(model, a_tokenizer(), tmp_path, card_of(model, probing_layer=1))
+    assert torch.equal(scores_of(load_reward_model(tmp_path).model), scores_of(model))
+    assert (tmp_path / HEAD_FILE).exists() == (family == "Granite")
+    if family != "Granite":
+        classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+        ids = torch.tensor([[*real, *[0] * (9 - len(real))] for real in PASSAGES])
+        with torch.no_grad():
+            logits = classifier(input_ids=ids, attention_mask=(ids > 0).long()).logits
+        torch.testing.assert_close(logits, scores_of(model), rtol=1e-5, atol=1e-6)
 
 
 def test_an_adapter_is_merged_in_the_copy_alone(tmp_path: Path) -> None:

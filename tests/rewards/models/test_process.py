@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lightrft_core import BatchSizes, Message, OneRank
 from lightrft_multimodal.tiny.texts import chat_template, learnt_tokenizer
+from lightrft_rewards.journal import Entry, Journal
 from lightrft_rewards.models.card import RewardCard
 from lightrft_rewards.models.contest_losses import LossOptions
 from lightrft_rewards.models.loading import save_reward_model
@@ -24,7 +25,7 @@ from lightrft_rewards.models.scoring import ModelScorer
 from lightrft_rewards.models.solutions import SolutionKeys, load_solutions, solution_contest
 from lightrft_rewards.models.steps import step_ends, stepped_passage
 from lightrft_rewards.models.writing import Writer
-from lightrft_rewards.samples import Sample
+from lightrft_rewards.samples import Outcome, Sample
 from lightrft_strategy.data.rejected import PromptDataError, RowError
 
 from .planted import GOOD, VOCABULARY, taught, tiny_backbone
@@ -238,3 +239,9 @@ def test_an_answer_is_as_good_as_its_worst_step(tmp_path: Path) -> None:
     cut = Sample(response[: ends[1]], prompt="What is 2 + 2?")
     ((shorter,),) = scorer.score([[cut]])
     assert shorter.steps[0][1] == pytest.approx(rewards[0], abs=1e-5)
+
+
+def test_a_journal_gives_steps_back_as_they_were(tmp_path: Path) -> None:
+    judged = [Outcome(0.25, 0.25, {"prm": 0.25}, steps=((3, 0.5), (9, 0.25))), Outcome(1.0)]
+    Journal(tmp_path / "journal").add([Entry(1, "row", 0, "key", [0, 1], judged)])
+    assert Journal(tmp_path / "journal").recall(1) == {"key": judged}
