@@ -12,7 +12,7 @@ uv build --quiet --all-packages --wheel --out-dir "$scratch/wheels"
 uv export --quiet --locked --all-packages --no-emit-workspace --no-hashes --no-annotate --no-header \
   --output-file "$scratch/versions.txt"
 
-check() { # DISTRIBUTION [MODULE THAT MUST NOT BE THERE...]
+check() { # DISTRIBUTION [MODULE THAT MUST NOT BE THERE...]; TRY: a program to run beside the examples
   local name=$1 module=${1//-/_} start=$SECONDS
   shift
   uv venv --quiet "$scratch/venv"
@@ -30,6 +30,7 @@ assert not missing, f"{name} does not have what its __all__ promises: {missing}"
 present = [other for other in absent if find_spec(other)]
 assert not present, f"{name} alone brings {present} along"
 PYTHON
+  if [[ -n ${TRY:-} ]]; then (cd examples && "$scratch/venv/bin/python" -c "$TRY"); fi
   rm -rf "$scratch/venv"
   echo "$name installs and imports alone ($((SECONDS - start)) s)"
 }
@@ -37,5 +38,8 @@ PYTHON
 check lightrft-core transformers datasets lightrft_strategy lightrft_multimodal lightrft_rewards lightrft_apps
 check lightrft-strategy vllm sglang deepspeed lightrft_multimodal lightrft_rewards lightrft_apps
 check lightrft-multimodal lightrft_rewards lightrft_apps
-check lightrft-rewards transformers datasets reasoning_gym lightrft_strategy lightrft_multimodal lightrft_apps
+TRY='from rewards_in_trl import reward
+scores = reward(["2+2"] * 2, [r"\boxed{4}", r"\boxed{5}"], ["4"] * 2, ["mathematics"] * 2)
+assert scores == [1.0, 0.0], scores' \
+  check lightrft-rewards transformers datasets reasoning_gym fastapi lightrft_strategy lightrft_multimodal lightrft_apps
 check lightrft-apps vllm sglang deepspeed

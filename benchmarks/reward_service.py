@@ -100,6 +100,12 @@ def megabytes(pid: int) -> float:
     return int(kilobytes) / 1024
 
 
+def processor_seconds(pid: int) -> float:
+    """What this process and that one have used of all cores, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def load(requests: int, clients: int) -> dict[str, Any]:
     """What becomes of every sample of so many requests of so many clients at once."""
     random = Random(0)
@@ -217,6 +223,16 @@ def groups_of_samples(requests: int, size: int) -> list[list[Sample]]:
     ]
 
 
+def ratios(ones: Sequence[float], others: Sequence[float]) -> dict[str, float]:
+    """Of each round: the median, and how far they lie apart."""
+    each = [one / other for one, other in zip(ones, others, strict=True)]
+    return {
+        "median": round(statistics.median(each), 3),
+        "lowest": round(min(each), 3),
+        "highest": round(max(each), 3),
+    }
+
+
 def throughput(rounds: int, requests: int, size: int) -> dict[str, Any]:
     """Samples a second of a reward model alone and behind the service, in turns."""
     import torch
@@ -228,7 +244,7 @@ def throughput(rounds: int, requests: int, size: int) -> dict[str, Any]:
         small_reward_model(Path(folder))
         alone = ModelScorer.load(folder, token_budget=16384)
         weights = sum(parameter.numel() for parameter in alone.module.parameters())
-        with service("--reward_pretrain", folder, "--max_batch", str(size)) as (_, port):
+        with service("--reward_pretrain", folder, "--max_batch", str(size)) as (process, port):
             remote = RemoteScorer([f"http://127.0.0.1:{port}"], chunk_size=size, connections=4)
 
             def by_model() -> list[float | None]:
@@ -239,25 +255,24 @@ def throughput(rounds: int, requests: int, size: int) -> dict[str, Any]:
 
             sides = {"model": by_model, "service": by_service}
             rates: dict[str, list[float]] = {name: [] for name in sides}
+            used: dict[str, list[float]] = {name: [] for name in sides}
             found: dict[str, list[float | None]] = {}
             for turn in range(rounds + 1):
                 for name in sides if turn % 2 else reversed(sides):
-                    began = time.monotonic()
+                    began, before = time.monotonic(), processor_seconds(process.pid)
                     found[name] = sides[name]()
                     if turn:
                         rates[name].append(requests * size / (time.monotonic() - began))
+                        used[name].append(processor_seconds(process.pid) - before)
             remote.close()
     pairs = [(x, y) for x, y in zip(found["model"], found["service"], strict=True) if x is not None and y is not None]
-    ratios = [one / other for one, other in zip(rates["service"], rates["model"], strict=True)]
     return {
         "what": f"a reward model of {weights} weights in float32, {size} samples a batch alone and a request served",
         "requests_a_round": requests,
         "samples_a_second": {name: [round(rate, 1) for rate in own] for name, own in rates.items()},
-        "service_over_model": {
-            "median": round(statistics.median(ratios), 3),
-            "lowest": round(min(ratios), 3),
-            "highest": round(max(ratios), 3),
-        },
+        "service_over_model": ratios(rates["service"], rates["model"]),
+        "processor_seconds_a_round": {name: [round(value, 2) for value in own] for name, own in used.items()},
+        "model_over_service_in_processor_seconds": ratios(used["model"], used["service"]),
         "samples_judged_by_both": len(pairs),
         "largest_difference_of_scores": max(abs(x - y) for x, y in pairs),
         "threads": torch.get_num_threads(),

@@ -29,6 +29,9 @@ from lightrft_strategy.data.parts import Turn
 COMPARISONS = {"scalar": 1024, "generative": 2048}
 """Pairs that the reward model learns from, by its kind."""
 
+SHORTEST = 1
+"""Tokens of an answer before its end. Nobody compared empty answers: a reward model's opinion of them means nothing."""
+
 
 def learn_from_a_reward_model(kind: str, modality: str, argv: Sequence[str], prog: str) -> dict[str, Any]:
     """Train a reward model on comparisons, and a policy by GRPO against it alone; argv: flags of `lightrft rl`.
@@ -47,6 +50,7 @@ def learn_from_a_reward_model(kind: str, modality: str, argv: Sequence[str], pro
             "output_dir": f"runs/quickstart-reward-model-{kind}-{modality}",
             "rule_reward": "multiple_choice:0",
             "stop_properly_penalty_coef": 1.0,
+            "generate_min_len": SHORTEST,
         },
         lambda unfinished, seed: lesson.write_preferences(unfinished, seed, COMPARISONS[kind]),
         sayings(lesson) if kind == "generative" else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -126,14 +127,18 @@ def open_engine(
 def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence[int], tolerance: Tolerance) -> Backend:
     """The backend that --engine_type and its companions name. Raises ConfigError if its package is not installed.
 
-    tolerance: how far the log-probabilities of several engines may lie apart.
+    tolerance: how far the log-probabilities of several engines may lie apart. Under a launcher every process has
+    engines of its own, on devices of their own.
     """
     start = _server if _is_served(args) else _in_process
+    process = os.environ.get("LOCAL_RANK")
+    before = int(process or 0) * config.num_engines
     backends: list[Backend] = []
     try:
         for number, url in enumerate(config.url or [None] * config.num_engines):
-            devices = tuple(range(number * config.tp_size, (number + 1) * config.tp_size))
-            mine = replace(config, devices=devices) if config.num_engines > 1 else config
+            first = (before + number) * config.tp_size
+            devices = tuple(range(first, first + config.tp_size))
+            mine = replace(config, devices=devices) if config.num_engines > 1 or process else config
             backends.append(start(args.engine_type, mine, eos_token_ids, url))
     except BaseException as error:
         for backend in backends:

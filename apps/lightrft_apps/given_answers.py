@@ -12,7 +12,7 @@ from lightrft_apps.config import SFTConfig
 from lightrft_apps.run_examples import ReadExamples, RunExamples, in_order
 from lightrft_apps.senses import Senses
 from lightrft_core import Example
-from lightrft_strategy.data import ExampleSpec, LoadedExamples, load_examples
+from lightrft_strategy.data import ExampleSpec, LoadedExamples, flags_called, load_examples
 
 
 def read_answers(config: SFTConfig, senses: Senses, rejected: Path | None) -> RunExamples[Example]:
@@ -25,7 +25,8 @@ def _read(config: SFTConfig, spec: ExampleSpec, senses: Senses) -> ReadExamples[
     held_out = LoadedExamples([], [])
     loaded = load_examples(spec, senses.tokenizer, senses.encoder)
     if config.evaluation.eval_dataset is not None:
-        held_out = load_examples(eval_spec(config), senses.tokenizer, senses.encoder)
+        with flags_called({"--dataset": "--eval_dataset", "--dataset_split": "--eval_split"}):
+            held_out = load_examples(eval_spec(config), senses.tokenizer, senses.encoder)
     kept = [example for source in held_out.sources for example in source]
     return ReadExamples(loaded.sources, kept, loaded.rejected + held_out.rejected, _described(loaded, len(kept)))
 

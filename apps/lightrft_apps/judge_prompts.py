@@ -72,8 +72,11 @@ def _judged(
         media_root=spec.media_folder,
         flag="--prompt_data",
     )
-    own = JudgeForm.read(folder) or JudgeForm(heads=loaded.heads)
-    form = replace(own, **FORMS[name], apply_chat_template=spec.apply_chat_template)
+    own = JudgeForm.read(folder) or JudgeForm(heads=loaded.heads, apply_chat_template=spec.apply_chat_template)
+    if own.apply_chat_template != spec.apply_chat_template:
+        remedy = "add --apply_chat_template" if own.apply_chat_template else "leave --apply_chat_template out"
+        raise PromptDataError(f"the judge's judge.json says how it was taught to read its questions: {remedy}")
+    form = replace(own, **FORMS[name])
     unbound = replace(form, max_len=None)
     writer = JudgeWriter(
         senses.tokenizer, senses.encoder, unbound, media_urls=spec.media_urls, media_limits=spec.media_limits

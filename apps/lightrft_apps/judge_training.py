@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from lightrft_apps import compose
-from lightrft_apps.config import GRMConfig, require_valid_grm
+from lightrft_apps.config import ConfigError, GRMConfig, require_valid_grm
 from lightrft_apps.config.lora_checks import names_in
 from lightrft_apps.judge_summary import show_summary, write_summary
 from lightrft_apps.parallel import Together
@@ -16,14 +16,14 @@ from lightrft_apps.running import in_its_directory
 from lightrft_apps.senses import Senses
 from lightrft_apps.supervised import Learner, supervise
 from lightrft_apps.tuning import language_learner
-from lightrft_core import Example, Ranks
+from lightrft_core import Engine, Example
 from lightrft_core.ranks import share
 from lightrft_rewards.evaluation import JudgedComparison
 from lightrft_rewards.models.judges import JudgeForm, JudgeWriter, judge_comparisons
-from lightrft_rewards.preferences import Comparison
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.generation import end_tokens
 from lightrft_strategy.reading import Reader
+from lightrft_strategy.training.compiling import SampledUncompiled
 
 
 def train_judge(config: GRMConfig) -> dict[str, Any]:
@@ -55,28 +55,35 @@ def _run(config: GRMConfig, run: RunDirectory, together: Together) -> None:
     senses, form = compose.load_senses(config.model), form_of(config)
     writer = JudgeWriter(senses.tokenizer, senses.encoder, form, media_urls=config.data.media_urls)
     data, held_out = read_judgements(config, writer, run.rejected if together.first else None)
-    trained: list[Any] = []
+    engines: list[Engine] = []
     judged: list[JudgedComparison] = []
 
+    def built(model: Any) -> None:
+        if held_out:
+            engines.append(_engine(config, model, senses))
+
     def build(steps: int) -> Learner[Example]:
-        return language_learner(config, config.data.max_len, senses, together.ranks, steps, form, trained.append)
+        return language_learner(config, config.data.max_len, senses, together.ranks, steps, form, built)
 
     def look() -> None:
-        judged.extend(_asked(trained[0], senses, writer, held_out, config.run.seed, together.ranks))
+        mine = share(held_out, together.ranks)
+        said = [judge_comparisons(engine, writer, mine).judged for engine in engines]
+        judged.extend(together.ranks.gather([each for part in said for each in part]))
 
     supervise(config, run, together, data, build, partial(write_summary, judged=judged), look)
 
 
-def _asked(
-    model: Any, senses: Senses, writer: JudgeWriter, comparisons: list[Comparison], seed: int, ranks: Ranks
-) -> list[JudgedComparison]:
-    """What the judge says of comparisons, greedily and in both orders; every rank asks about its share."""
+def _engine(config: GRMConfig, model: Any, senses: Senses) -> Engine:
+    """What asks the judge. Raises ConfigError if it cannot sample from such a model."""
     tokenizer = senses.tokenizer
 
     def decode(rows: list[list[int]]) -> list[str]:
         texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
         return texts
 
-    ends = end_tokens(model, tokenizer)
-    engine = EmbeddedEngine(model, decode, eos_token_ids=ends, seed=seed, reader=Reader(senses.adapter))
-    return ranks.gather(judge_comparisons(engine, writer, share(comparisons, ranks)).judged)
+    ends, reader = end_tokens(model, tokenizer), Reader(senses.adapter)
+    try:
+        engine = EmbeddedEngine(model, decode, eos_token_ids=ends, seed=config.run.seed, reader=reader)
+    except ValueError as error:
+        raise ConfigError([f"--eval_data {config.data.eval_data}: {error}: leave --eval_data out"]) from error
+    return SampledUncompiled(engine, model) if config.train.compile else engine

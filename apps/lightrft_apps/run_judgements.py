@@ -65,7 +65,7 @@ def _written(
         if not examples:
             reasons = "".join(f"\n  {item}" for item in rejected[:3])
             raise PromptDataError(f"{source}: nothing of it can be asked; the first reasons:{reasons}", rejected)
-    kept = [each for comparison in held_out.comparisons for each in _examples(comparison, writer, rejected)]
+    kept = [each for one in held_out.comparisons for each in _examples(one, writer, rejected, learnt=False)]
     every = [example for examples in sources.values() for example in examples]
     learnt = sum(example.counts["loss_tokens"] for example in every)
     described = (
@@ -77,11 +77,20 @@ def _written(
 
 
 def _examples(
-    comparison: Comparison, writer: JudgeWriter, rejected: list[Rejected], *, both_orders: bool = False
+    comparison: Comparison,
+    writer: JudgeWriter,
+    rejected: list[Rejected],
+    *,
+    both_orders: bool = False,
+    learnt: bool = True,
 ) -> Sequence[Example]:
-    """What is learnt of a comparison; why not, if nothing is, goes to `rejected`."""
+    """What is learnt of a comparison; why not, if nothing is, goes to `rejected`.
+
+    learnt: that each of its questions has to be; else those are left out that nobody wrote a judgement for.
+    """
     try:
-        return [writer.example(question) for question in questions_of(comparison, writer.form, both_orders=both_orders)]
+        questions = questions_of(comparison, writer.form, both_orders=both_orders)
+        return [writer.example(question) for question in questions if learnt or question.target]
     except RowError as error:
         rejected.append(cannot_be_asked(comparison, str(error)))
         return []

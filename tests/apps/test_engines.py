@@ -104,6 +104,15 @@ def test_several_engines_are_a_fleet_of_servers_and_all_are_closed(opened: Calla
     assert tuple(member.url for member in attached.members) == urls
 
 
+def test_under_a_launcher_every_process_has_engines_on_devices_of_their_own(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert opened(engine_server=True).config.devices == (3,)
+    assert opened(engine_tp_size=2).config.devices == (6, 7)
+    assert [member.config.devices for member in opened(vllm_num_engines=2).members] == [(6,), (7,)]
+
+
 def test_a_law_the_engine_cannot_draw_by_is_refused_before_the_run(
     opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

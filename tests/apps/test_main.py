@@ -57,7 +57,12 @@ def test_help_and_mistyped_flags_are_answered_without_importing_torch(words: lis
     assert run_alone(*words).stdout.splitlines()[-1] == "heavy: []"
 
 
-CHIEF_FLAGS = {"launch": "--nproc_per_node", "eval-rm": "--reward_pretrain", "serve-reward": "--rule_reward", "reward": "--run"}
+CHIEF_FLAGS = {
+    "launch": "--nproc_per_node",
+    "eval-rm": "--reward_pretrain",
+    "serve-reward": "--rule_reward",
+    "reward": "--run",
+}
 """Of commands that --pretrain means nothing to."""
 
 

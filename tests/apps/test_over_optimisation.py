@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,6 +27,11 @@ def test_it_has_a_point_for_each_reward_and_a_line_for_each_curve() -> None:
     assert min(true) == true[14]
     assert model == sorted(model, reverse=True)
     assert all(64 <= height <= 310 for height in heights)
+    of_axes = [text for text in root.iter(f"{SVG}text") if re.fullmatch(r"-?[\d.]+", text.text or "") and text.get("y")]
+    by_side = {
+        anchor: [text.text for text in of_axes if text.get("text-anchor") == anchor] for anchor in ("end", "start")
+    }
+    assert by_side == {"end": ["0", "0.1", "0.2", "0.3", "0.4", "0.5"], "start": ["-4", "-2", "0", "2", "4", "6"]}
 
 
 def test_what_is_seen_is_marked_at_its_step_and_said() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +24,11 @@ Command = Callable[..., Any]
 
 
 @contextmanager
-def serving(log: Path, *flags: str, env: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The command on a free port, once it is ready, and its URL."""
-    command = [sys.executable, "-m", "lightrft_apps", "serve-reward", "--port", "0", *flags]
+def serving(log: Path, *flags: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The command on a free port, or this one, once it is ready, and its URL."""
+    command = [sys.executable, "-m", "lightrft_apps", "serve-reward", "--port", str(port), *flags]
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stderr=file, env=env)
+        process = subprocess.Popen(command, stderr=file)
         try:
             patience, url = time.monotonic() + 60, ""
             while not url or httpx.get(f"{url}/health", trust_env=False).status_code != 200:
@@ -148,3 +151,63 @@ def test_a_token_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatc
     assert (
         token_of(parse_serve(["--rule_reward", "number", "--api_key_file", f"{tmp_path}/key"]).service) == "from a file"
     )
+
+
+REWARD = """
+import time
+
+
+def score(prompts, responses, labels):
+    time.sleep(0.1)
+    return [sum(letter in "02468" for letter in response) / max(1, len(response)) for response in responses]
+"""
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.2, 0.3])
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_whose_service_is_killed_and_started_again_ends_with_the_same_bits(
+    flags: dict[str, Any], tmp_path: Path, moment: float
+) -> None:
+    from lightrft_apps import RLConfig, train
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (tmp_path / "slow.py").write_text(REWARD)
+    given = ["--reward_fn", f"{tmp_path}/slow.py:score", "--reward_workers", "1"]
+    own = {name: value for name, value in flags.items() if name not in ("reward_fn", "output_dir")}
+    own |= {"remote_rm_url": f"http://127.0.0.1:{port}", "num_episodes": 3}
+
+    def metrics(name: str) -> list[dict[str, Any]]:
+        file = tmp_path / name / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    with serving(tmp_path / "first", *given, port=port):
+        train(RLConfig.create(**own, output_dir=tmp_path / "whole"))
+
+    with serving(tmp_path / "second", *given, port=port) as (process, _):
+
+        def strike() -> None:
+            while len(metrics("struck")) < 3:
+                time.sleep(0.01)
+            time.sleep(moment)
+            process.kill()
+            process.wait(10)
+
+        striker = threading.Thread(target=strike)
+        striker.start()
+        runner = threading.Thread(target=lambda: train(RLConfig.create(**own, output_dir=tmp_path / "struck")))
+        runner.start()
+        striker.join(120)
+        with serving(tmp_path / "third", *given, port=port):
+            runner.join(120)
+    assert not runner.is_alive()
+    whole, struck = metrics("whole"), metrics("struck")
+    assert len(whole) == len(struck) > 4
+    for one, other in zip(whole, struck, strict=True):
+        decided = {name for name in one if not name.startswith(("time/", "memory/")) and "second" not in name}
+        assert "reward/mean" in decided
+        assert {name: one[name] for name in decided} == {name: other[name] for name in decided}
+        assert one.get("reward/error_share", 0) == one.get("reward/timeout_share", 0) == 0
+    weights = [(tmp_path / name / "final" / "model.safetensors").read_bytes() for name in ("whole", "struck")]
+    assert weights[0] == weights[1]

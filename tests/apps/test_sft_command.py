@@ -1,4 +1,4 @@
-"""`lightrft sft` and `lightrft srm` on the command line: help that teaches, and runs that other commands find."""
+"""`lightrft sft`, `srm` and `grm` on the command line: help that teaches, and runs that other commands find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lightrft_apps import SFTConfig, tune
-from lightrft_apps.config import RLConfig, RMConfig, parse_sft, parse_srm, stored_config
+from lightrft_apps.config import GRMConfig, RLConfig, RMConfig, parse_grm, parse_sft, parse_srm, stored_config
 from lightrft_apps.config.bounds import BOUNDS
 from lightrft_apps.config.schema import fields_of
 from lightrft_apps.run_directory import RunDirectory
@@ -37,6 +37,7 @@ class Command:
 COMMANDS = [
     Command("sft", parse_sft, SFTConfig, "{% generation %}", ("The examples:",)),
     Command("srm", parse_srm, RMConfig, "--heads", ("The comparisons:", "The reward model:")),
+    Command("grm", parse_grm, GRMConfig, "<answer>Answer 1 is better</answer>", ("The comparisons:", "The judge:")),
 ]
 
 
@@ -59,7 +60,7 @@ def test_help_says_what_is_learnt_and_shows_commands(command: Command, shown: st
     assert command.taught in before_flags
     assert before_flags.count(f"  lightrft {command.name} --") == 3
     named = set(re.findall(r"--(\w+)", before_flags)) - {"nproc_per_node", "config", "print_config", "flag", "no"}
-    assert named <= fields_of(command.config).keys()
+    assert named <= fields_of(command.config).keys() | fields_of(RLConfig).keys()
 
 
 def test_every_flag_stands_in_help_with_its_line_of_documentation(command: Command, shown: str) -> None:
@@ -149,6 +150,7 @@ def test_the_best_checkpoint_is_that_of_the_lowest_held_out_loss(
     ("lines", "best"),
     [
         ([{"helpful/accuracy": 0.9, "safe/accuracy": 0.5}, {"helpful/accuracy": 0.8, "safe/accuracy": 0.8}], 2),
+        ([{"helpful/accuracy": 0.9, "safe/accuracy": 0.5}, {"helpful/accuracy": 0.6, "safe/accuracy": 0.6}], 1),
         ([{"squared_error": 0.1}, {"squared_error": 0.2}], 1),
         ([{"accuracy": 0.7, "squared_error": 0.9}, {"accuracy": 0.6, "squared_error": 0.1}], 1),
     ],

@@ -39,7 +39,8 @@ def rows(path: Path, *groups: Group, step: int = 3) -> list[dict[str, Any]]:
 
 def test_a_row_holds_all_that_is_known_of_an_answer(tmp_path: Path) -> None:
     shown = (Shown("image", "ab"), Shown("audio", "cd"))
-    prompt = Prompt("sums.jsonl:4", (), "3+4=", (1, 2), {"answer": "é", "of": [1, 2]}, "sums", occurrence=2, media=shown)
+    label = {"answer": "é", "of": [1, 2]}
+    prompt = Prompt("sums.jsonl:4", (), "3+4=", (1, 2), label, "sums", occurrence=2, media=shown)
     verdict = Verdict(0.75, accuracy=0.5, parts={"number": 1.0, "format": -0.25})
     (row,) = rows(tmp_path / "deep" / "step.parquet", Group(prompt, [rollout(1, verdict, advantage=-1.25)]))
     assert row == {

@@ -87,6 +87,11 @@ def test_a_label_of_any_form_tells_right_programs_from_wrong_ones(
     assert RULES["code"].score(right, label) == RULES["code_share"].score(right, label) == 0.0
 
 
+def test_the_usual_imports_leave_the_builtins_alone() -> None:
+    program = "def f(a: List[int]):\n    return pow(a[0], -1, 7) + gcd(4, 6) + len(Counter(a)) + sum(accumulate(a))"
+    assert RULES["code"].score(fenced(program), {"fn_name": "f", "inputs": [[[3, 3]]], "outputs": [17]}) == 1.0
+
+
 def test_labels_become_tests() -> None:
     assert read_tests(STDIN_TESTS).tests == [InputTest("2\n", "4\n"), InputTest("3", "6")]
     assert read_tests(CALLS).tests == [CallTest("square", [2], [4]), CallTest("square", [3], [[9], 9])]

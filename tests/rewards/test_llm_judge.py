@@ -206,13 +206,13 @@ def test_retry_after_is_waited_for() -> None:
 
 def test_trouble_that_lasts_is_an_error_and_patience_has_its_end() -> None:
     with chat_server(lambda body: (500, {"detail": "broken"}, {})) as (url, seen):
-        with LLMJudge([url], model="m", retries=2) as judge:
+        with LLMJudge([url], model="m", retries=1) as judge:
             [outcome] = judged(judge, "a")
-        assert outcome.error == "judge: row, sample a: 3 endpoints in a row failed; the last: HTTP 500: broken"
-        assert len(seen) == 3
+        assert outcome.error == "judge: row, sample a: 2 endpoints in a row failed; the last: HTTP 500: broken"
+        assert len(seen) == 2
     with (
         chat_server(lambda body: (429, {}, {"retry-after": "30"})) as (url, _),
-        LLMJudge([url], model="m", timeout=0.4) as judge,
+        LLMJudge([url], model="m", timeout=0.2) as judge,
     ):
         assert judged(judge, "a", "b") == [Outcome(timed_out=True)] * 2
 
@@ -296,7 +296,7 @@ def test_every_sample_has_one_outcome_whatever_the_endpoint_does() -> None:
         ways += [(200, [], {}), (400, {}, {}), (200, {"choices": []}, {})]
         return chance.choice(ways)
 
-    with chat_server(answer) as (url, _), LLMJudge([url, f"{url}/v1/"], model="m", timeout=2, concurrency=8) as judge:
+    with chat_server(answer) as (url, _), LLMJudge([url, f"{url}/v1/"], model="m", timeout=0.8, concurrency=8) as judge:
         outcomes = judge.score([[Sample(str(n)) for n in range(20)]] * 3)
     assert [len(call) for call in outcomes] == [20] * 3
     kinds = [(o.score is not None, bool(o.error), o.timed_out) for call in outcomes for o in call]

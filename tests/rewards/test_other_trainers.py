@@ -66,6 +66,7 @@ def test_the_example_for_trl_gives_a_score_per_completion_and_none_where_judging
     assert heavy == []
 
 
+@pytest.mark.proof
 def test_the_example_for_verl_gives_score_and_accuracy_and_says_what_failed() -> None:
     right, wrong, told, heavy = run(VERL)
     assert right == {"score": 1.0, "acc": 1.0}

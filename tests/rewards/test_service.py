@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import logging
 import threading
 import time
@@ -14,6 +16,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from lightrft_rewards.errors import RewardSetupError
+from lightrft_rewards.samples import Outcome, Sample
+from lightrft_rewards.service.batching import BatchingQueue, Call, Ticket
 from lightrft_rewards.service.schema import ANSWER_SCHEMA
 from lightrft_rewards.service.server import RewardServer
 from lightrft_rewards.service.service import ServiceLimits
@@ -85,6 +89,15 @@ def test_neighbours_that_answer_one_prompt_are_one_call(client: httpx.Client, sc
     assert scorer.calls[-1] == [2, 1, 1, 1]
 
 
+def test_answers_are_sent_at_once(client: httpx.Client) -> None:
+    took = []
+    for _ in range(40):
+        began = time.monotonic()
+        client.post("/v1/score", json=request("a"))
+        took.append(time.monotonic() - began)
+    assert sorted(took)[10] < 0.035, "an acknowledgement that is waited for comes after 0.04 s"
+
+
 def test_samples_arrive_with_all_that_was_sent(client: httpx.Client, scorer: Scripted) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "hm"}], "name": "Ann"}]
     sample = {"id": "7", "response": "a", "label": {"x": [1, None]}, "route": "math", "messages": messages}
@@ -133,6 +146,30 @@ def test_samples_of_several_requests_are_judged_together_while_the_scorer_is_bus
         assert [[result["score"] for result in results(other.result())] for other in others] == [[1.0, 2.0, 3.0]] * 4
         assert results(first.result())[0]["status"] == "ok"
     assert scorer.batches == [1, 8, 4]
+
+
+def test_a_call_that_fails_is_judged_again_one_by_one() -> None:
+    scorer = Scripted()
+    with running(scorer) as server, client_of(server) as client:
+        samples = [{"id": text, "prompt": "p", "response": text} for text in ("a", "crash", "bb")]
+        found = results(client.post("/v1/score", json={"version": 1, "samples": samples}))
+    assert [result["score"] for result in found] == [1.0, None, 2.0]
+    assert scorer.batches == [3, 1, 1, 1]
+
+
+def test_what_is_late_when_its_turn_comes_is_not_judged() -> None:
+    async def take() -> tuple[list[str], Ticket]:
+        queue = BatchingQueue(max_batch=4, max_wait=0.0, max_queue=4)
+        late, timely = (Ticket(time.monotonic() + seconds, [None]) for seconds in (-1.0, 60.0))
+        for ticket, text in ((late, "late"), (timely, "timely")):
+            queue.put(ticket, [Call(ticket, [0], [Sample(text)])])
+        batch = await queue.take()
+        assert len(queue) == 0
+        return [call.samples[0].response for call in batch], late
+
+    taken, late = asyncio.run(take())
+    assert taken == ["timely"]
+    assert late.outcomes == [Outcome(timed_out=True)]
 
 
 def test_a_sample_waits_a_moment_for_company_and_no_longer() -> None:
@@ -191,15 +228,20 @@ def test_a_full_queue_sends_away_until_there_is_room() -> None:
 
 
 def test_too_large_a_request_is_refused_before_it_is_held() -> None:
-    with running(Scripted(), max_request_bytes=10_000, max_held_bytes=12_000) as server, client_of(server) as client:
-        for size in (10_000, 35_000):
+    limits = {"max_request_bytes": 4_000_000, "max_held_bytes": 5_000_000}
+    with running(Scripted(), **limits) as server, client_of(server) as client:
+        for size in (4_000_000, 15_000_000):
             refused = client.post("/v1/score", json=request("a" * size))
             assert refused.status_code == 413
-            assert "larger than 10000 bytes" in refused.json()["error"]
-        pieces = (b" " * 1000 for _ in range(30))
+            assert "larger than 4000000 bytes" in refused.json()["error"]
+        simple = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        simple.request("POST", "/v1/score", b" " * 15_000_000)
+        assert simple.getresponse().status == 413, "also a client hears it that sends all before it listens"
+        simple.close()
+        pieces = (b" " * 100_000 for _ in range(60))
         assert client.post("/v1/score", content=pieces).status_code == 413
         assert server.service.held_bytes == 0
-        assert client.post("/v1/score", json=request("a" * 9_000)).status_code == 200
+        assert client.post("/v1/score", json=request("a" * 3_900_000)).status_code == 200
 
 
 def test_bodies_together_are_held_within_bounds() -> None:
@@ -227,6 +269,7 @@ def test_a_client_that_goes_away_takes_its_samples_with_it() -> None:
         until(lambda: server.service.queue_length == 0 and server.service.open_requests == 1)
         scorer.let_go.set()
         assert results(first.result())[0]["status"] == "ok"
+        assert 'samples_total{status="timeout"} 0' in client.get("/metrics").text
     assert [sample.response for sample in scorer.seen] == ["wait"]
 
 
@@ -295,6 +338,7 @@ def test_an_ending_service_answers_what_it_has_and_takes_nothing_new() -> None:
         until(lambda: server.service.open_requests == 2)
         assert scorer.waiting.wait(5)
         server.stop()
+        time.sleep(0.3)
         assert client.get("/health").json()["status"] == "draining"
         refused = client.post("/v1/score", json=request("b"))
         assert (refused.status_code, refused.json()["status"]) == (503, "draining")

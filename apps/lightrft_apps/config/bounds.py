@@ -25,6 +25,7 @@ SHARE = Bound(lambda x: 0 <= x <= 1, "a number from 0 to 1")
 PROBABILITY = Bound(lambda x: 0 < x <= 1, "a number above 0 and at most 1 (1 samples from all tokens)")
 DECAY = Bound(lambda x: 0 <= x < 1, "two numbers from 0 to below 1, such as 0.9 0.95")
 SAVE_EVERY = Bound(lambda x: x == -1 or x >= 1, "1 or more, or to -1 to save only at the end")
+GRADE = Bound(lambda x: abs(x) < 1e6, "a number of up to six digits")
 EVALUATE_EVERY = Bound(lambda x: x == -1 or x >= 1, "1 or more, or to -1 to evaluate only before and after")
 
 BOUNDS = {
@@ -39,6 +40,8 @@ BOUNDS = {
     "limit_mm_video_per_prompt": ZERO_OR_MORE,
     "limit_mm_audio_per_prompt": ZERO_OR_MORE,
     "max_len": Bound(lambda x: x >= 2, "2 or more"),
+    "lowest_grade": GRADE,
+    "highest_grade": GRADE,
     "rollout_batch_size": ONE_OR_MORE,
     "n_samples_per_prompt": ONE_OR_MORE,
     "micro_rollout_batch_size": Bound(lambda x: x >= 0, "1 or more, or to 0 for no bound"),

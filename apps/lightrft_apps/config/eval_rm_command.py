@@ -10,7 +10,7 @@ from lightrft_apps.config.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.places import missing_folder, missing_source, unusable_folder
+from lightrft_apps.config.places import folder_of_a_run, missing_folder, missing_source, unusable_folder
 from lightrft_apps.config.preference_checks import missing_preferences
 
 ABOUT = """\
@@ -175,6 +175,7 @@ def _problems(command: EvalRMCommand) -> Iterator[str]:
         yield from missing_folder("media_root", command.data.media_root)
     if command.report.output_dir is not None:
         yield from unusable_folder(command.report.output_dir)
+        yield from folder_of_a_run(command.report.output_dir)
 
 
 def _short(folder: str, others: Sequence[str]) -> str:

@@ -16,8 +16,8 @@ Comparisons are read as lightrft srm reads them, by formats such as hpdv3:FILE o
 --chosen_key, --rejected_key), and written as questions with the answer that is to be learnt, such as
 <answer>Answer 1 is better</answer>. Rows that cannot be used lie in output_dir/rejected.jsonl with the reason. What is
 held out is asked about at the end, greedily and in both orders. output_dir/final is a language model as any other, with
-judge.json beside it; lightrft rl --prompt_data judge:FILE --rule_reward judgement trains it further. A run stopped
-halfway goes on when started again.
+judge.json beside it; lightrft rl trains it further, on prompts such as judge:FILE and by the rule judgement. A run
+stopped halfway goes on when started again.
 
 examples:
   {prog} --pretrain MODEL --train_data pairs.jsonl --eval_data held.jsonl --apply_chat_template --output_dir runs/judge

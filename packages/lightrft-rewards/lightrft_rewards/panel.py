@@ -82,8 +82,10 @@ class Panel:
         ]
 
     def measuring(self) -> Scorer:
-        """Who says whether an answer is right: the scorer of rules, if each route has a rule that measures that, else all
-        of them together. What models think of an answer does not change it, and some need others to compare it with."""
+        """Who says whether an answer is right: the rules alone, where each route has one that does, else everybody.
+
+        What models think of an answer does not change it, and some need others to compare it with.
+        """
         known = all(self._accuracy_rules & spec.weights.keys() for spec in self.routes.values())
         return self.scorers[RULES] if known else self
 

@@ -135,6 +135,9 @@ def test_a_judges_own_form_decides_what_is_asked_of_it(tmp_path: Path, judge_fol
     )
     senses = load_senses(ModelArgs(str(judge_folder)))
     JudgeForm(ties=False, apply_chat_template=False).write(tmp_path)
+    with pytest.raises(PromptDataError, match="leave --apply_chat_template out"):
+        load_all_prompts(spec(f"judge:{pairs}"), senses, str(tmp_path))
+    JudgeForm(ties=False).write(tmp_path)
     loaded = load_all_prompts(spec(f"judge:{pairs}"), senses, str(tmp_path))
     assert len(loaded.sources[0]) == 4
     assert "equally" not in loaded.sources[0][0].text

@@ -11,7 +11,7 @@ class JudgesArgs:
     """Reward models"""
 
     reward_pretrain: str | None = None
-    """reward models, scalar or judges that write: a folder or hub name, called rm in rule_reward; or helpful=A,safe=B"""
+    """reward models, scalar or writing judges: a folder or hub name, called rm in rule_reward; or helpful=A,safe=B"""
     reward_max_len: int | None = None
     """longest prompt with its answer, in tokens, that reward models read; more is an error; default: as trained"""
     reward_token_budget: int = 16384

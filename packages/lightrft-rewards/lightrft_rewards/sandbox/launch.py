@@ -13,7 +13,7 @@ import os
 import resource
 import select
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NoReturn
 
 from lightrft_rewards.frames import encode
@@ -24,6 +24,9 @@ from lightrft_rewards.sandbox.limits import Limits
 
 TOKEN, PROOF = 3, 4
 """A program's descriptors, beside the standard ones: what it reads at its end, and what it writes that to."""
+
+_GIVEN = ("stdin", "token", "lifeline")
+"""Pipes that the server writes to, or would."""
 
 _HIGHEST = 1 << 16
 
@@ -52,13 +55,7 @@ def start_program(grounds: Grounds, limits: Limits) -> Ends | None:
 
     What goes wrong on the way is in the report, as {"refused": why}.
     """
-    pairs = {name: os.pipe() for name in Ends.__dataclass_fields__}
-    theirs = Ends(
-        **{name: read if name in ("stdin", "token", "lifeline") else write for name, (read, write) in pairs.items()}
-    )
-    ours = Ends(
-        **{name: write if name in ("stdin", "token", "lifeline") else read for name, (read, write) in pairs.items()}
-    )
+    theirs, ours = _pipes()
     child = os.fork()
     if child == 0:
         try:
@@ -69,6 +66,14 @@ def start_program(grounds: Grounds, limits: Limits) -> Ends | None:
     theirs.close()
     os.waitpid(child, 0)
     return ours
+
+
+def _pipes() -> tuple[Ends, Ends]:
+    """The program's and its keeper's ends, and the server's."""
+    pairs = {item.name: os.pipe() for item in fields(Ends)}
+    given = {name: pair if name in _GIVEN else pair[::-1] for name, pair in pairs.items()}
+    theirs, ours = ({name: pair[side] for name, pair in given.items()} for side in (0, 1))
+    return Ends(**theirs), Ends(**ours)
 
 
 def _descend(ends: Ends, grounds: Grounds, limits: Limits) -> None:

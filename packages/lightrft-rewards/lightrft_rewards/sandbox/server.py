@@ -57,7 +57,8 @@ def _serve(grounds: Grounds, request: dict[str, Any], requests: BinaryIO) -> dic
     if ends is None:
         return None
     token = os.urandom(_TOKEN_BYTES)
-    os.write(ends.token, token)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(ends.token, token)
     seen = watch(ends, request["stdin"].encode(errors="surrogateescape"), limits, requests.fileno())
     ends.close()
     _reap()

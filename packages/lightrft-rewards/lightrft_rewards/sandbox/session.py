@@ -151,7 +151,9 @@ class Sandbox:
         assert self._server.stdout is not None
         deadline = time.monotonic() + seconds
         try:
-            self._server.stdin.write(encode(message))
+            unsent = memoryview(encode(message))
+            while unsent:
+                unsent = unsent[os.write(self._server.stdin.fileno(), unsent) :]
             while True:
                 for answer in take_frames(self._received):
                     return dict(answer)
