@@ -22,6 +22,8 @@ from lightrft_rewards.service.requests import BadRequest, read_body, read_reques
 from lightrft_rewards.service.schema import ANSWER_SCHEMA, MOST_SAMPLES, REQUEST_SCHEMA, SERVICE, VERSION, answer
 from lightrft_rewards.service.service import Abandoned, RewardService, TooMany, Unavailable
 
+JSON = "application/json"
+
 LOG = logging.getLogger("lightrft_rewards.service")
 Answer: TypeAlias = Callable[[bytes, float, Request], Awaitable[Response]]
 
@@ -66,8 +68,8 @@ def build_app(service: RewardService, key: str | None) -> FastAPI:
 
         return endpoint
 
-    described = {"requestBody": {"content": {"application/json": {"schema": REQUEST_SCHEMA}}, "required": True}}
-    told: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": ANSWER_SCHEMA}}}}
+    described = {"requestBody": {"content": {JSON: {"schema": REQUEST_SCHEMA}}, "required": True}}
+    told: dict[int | str, dict[str, Any]] = {200: {"content": {JSON: {"schema": ANSWER_SCHEMA}}}}
     native = judged_by(score)
     app.post("/v1/score", response_model=None, openapi_extra=described, responses=told)(native)
     for path in ("/", "/get_reward"):
@@ -153,4 +155,4 @@ def _unwelcome() -> Response:
 
 def _json(code: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(text, code, dict(headers or {}), media_type="application/json")
+    return Response(text, code, dict(headers or {}), media_type=JSON)
