@@ -50,6 +50,14 @@ def model_folder(pretrain: str) -> str:
     return str(Path(pretrain).expanduser()) if pretrain.startswith("~") else pretrain
 
 
+def model_files(pretrain: str) -> str:
+    """A folder with all of a model's files, downloaded if it is a hub id. Raises OSError if there is no such model."""
+    from huggingface_hub import snapshot_download
+
+    folder = model_folder(pretrain)
+    return folder if Path(folder).is_dir() else str(snapshot_download(folder))
+
+
 def config_of(model: ModelArgs) -> Any:
     """The model's configuration. Raises OSError or ValueError if there is none."""
     from transformers import AutoConfig

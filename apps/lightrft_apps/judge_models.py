@@ -53,17 +53,18 @@ def load_judge(
     Raises ConfigError if it cannot be loaded.
     """
     with _naming("reward_pretrain", folder):
-        form = JudgeForm.read(compose.model_folder(folder))
+        files = compose.model_files(folder)
+        form = JudgeForm.read(files)
         if form is None:
             scalar = ModelScorer.load(
-                compose.model_folder(folder),
+                files,
                 name=name,
                 token_budget=judges.reward_token_budget,
                 max_len=judges.reward_max_len,
                 dtype=dtype,
             )
             return JudgingModel(scalar, scalar.parts, scalar.module)
-        return _generative(name, folder, form, judges, engines, dtype, media)
+        return _generative(name, files, form, judges, engines, dtype, media)
 
 
 def _generative(

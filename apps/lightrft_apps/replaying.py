@@ -148,7 +148,7 @@ def replay(command: ReplayCommand) -> dict[str, Any]:
     report = {"run": command.replay.run, "judged_by": judged_by, **comparison.report()}
     output = Path(command.replay.output or Path(command.replay.run) / "replay.json").expanduser()
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _show(comparison, output)
     return report
 

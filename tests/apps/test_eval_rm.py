@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from threading import Barrier, local
+from threading import Barrier, Lock, local
 from typing import Any
 from xml.etree import ElementTree
 
@@ -306,7 +306,14 @@ def test_several_ranks_judge_each_comparison_once_and_find_the_same(
     def several(args: RanksArgs) -> Iterator[Together]:
         yield Together(Rank(place.rank, met, brought), None)
 
+    load, one_at_a_time = rm_evaluation.load_candidate, Lock()
+
+    def load_candidate(*told: Any) -> Any:
+        with one_at_a_time:  # transformers changes its own classes while it loads, for all threads of a process
+            return load(*told)
+
     monkeypatch.setattr(rm_evaluation, "several", several)
+    monkeypatch.setattr(rm_evaluation, "load_candidate", load_candidate)
     command = parse_eval_rm([*words, f"--output_dir={tmp_path}", "--no-progress"])
 
     def run(rank: int) -> dict[str, Any]:

@@ -154,12 +154,19 @@ def test_a_folder_that_is_no_reward_model_is_refused_by_name(tiny_folder: Path) 
         build_scorer(RewardArgs(), JudgesArgs(reward_pretrain=str(tiny_folder)))
 
 
+def test_a_name_that_no_hub_knows_is_refused_by_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="--reward_pretrain nobody/no-such-model cannot be loaded"):
+        build_scorer(RewardArgs(), JudgesArgs(reward_pretrain="nobody/no-such-model"))
+
+
 def test_too_long_an_answer_is_an_error_and_never_cut(scalar: Callable[..., str]) -> None:
     scorer = build_scorer(RewardArgs(), JudgesArgs(reward_pretrain=scalar(), reward_max_len=8))
     [[short, long]] = scorer.score([samples("4", "4444444444")])
     scorer.close()
     assert short.score is not None
-    assert (long.score, "tokens" in long.error) == (None, True)
+    assert long.score is None
+    assert "tokens with its answer, more than --reward_max_len 8" in long.error
 
 
 def test_a_judge_that_writes_is_known_by_its_file_and_drawn_by_its_flags(writing: str) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
+from lightrft_apps.config import ConfigError
 from lightrft_apps.config.serve_command import parse_serve, token_of
-
-Command = Callable[..., Any]
+from lightrft_apps.serving import serve
+from lightrft_rewards import RewardSetupError
 
 
 @contextmanager
@@ -78,21 +79,19 @@ def test_a_service_of_rules_and_routes_judges_and_ends_in_order(
     ]
 
 
-def test_a_function_that_does_not_load_ends_the_service_with_its_place(lightrft: Command, tmp_path: Path) -> None:
+def test_a_function_that_does_not_load_ends_the_service_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "reward.py").write_text("def score(prompts):\n    return 1 +\n")
-    ended = lightrft("serve-reward", reward_fn=f"{tmp_path}/reward.py:score", port=0)
-    assert ended.code == 1
-    assert "SyntaxError" in ended.err
-    assert "reward.py:2" in ended.err
+    command = parse_serve(["--reward_fn", f"{tmp_path}/reward.py:score", "--port", "0", "--reward_workers", "1"])
+    with pytest.raises(RewardSetupError, match=r"SyntaxError.*reward\.py:2"):
+        serve(command)
 
 
-def test_without_fastapi_the_error_names_the_extra(lightrft: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fastapi_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("lightrft_rewards.service.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    ended = lightrft("serve-reward", rule_reward="number", port=0)
-    assert ended.code == 1
-    assert "pip install 'lightrft-rewards[service]'" in ended.err
+    with pytest.raises(ConfigError, match=r"pip install 'lightrft-rewards\[service\]'"):
+        serve(parse_serve(["--rule_reward", "number", "--port", "0"]))
 
 
 @pytest.mark.parametrize(
@@ -122,8 +121,6 @@ def test_what_cannot_be_served_is_told_by_its_flag(
 
 
 def test_every_flag_of_the_service_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightrft_apps import serving as module
-
     given: dict[str, Any] = {}
 
     class Server:
@@ -138,7 +135,7 @@ def test_every_flag_of_the_service_reaches_it(monkeypatch: pytest.MonkeyPatch) -
     numbers = {"max_batch": 7, "max_wait_ms": 8, "max_queue": 9, "max_request_mb": 3, "max_held_mb": 4}
     flags = {"host": "0.0.0.0", "port": 5, "api_key_env": "REWARD_KEY", "sample_deadline": 6, "drain_seconds": 2}
     words = [word for flag, value in (numbers | flags).items() for word in (f"--{flag}", str(value))]
-    module.serve(parse_serve(["--rule_reward", "number", *words]))
+    serve(parse_serve(["--rule_reward", "number", *words]))
     limits = given.pop("limits")
     assert given == {"host": "0.0.0.0", "port": 5, "key": "s3cret", "drain_seconds": 2.0, "ran": True}
     assert (limits.max_batch, limits.max_wait, limits.max_queue, limits.deadline) == (7, 0.008, 9, 6.0)

@@ -141,6 +141,7 @@ def test_a_label_without_readable_tests_is_an_error(label: Any, says: str) -> No
         ("YES", "yes", 0, False),
         (" 1", "1", 0, True),
         ("1\n\n2", "1\n2", 0, False),
+        ("1_0", "10", 0, False),
     ],
 )
 def test_output_is_compared_by_lines_and_words(found: str, expected: str, tolerance: float, same: bool) -> None:

@@ -274,7 +274,7 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capl
         assert KEY not in " ".join(told)
     assert KEY not in caplog.text
     monkeypatch.delenv("JUDGE_KEY")
-    with pytest.raises(RewardSetupError, match="JUDGE_KEY, which should hold the judge's key, is not set"):
+    with pytest.raises(RewardSetupError, match="JUDGE_KEY, which should hold a service's key, is not set"):
         LLMJudge(["http://127.0.0.1:1"], model="m", key_env="JUDGE_KEY")
     monkeypatch.setenv("JUDGE_KEY", "sk-\nx")
     with pytest.raises(RewardSetupError, match="letters that no key has") as refusal:

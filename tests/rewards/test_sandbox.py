@@ -163,7 +163,15 @@ def test_how_a_program_ends_is_told(sandbox: Sandbox, program: str, status: str,
 
 
 @pytest.mark.parametrize(
-    "way", ["sys.exit(0)", "os._exit(0)", "os.write(4, b'guess'); os._exit(0)", "1 / 0", "sys.exit()"]
+    "way",
+    [
+        "sys.exit(0)",
+        "os._exit(0)",
+        "os.write(4, b'guess'); os._exit(0)",
+        "os.write(4, os.read(3, 64)); os._exit(0)",
+        "1 / 0",
+        "sys.exit()",
+    ],
 )
 def test_only_what_ran_to_its_last_line_has_finished(sandbox: Sandbox, way: str) -> None:
     assert sandbox.run("x = 1", then="assert x == 1").finished

@@ -42,7 +42,9 @@ def free_port() -> int:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Endpoints that fail are left alone for moments only."""
-    monkeypatch.setattr("lightrft_rewards.service.endpoints.FIRST_PAUSE", 0.03)
+    monkeypatch.setattr("lightrft_rewards.service.endpoints.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("lightrft_rewards.service.endpoints.SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr("lightrft_rewards.service.client._PAUSE", 0.05)
 
 
 class Flaky(Scripted):
@@ -182,12 +184,12 @@ def test_a_service_that_breaks_off_in_the_middle_is_asked_again_once_it_is_back(
 
 
 def test_a_service_that_never_comes_back_is_an_error_after_patience_for_all_samples_together() -> None:
-    client = RemoteScorer([f"http://127.0.0.1:{free_port()}"], patience=0.6, chunk_size=1, connections=1)
+    client = RemoteScorer([f"http://127.0.0.1:{free_port()}"], patience=0.3, chunk_size=1, connections=1)
     began = time.monotonic()
     judged = flat(client.score(calls_of(*"abcdefgh")))
-    assert 0.5 < time.monotonic() - began < 3
+    assert 0.25 < time.monotonic() - began < 3
     client.close()
-    assert all("no reward service answered for 0.6 s" in outcome.error for outcome in judged)
+    assert all("no reward service answered for 0.3 s" in outcome.error for outcome in judged)
     assert all("ConnectError" in outcome.error and not outcome.timed_out for outcome in judged)
 
 
@@ -243,6 +245,22 @@ def test_tokens_come_from_the_environment_and_a_wrong_one_is_told(monkeypatch: p
         stranger.close()
     monkeypatch.delenv("KEY_OF_REWARDS")
     with pytest.raises(RewardSetupError, match="KEY_OF_REWARDS"):
+        RemoteScorer(["http://127.0.0.1:1"], key_env="KEY_OF_REWARDS")
+
+
+def test_a_service_that_quotes_the_token_does_not_get_it_into_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_REWARDS", "s3cret-token")
+    with foreign(lambda path, body: (422, {"detail": "Bearer s3cret-token may not do that"})) as url:
+        client = RemoteScorer([url], key_env="KEY_OF_REWARDS", dialect="openrlhf", timeout=5)
+        [[outcome]] = client.score(calls_of("a"))
+        client.close()
+    assert "Bearer *** may not do that" in outcome.error
+
+
+@pytest.mark.parametrize("token", ["k\u00e9y", "two\nlines"])
+def test_a_token_that_no_header_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("KEY_OF_REWARDS", token)
+    with pytest.raises(RewardSetupError, match="KEY_OF_REWARDS holds letters that no key has"):
         RemoteScorer(["http://127.0.0.1:1"], key_env="KEY_OF_REWARDS")
 
 
@@ -335,6 +353,9 @@ def test_nonsense_of_a_service_is_never_a_reward(content: Any) -> None:
     assert first.score in (None, 1.0)
 
 
+GOOD = {"version": 1, "fingerprint": "f", "results": [{"id": "0", "status": "ok", "score": 1.0}]}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -351,13 +372,14 @@ def test_nonsense_of_a_service_is_never_a_reward(content: Any) -> None:
 )
 def test_an_answer_that_is_not_ours_is_never_a_reward(change: dict[str, Any]) -> None:
     health = {"service": "lightrft-rewards", "version": 1, "status": "ready", "fingerprint": "f"}
-    good = {"version": 1, "fingerprint": "f", "results": [{"id": "0", "status": "ok", "score": 1.0}]}
-    for answer, usable in ((good, True), (good | change, False)):
-        with foreign(lambda path, body, answer=answer: (200, answer), health) as url:
-            client = RemoteScorer([url], patience=0.2)
-            (judged,) = flat(client.score([[Sample("a")]]))
-            client.close()
-        assert (judged.score is not None) == usable == (judged.error == "")
+    answers = iter([GOOD, *[GOOD | change] * 9])
+    with foreign(lambda path, body: (200, next(answers)), health) as url:
+        client = RemoteScorer([url])
+        first, second = (flat(client.score([[Sample("a")]]))[0] for _ in range(2))
+        client.close()
+    assert (first.score, first.error) == (1.0, "")
+    assert second.score is None
+    assert second.error
 
 
 def test_nothing_of_an_answer_stands_in_the_logs(caplog: pytest.LogCaptureFixture) -> None:

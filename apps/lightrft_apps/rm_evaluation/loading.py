@@ -48,8 +48,9 @@ def load_candidate(command: EvalRMCommand, name: str, folder: str) -> Candidate:
     Raises ConfigError if it cannot be loaded.
     """
     try:
-        form = JudgeForm.read(compose.model_folder(folder))
-        return _scalar(command, name, folder) if form is None else _generative(command, folder, form)
+        files = compose.model_files(folder)
+        form = JudgeForm.read(files)
+        return _scalar(command, name, files) if form is None else _generative(command, files, form)
     except ConfigError:
         raise
     except (OSError, ValueError) as error:
@@ -59,7 +60,7 @@ def load_candidate(command: EvalRMCommand, name: str, folder: str) -> Candidate:
 def _scalar(command: EvalRMCommand, name: str, folder: str) -> Candidate:
     args = command.models
     loaded = load_reward_model(
-        compose.model_folder(folder),
+        folder,
         dtype=torch.bfloat16 if args.bf16 else torch.float32,
         attn_implementation=args.attn_implementation,
         trust_remote_code=args.trust_remote_code,
@@ -74,6 +75,7 @@ def _scalar(command: EvalRMCommand, name: str, folder: str) -> Candidate:
         loaded.encoder(),
         apply_chat_template=loaded.card.apply_chat_template,
         max_len=args.reward_max_len or loaded.card.max_len,
+        max_len_flag="--reward_max_len",
         media_urls=command.data.media_urls,
     )
     module = loaded.model.to(device())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 
+from lightrft_rewards.api_key import read_key, without_key
 from lightrft_rewards.errors import RewardSetupError
 from lightrft_rewards.explain import MESSAGE_LIMIT
 from lightrft_rewards.judge_prompt import NoGrade, Question
@@ -100,7 +100,7 @@ class LLMJudge:
             "max_tokens": max_tokens,
             **(extra_body or {}),
         }
-        self._key = _key(key_env)
+        self._key = read_key(key_env)
         headers = {"content-type": "application/json"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
@@ -179,12 +179,12 @@ class LLMJudge:
             reply = _reply(*self._post(endpoint.url, body, seconds))
         except _Again as error:
             if error.after is None:
-                self._rotation.failed(endpoint, self._without_key(str(error)))
+                self._rotation.failed(endpoint, without_key(str(error), self._key))
             else:
-                self._rotation.busy(endpoint, error.after, self._without_key(str(error)))
+                self._rotation.busy(endpoint, error.after, without_key(str(error), self._key))
             raise
         except _Refused as error:
-            self._rotation.refuse(endpoint, self._without_key(str(error)))
+            self._rotation.refuse(endpoint, without_key(str(error), self._key))
             raise
         except BaseException:
             self._rotation.answered(endpoint)
@@ -208,28 +208,13 @@ class LLMJudge:
         return response, bytes(content)
 
     def _error(self, sample: Sample, why: str) -> Outcome:
-        return Outcome(error=f"{self.name}: {sample.name}: {self._without_key(why)}")
-
-    def _without_key(self, text: str) -> str:
-        """An endpoint may quote the key it was sent."""
-        return text.replace(self._key, "***") if self._key else text
+        return Outcome(error=f"{self.name}: {sample.name}: {without_key(why, self._key)}")
 
 
 def _address(url: str) -> str:
     """Where chats are completed, of a URL that may or may not end in /v1 or name the path."""
     base = url.rstrip("/").removesuffix(_PATH)
     return f"{base}{_PATH}" if base.endswith("/v1") else f"{base}/v1{_PATH}"
-
-
-def _key(variable: str | None) -> str:
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise RewardSetupError(f"the environment variable {variable}, which should hold the judge's key, is not set")
-    if not (key.isascii() and key.isprintable()):
-        raise RewardSetupError(f"the environment variable {variable} holds letters that no key has")
-    return key
 
 
 def _reply(response: httpx.Response, content: bytes) -> str:

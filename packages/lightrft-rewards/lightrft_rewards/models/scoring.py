@@ -82,7 +82,10 @@ class ModelScorer:
         )
         template = loaded.card.apply_chat_template
         longest = loaded.card.max_len if max_len is None else max_len
-        writer = Writer(loaded.tokenizer, loaded.encoder(), apply_chat_template=template, max_len=longest)
+        flag = "--reward_max_len"
+        writer = Writer(
+            loaded.tokenizer, loaded.encoder(), apply_chat_template=template, max_len=longest, max_len_flag=flag
+        )
         return cls(loaded.model, writer, loaded.card, name=name, token_budget=token_budget)
 
     def score(self, calls: Sequence[Sequence[Sample]]) -> list[list[Outcome]]:

@@ -26,7 +26,7 @@ class Writer:
     apply_chat_template: as a conversation in the chat template, its last turn the assistant's answer; without, the
     question, the answer and the end token, as text alone. An answer that is shown or played stands in one turn of the
     user with its question, and the passage goes up to where the assistant would begin.
-    max_len: the most tokens of a passage; None: any number. Nothing is ever cut off.
+    max_len: the most tokens of a passage; None: any number. Nothing is ever cut off. max_len_flag: what asked for it.
     media_urls: whether media are fetched from URLs; media_limits: how many a passage may have, by modality.
     Raises PromptDataError if the tokenizer cannot write so.
     """
@@ -38,10 +38,11 @@ class Writer:
         *,
         apply_chat_template: bool = True,
         max_len: int | None = None,
+        max_len_flag: str = "--max_len",
         media_urls: bool = False,
         media_limits: Mapping[str, int | None] = NO_LIMITS,
     ) -> None:
-        self.tokenizer, self.encoder, self.max_len = tokenizer, encoder, max_len
+        self.tokenizer, self.encoder, self.max_len, self.max_len_flag = tokenizer, encoder, max_len, max_len_flag
         self.media_urls, self.media_limits = media_urls, media_limits
         self.chat: ChatWriter | None = None
         if apply_chat_template:
@@ -79,7 +80,9 @@ class Writer:
         else:
             text, token_ids = self._plain(messages, media)
         if self.max_len is not None and len(token_ids) > self.max_len:
-            raise RowError(f"takes {len(token_ids)} tokens with its answer, more than --max_len {self.max_len}")
+            raise RowError(
+                f"takes {len(token_ids)} tokens with its answer, more than {self.max_len_flag} {self.max_len}"
+            )
         return text, Passage(tuple(token_ids), tuple(media))
 
     def _answered(

@@ -167,6 +167,8 @@ def _same_words(words: list[str], wanted: list[str], tolerance: float) -> bool:
 
 
 def _same_number(word: str, wanted: str, tolerance: float) -> bool:
+    if "_" in word:
+        return False
     try:
         value, right = Decimal(word), Decimal(wanted)
     except InvalidOperation:

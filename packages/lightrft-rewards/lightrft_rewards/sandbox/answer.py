@@ -20,6 +20,7 @@ _TOKEN_ROOM = 64
 def run_answer(answer: str, then: str, *, as_main: bool, packages: Sequence[str]) -> None:
     """Run Python source, then more of it in the same module; if neither raises, write the token to the proof.
 
+    The token is read, and its descriptor closed, before any of it runs.
     as_main: whether the module is __main__. packages: folders to import from, after the standard library.
     The caller should let the interpreter end as usual, so that threads are waited for and exit functions run; the
     process then ends with the answer's exit code, before the interpreter is taken apart, which is slow.
@@ -27,12 +28,14 @@ def run_answer(answer: str, then: str, *, as_main: bool, packages: Sequence[str]
     codes: list[int] = []
     atexit.register(lambda: _leave(*codes))
     _set_stage(packages)
+    token = os.read(TOKEN, _TOKEN_ROOM)
+    os.close(TOKEN)
     module = ModuleType("__main__" if as_main else "answer")
     sys.modules[module.__name__] = module
     try:
         exec(compile(answer, "answer.py", "exec", dont_inherit=True), vars(module))
         exec(compile(then, "tests.py", "exec", dont_inherit=True), vars(module))
-        os.write(PROOF, os.read(TOKEN, _TOKEN_ROOM))
+        os.write(PROOF, token)
         codes.append(0)
     except SystemExit as ending:
         codes.append(_exit_code(ending))

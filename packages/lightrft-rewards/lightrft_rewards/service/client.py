@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Literal, TypeAlias
 
 import httpx
 
+from lightrft_rewards.api_key import read_key, without_key
 from lightrft_rewards.errors import RewardSetupError
 from lightrft_rewards.samples import Outcome, Sample
 from lightrft_rewards.service.endpoints import Endpoint, Rotation
@@ -112,7 +112,8 @@ class RemoteScorer:
         at_once = connections * len(urls)
         limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=60.0)
         certified = any(url.startswith("https") for url in urls)  # certificates take a while to load
-        headers = _authorization(key_env)
+        self._key = read_key(key_env)
+        headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = httpx.Client(headers=headers, limits=limits, trust_env=False, verify=certified)
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="reward-client")
 
@@ -125,11 +126,15 @@ class RemoteScorer:
         futures: list[Future[list[Outcome]]] = []
         try:
             futures += [self._threads.submit(self._judge, chunk, began) for chunk in chunks]
-            judged = iter([outcome for future in futures for outcome in future.result()])
+            judged = iter([self._told(outcome) for future in futures for outcome in future.result()])
         except BaseException:
             self.close()
             raise
         return [[next(judged) for _ in call] for call in calls]
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        """The outcome as others may read it."""
+        return replace(outcome, error=without_key(outcome.error, self._key)) if outcome.error else outcome
 
     def fingerprint(self) -> str:
         """Of the URLs, and of the rewards that the services say they judge by.
@@ -323,12 +328,3 @@ class RemoteScorer:
             return replace(outcome, error=f"{self.name}: {outcome.error}" if outcome.error else "")
         parts = {f"{self.name}.{part}": value for part, value in outcome.parts.items()}
         return replace(outcome, parts={self.name: outcome.score, **parts})
-
-
-def _authorization(key_env: str | None) -> dict[str, str]:
-    if key_env is None:
-        return {}
-    key = os.environ.get(key_env, "").strip()
-    if not key:
-        raise RewardSetupError(f"the environment variable {key_env}, which holds the service's token, is not set")
-    return {"authorization": f"Bearer {key}"}
