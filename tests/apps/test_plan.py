@@ -102,7 +102,7 @@ def flags_in(words: list[str]) -> dict[str, str]:
     "flags",
     [
         {"gpus": 4, "bf16": True, "gpu_mem": 1.53},
-        {"gpus": 2, "algorithm": "ppo", "zero_stage": 1, "gpu_mem": 2},
+        pytest.param({"gpus": 2, "algorithm": "ppo", "zero_stage": 1, "gpu_mem": 2}, marks=pytest.mark.proof),
         {"engine_type": "vllm", "engine_mem_util": 0.95, "gpu_mem": 16},
     ],
 )

@@ -111,6 +111,7 @@ def test_a_teacher_is_enough_where_no_answer_is_paid(course: Lines, taught: Taug
     assert column(lines, "reward/mean") == [0] * 6
 
 
+@pytest.mark.proof
 def test_a_target_steers_the_divergence_from_either_side(course: Lines) -> None:
     flags = {"train_batch_size": 32, "max_steps": 24, "save_trajectories": False}
     steering = {"kl_target": 0.5, "kl_horizon": 64.0}

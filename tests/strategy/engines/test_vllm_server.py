@@ -217,6 +217,7 @@ def test_workers_that_do_not_join_a_broadcast_are_a_timeout() -> None:
         Broadcast(lambda *call: [], "127.0.0.1", 1, "gloo", 1.0)
 
 
+@pytest.mark.proof
 def test_a_killed_server_loses_nothing_and_answers_again_after_a_restart(server: VllmServer, model: Any) -> None:
     requests = [Request(PROMPTS[i % 5], replace(FREE, max_new_tokens=40), i) for i in range(60)]
     expected = answers(server, requests)
