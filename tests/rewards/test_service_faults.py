@@ -179,6 +179,7 @@ def test_ten_thousand_requests_of_sixty_four_clients_to_a_reward_that_is_slow_fa
     assert max(memory[half:]) < max(memory[: half // 2]) * 1.05 + 5
 
 
+@pytest.mark.proof
 def test_a_service_that_is_told_to_end_waits_for_what_it_has(write_function: WriteFunction) -> None:
     slow = write_function("import time\ndef score(prompts, responses, labels):\n    time.sleep(0.4)\n    return [1.0]")
     with service(slow) as server:

@@ -39,6 +39,6 @@ class JudgesArgs:
     llm_judge_key_env: str | None = None
     """environment variable that holds the LLM's API key"""
     judge_timeout: float = 120.0
-    """seconds that a service or an LLM has to judge one answer, retries and restarts included"""
+    """seconds that a service or an LLM that can be reached has to judge one answer, retries included"""
     reward_gates: str | None = None
     """parts that hold an answer back: rm.safe>=0:-1 lets an answer whose rm.safe is below 0 score -1 at most"""
