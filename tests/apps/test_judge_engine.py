@@ -24,7 +24,7 @@ def test_judgements_through_vllm_are_those_of_the_embedded_engine(
     tiny_folder: Path, tiny_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(tiny_folder, tmp_path / "judge")
-    shape = {"hidden_size": 256, "num_attention_heads": 4, "initializer_range": 0.3, "max_position_embeddings": 1024}
+    shape = {"hidden_size": 256, "num_attention_heads": 4, "initializer_range": 0.12, "max_position_embeddings": 1024}
     tiny_model(5, vocab_size=18, eos_token_id=0, **shape).save_pretrained(folder)
     form = JudgeForm(kind="pointwise", lowest=0, highest=9, apply_chat_template=False, generate_max_len=6)
     form.write(folder)
