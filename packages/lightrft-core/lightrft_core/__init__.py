@@ -57,7 +57,7 @@ from lightrft_core.shaping import RewardShaping, RunningMoments, majority_vote, 
 from lightrft_core.state import TrainState
 from lightrft_core.supervised import Example, Likelihood, example_batches
 from lightrft_core.trainer import Trainer
-from lightrft_core.types import FinishReason, Group, Media, Message, Prompt, Rollout, Verdict
+from lightrft_core.types import FinishReason, Group, Learnt, Media, Message, Prompt, Rollout, Verdict
 from lightrft_core.updates import Schedule
 from lightrft_core.vitals import TrainingDiverged, Vitals
 
@@ -90,6 +90,7 @@ __all__ = [
     "FirstToken",
     "Group",
     "KLPlacement",
+    "Learnt",
     "Likelihood",
     "Media",
     "Message",

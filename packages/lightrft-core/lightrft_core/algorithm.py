@@ -115,6 +115,9 @@ class Algorithm:
         metrics.mean("policy/entropy", policy.entropy)
         metrics.mean("policy/kl_old", k3(old, policy.logprobs))
         metrics.max("policy/ratio_max", bounded_exp(tokens.log_ratio))
+        if batch.rollouts:
+            numbers = {"logprobs": old, "entropy": policy.entropy, "ratios": bounded_exp(tokens.log_ratio)}
+            metrics.by_token(batch.rollouts, batch.sequence_ids, numbers)
         measure_gap(old, batch.rollout_logprobs, batch.sequence_ids, touched, metrics)
         total = (batch.weights * (terms - objective)).sum()
         if policy.aux_loss is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import TypeAlias
 
@@ -63,6 +63,7 @@ class Batch:
     weights, advantages, rollout_logprobs: [tokens].
     share: of the tokens that are read in the optimiser step, those of this micro-batch.
     work: what computing it costs, in a partition's units.
+    rollouts: of each row of response_ids, its number in the step's batch of rollouts.
     media: of each row of prompt_ids, in reading order.
     The optional columns are [tokens], or None where no model was asked: old_logprobs are then the policy's own (a first
     step on fresh samples). selected: which tokens carry the objective; None: all.
@@ -79,6 +80,7 @@ class Batch:
     rollout_logprobs: Tensor
     share: float = 1.0
     work: float = 0.0
+    rollouts: tuple[int, ...] = ()
     media: tuple[tuple[Media, ...], ...] = ()
     old_logprobs: Tensor | None = None
     reference_logprobs: Tensor | None = None
@@ -140,7 +142,7 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
     No sequences make a batch that can be computed and has no loss tokens: what a rank does while others still learn.
     """
     if not sequences:
-        return collate([_NOTHING])
+        return replace(collate([_NOTHING]), rollouts=())
     prompts = _distinct_prompts(sequences)
     changes = [a.prompt != b.prompt for a, b in pairwise(sequences)]
     prompt_ids, prompt_mask = _padded([sequence.prompt_ids for sequence in prompts], left=True)
@@ -157,6 +159,7 @@ def collate(sequences: Sequence[TrainingSequence]) -> Batch:
         advantages=torch.cat([s.advantages for s in sequences]).float(),
         rollout_logprobs=torch.cat([s.rollout_logprobs for s in sequences]).float(),
         share=sum(s.share for s in sequences),
+        rollouts=tuple(s.place for s in sequences),
         media=tuple(sequence.media for sequence in prompts),
         old_logprobs=_column([s.old_logprobs for s in sequences]),
         reference_logprobs=_column([s.reference_logprobs for s in sequences]),

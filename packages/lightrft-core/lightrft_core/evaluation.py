@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, sqrt
+from math import comb, inf, sqrt
 
 from lightrft_core.protocols import Engine, Ranks, Reward
 from lightrft_core.ranks import OneRank, share
 from lightrft_core.rollout_metrics import correct, verdict
 from lightrft_core.sampling import SamplingParams
 from lightrft_core.types import FinishReason, Group, Prompt
+
+Z = 1.959963984540054
+"""How many standard errors a 95% interval reaches to either side: the normal distribution's 97.5% quantile."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ def evaluate(
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     solved = [sum(map(correct, group.rollouts)) for group in groups]
     powers = [k for k in (2**i for i in range(sampling.n.bit_length())) if k <= sampling.n]
-    passes = {k: _mean([pass_at_k(sampling.n, c, k) for c in solved]) for k in powers}
+    passes = {k: estimate_of([pass_at_k(sampling.n, c, k) for c in solved], sampling.n // k) for k in powers}
     return Evaluation(
-        accuracy=_mean([c / sampling.n for c in solved]),
+        accuracy=estimate_of([c / sampling.n for c in solved], sampling.n),
         pass_at_k=passes,
         length_mean=sum(len(rollout.token_ids) for rollout in rollouts) / max(1, len(rollouts)),
         truncated_share=sum(r.finish_reason is FinishReason.LENGTH for r in rollouts) / max(1, len(rollouts)),
@@ -82,14 +85,27 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1 - comb(n - c, k) / comb(n, k)
 
 
-def wilson_interval(value: float, n: int, *, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(value: float, n: float, *, z: float = Z) -> tuple[float, float]:
     """Wilson's score interval of a share seen as `value` in n trials (Wilson 1927); never leaves [0, 1]."""
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(value * (1 - value) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _mean(shares: Sequence[float]) -> Estimate:
-    """Mean over problems; for shares between 0 and 1 the interval is conservative, as if each were a yes or no."""
-    value = sum(shares) / len(shares)
-    return Estimate(value, len(shares), wilson_interval(value, len(shares)))
+def estimate_of(shares: Sequence[float], draws: int = 1) -> Estimate:
+    """Mean over problems, with Wilson's interval for as many trials as it is worth.
+
+    shares: [problems] 0 or 1, or in between where several answers were drawn. draws: how many independent ones each
+    rests on, for k answers together the whole n // k. One draw a problem is one trial. Otherwise the trials are those
+    whose mean would vary as this one does: value (1 - value) / (variance of the shares / problems), as for clustered
+    samples (Franco et al. 2019, J. Surv. Stat. Methodol. 7, 334), fewer by (z / t)^2 for a variance that is itself
+    estimated (Korn and Graubard 1998, Surv. Methodol. 24, 193); at least one a problem and at most all draws.
+    """
+    n = len(shares)
+    value = sum(shares) / n
+    squares, of_trials = sum((share - value) ** 2 for share in shares), value * (1 - value)
+    each = 1.0
+    if draws > 1 and n > 1 and of_trials > 0:
+        alike = of_trials * (n - 1) / squares if squares else inf
+        each = max(1.0, min(draws, alike / (1 + (Z * Z + 1) / (4 * (n - 1))) ** 2))
+    return Estimate(value, n, wilson_interval(value, n * each))

@@ -24,7 +24,7 @@ from lightrft_core.plan import (
     training_sequences,
 )
 from lightrft_core.protocols import Strategy
-from lightrft_core.types import Group
+from lightrft_core.types import Group, Learnt
 
 COLUMNS = {
     "policy": {"old_logprobs": "logprobs", "old_entropy": "entropy"},
@@ -66,7 +66,26 @@ def make_experience(
             select_high_entropy_tokens(together, algorithm.high_entropy_share)
     for rollout, sequence in pairs:
         rollout.advantage = float(sequence.advantages.mean())
+        rollout.learnt = Learnt(sequence.advantages.float().numpy())
     return [[ready(micro_batch, sizes) for micro_batch in step] for step in mine], metrics
+
+
+def note_tokens(groups: Sequence[Group], metrics: Metrics, strategy: Strategy, *, wanted: bool) -> None:
+    """Write into the rollouts what the step's losses last said of their tokens, on all ranks, if that is wanted.
+
+    The metrics have no numbers of tokens afterwards.
+    """
+    said, metrics.tokens = metrics.tokens, []
+    if not wanted:
+        return
+    rollouts = [*chain.from_iterable(group.rollouts for group in groups)]
+    for part in strategy.gather([numbers.on_host() for numbers in said]):
+        for name, column in part.columns.items():
+            rows = torch.split(column, part.lengths.tolist())
+            for place, row in zip(part.places, rows, strict=True):
+                learnt = rollouts[place].learnt
+                assert learnt is not None
+                setattr(learnt, name, row.numpy())
 
 
 def _score(sequences: Sequence[TrainingSequence], mine: Sequence[MicroBatch], model: str, strategy: Strategy) -> None:
@@ -76,7 +95,7 @@ def _score(sequences: Sequence[TrainingSequence], mine: Sequence[MicroBatch], mo
     for micro_batch, output in zip(mine, outputs, strict=True):
         lengths = [len(sequence.advantages) for sequence in micro_batch]
         parts = {name: getattr(output, part).double().cpu().split(lengths) for name, part in COLUMNS[model].items()}
-        scored += [(s.place, {name: parts[name][i] for name in parts}) for i, s in enumerate(micro_batch)]
+        scored += [(s.place, {name: parts[name][i].clone() for name in parts}) for i, s in enumerate(micro_batch)]
     by_place = {sequence.place: sequence for sequence in sequences}
     for place, columns in strategy.gather(scored):
         for name, numbers in columns.items():

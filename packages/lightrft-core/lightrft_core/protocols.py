@@ -165,7 +165,9 @@ class Strategy(Ranks, Protocol):
 
 
 class Recorder(Protocol):
-    """Keeps what a run did."""
+    """Keeps what a run did. keeps_answers: whether that includes the tokens of every answer."""
+
+    keeps_answers: bool
 
     def phase(self, name: str, step: int) -> Any:
         """A context manager around one phase of a step, timed."""

@@ -24,7 +24,7 @@ def correct(rollout: Rollout) -> bool:
 
 
 def rollout_metrics(groups: Sequence[Group], *, kept: int | None = None) -> Metrics:
-    """Means and maxima over judged groups, of which so many are learnt from; names are explained in docs/metrics.md."""
+    """Means and maxima over judged groups, of which so many are learnt from; the manual (metrics.md) explains names."""
     metrics = Metrics()
     metrics.mean("group/kept_share", [1.0 if kept is None else kept / max(1, len(groups))])
     rollouts = [rollout for group in groups for rollout in group.rollouts]

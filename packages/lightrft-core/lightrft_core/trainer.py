@@ -9,7 +9,7 @@ from pathlib import Path
 from lightrft_core.algorithm import Algorithm
 from lightrft_core.batching import Batch
 from lightrft_core.evaluation import Evaluation, evaluate
-from lightrft_core.experience import make_experience
+from lightrft_core.experience import make_experience, note_tokens
 from lightrft_core.metrics import Metrics
 from lightrft_core.plan import BatchSizes
 from lightrft_core.protocols import Engine, PromptSource, Recorder, Reward, Strategy
@@ -100,6 +100,7 @@ class Trainer:
 
     def finish(self, step: int, sampled: Sequence[Group], groups: Sequence[Group], metrics: Metrics) -> None:
         """Record the step, warn if it looks wrong, evaluate and checkpoint when due."""
+        note_tokens(groups, metrics, self.strategy, wanted=self.recorder.keeps_answers)
         metrics.merge(rollout_metrics(sampled, kept=len(groups)))
         numbers, last = self.strategy.reduce(metrics), step == self.prompts.num_steps
         if self.eval_prompts and (last or (self.schedule.eval_steps and step % self.schedule.eval_steps == 0)):

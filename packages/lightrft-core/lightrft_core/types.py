@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers: TypeAlias = Sequence[float] | NDArray[np.float32]
+
 Part: TypeAlias = Mapping[str, Any]
 """One piece of a message: ``{"type": "text", "text": ...}``, or an image, video or audio part."""
 
@@ -84,6 +89,7 @@ class Verdict:
     timed_out: judging exceeded its deadline.
     steps: what the steps of the answer are worth, in their order, where that was judged.
     credit: what arrives at tokens of its own, besides the score, which arrives at the last.
+    notes: what a judge that writes had to say, by the part it judged.
     """
 
     score: float | None
@@ -94,6 +100,23 @@ class Verdict:
     timed_out: bool = False
     steps: tuple[StepReward, ...] = ()
     credit: tuple[Credit, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass
+class Learnt:
+    """What became of an answer in the step that learnt from it; one number for each token that carries loss.
+
+    advantages: before its correction. The others stay empty if the forward pass left the answer out: no signal.
+    logprobs: log-probability by the policy as it sampled, computed by the trainer: less the rollout's own, the gap.
+    entropy, ratios: of the distribution each token was drawn from, and the new probability over the old, both as they
+    were when the answer was last learnt from.
+    """
+
+    advantages: Numbers
+    logprobs: Numbers = ()
+    entropy: Numbers = ()
+    ratios: Numbers = ()
 
 
 @dataclass
@@ -106,7 +129,7 @@ class Rollout:
     sample: its number within the group, the last part of its random key.
     text: token_ids decoded, special tokens left out: what rewards read.
     reward: what advantages are computed from: the verdict's score, shaped and scaled. None as for the score.
-    advantage: the mean over the answer's tokens.
+    advantage: the mean over the answer's tokens. learnt: token by token; None if it was not chosen to learn from.
     """
 
     sample: int
@@ -118,6 +141,7 @@ class Rollout:
     verdict: Verdict | None = None
     reward: float | None = None
     advantage: float = 0.0
+    learnt: Learnt | None = None
 
 
 @dataclass

@@ -77,17 +77,19 @@ class SequenceGroup:
         return _Exchange.apply(parts, self.group)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def sequence_group(ranks: Ranks, timeout: timedelta) -> SequenceGroup | None:
-    """This rank among the neighbours that are one learner with it, or None if it is one alone.
+def sequence_group(ranks: Ranks, timeout: timedelta, tp_size: int = 1) -> SequenceGroup | None:
+    """This rank among those that are one learner with it and have slices of its rows, or None if it has whole rows.
 
+    tp_size: so many neighbours have the same slice of a row, and slices of the layers (FullyShard).
     Every rank calls it, once a run. timeout: how long a rank waits for the others before it gives up.
     """
     size = ranks.world_size // ranks.learners
-    if size == 1:
+    if size == tp_size:
         return None
-    starts = range(0, ranks.world_size, size)
-    groups = [dist.new_group([*range(start, start + size)], timeout=timeout) for start in starts]
-    return SequenceGroup(groups[ranks.learner], ranks.rank % size, size)
+    starts = [start + place for start in range(0, ranks.world_size, size) for place in range(tp_size)]
+    groups = [dist.new_group([*range(start, start + size, tp_size)], timeout=timeout) for start in starts]
+    mine, rank = divmod(ranks.rank, size)
+    return SequenceGroup(groups[mine * tp_size + rank % tp_size], rank // tp_size, size // tp_size)
 
 
 def require_sliceable(model: Any, size: int) -> None:

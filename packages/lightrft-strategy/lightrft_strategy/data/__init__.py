@@ -3,7 +3,7 @@
 from lightrft_strategy.data.encoder import Encoder
 from lightrft_strategy.data.example_spec import ExampleSpec
 from lightrft_strategy.data.examples import ExampleStream, LoadedExamples, load_examples
-from lightrft_strategy.data.formats import FORMATS, split_format
+from lightrft_strategy.data.formats import FORMATS, find_format, split_format
 from lightrft_strategy.data.overlap import overlap
 from lightrft_strategy.data.prompts import LoadedPrompts, load_prompts
 from lightrft_strategy.data.rejected import PromptDataError, Rejected, flags_called, write_rejected
@@ -21,6 +21,7 @@ __all__ = [
     "PromptSpec",
     "PromptStream",
     "Rejected",
+    "find_format",
     "flags_called",
     "load_examples",
     "load_prompts",

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lightrft_strategy.data.arrow_rows import load_hub_dataset, open_dataset_folder, read_dataset, read_parquet
-from lightrft_strategy.data.formats import FORMATS, in_format, split_format
+from lightrft_strategy.data.formats import format_names, in_format, split_format
 from lightrft_strategy.data.procedural import TASK_KEYS, TASK_PREFIX, read_task
 from lightrft_strategy.data.rejected import PromptDataError
 from lightrft_strategy.data.rows import Keys, Table
@@ -58,7 +58,7 @@ def open_source(source: str, *, split: str, keys: Keys, count: int | None) -> li
     if not _DATASET_ID.fullmatch(name) or path.suffix in _READERS or name.startswith("."):
         raise PromptDataError(
             f"{source} is neither a file, a directory nor a dataset id: correct --prompt_data "
-            f"(formats that may be named before a colon: {', '.join(FORMATS)})"
+            f"(formats that may be named before a colon: {', '.join(format_names())})"
         )
     dataset = load_hub_dataset(name, options, split)
     uid_names = (f"{name}[{split}]", f"{source}[{split}]")

@@ -44,6 +44,8 @@ class EmbeddedEngine:
     max_sequences: answers drawn side by side, or those of one prompt if they are more; 0: as many as CACHE_BYTES of
     keys and values allow.
     progress: called with the number of answers finished since the last call.
+    on_token: called with (number of the prompt, number of its answer, token id) for every token as soon as it is
+    drawn, that which ends an answer included; what it raises ends `generate`.
     Raises ValueError if the model attends in a way that the engine does not know.
     """
 
@@ -57,6 +59,7 @@ class EmbeddedEngine:
         reader: Reader = TEXT,
         max_sequences: int = 0,
         progress: Callable[[int], None] | None = None,
+        on_token: Callable[[int, int, int], None] | None = None,
     ) -> None:
         self.config = model.config.get_text_config()
         strange = {*(getattr(self.config, "layer_types", None) or ())} - {"full_attention", "sliding_attention"}
@@ -69,7 +72,7 @@ class EmbeddedEngine:
         self.model, self.decode, self.seed, self.reader = model, decode, seed, reader
         self.eos_token_ids = tuple(eos_token_ids)
         self.max_sequences = max_sequences
-        self.progress = progress
+        self.progress, self.on_token = progress, on_token
 
     def load_weights(self, version: int) -> Metrics:
         """Nothing to do and nothing to show: the weights are the trainer's own."""
@@ -93,7 +96,7 @@ class EmbeddedEngine:
         self.model.eval()
         try:
             with laid_out(self.model, self.max_sequences or len(order) * sampling.n):
-                ended = self._run([prompts[index] for index in order], sampling, step) if order else []
+                ended = self._run([prompts[index] for index in order], sampling, step, order) if order else []
         finally:
             self.model.train(training)
         texts = self.decode([answer.token_ids for answer in ended]) if ended else []
@@ -106,8 +109,13 @@ class EmbeddedEngine:
             )
         return groups
 
-    def _run(self, prompts: Sequence[Prompt], sampling: SamplingParams, step: int) -> list[Ended]:
-        """sampling.n answers of each prompt, in order. Prompts, longest first, join the others as room frees."""
+    def _run(
+        self, prompts: Sequence[Prompt], sampling: SamplingParams, step: int, places: Sequence[int]
+    ) -> list[Ended]:
+        """sampling.n answers of each prompt, in order. Prompts, longest first, join the others as room frees.
+
+        places: what on_token is to call each prompt.
+        """
         device, n, waiting = self.model.device, sampling.n, deque(enumerate(prompts))
         laws = Laws(sampling, self.eos_token_ids, self.model.get_input_embeddings().weight.shape[0], device)
         longest = len(prompts[0].token_ids)
@@ -126,6 +134,9 @@ class EmbeddedEngine:
                         randomness = uniforms(self.seed, step, prompt, sample, law.max_new_tokens)
                         running.admit(number * n + sample, law, laws.numbers[sample], randomness)
             tokens, logprobs, stopped = laws.draw(logits, running.uniforms, running.law, running.count)
+            if self.on_token is not None:
+                for answer, token in zip(running.answer.tolist(), tokens.tolist(), strict=True):
+                    self.on_token(places[answer // n], answer % n, token)
             over = running.record(tokens, logprobs)
             stopped |= running.stopped_by_text(tokens, self.decode)
             over |= stopped

@@ -98,12 +98,14 @@ class ServerProcess:
         return EngineDied(f"{self.name} {self._ending() or 'still runs'}; the end of its log:\n{self.log_tail()}")
 
     def stop(self) -> None:
-        """End all processes of the group: asked first, killed after a grace time. Nothing happens if none runs."""
+        """End all processes of the group: asked first, a stopped one too, killed after a grace time. Nothing
+        happens if none runs."""
         with self._stopping:
             if self._child is None:
                 return
             group = self._child.pid
             os.killpg(group, signal.SIGTERM)
+            os.killpg(group, signal.SIGCONT)
             _wait_while(lambda: _runs(group), GRACE_SECONDS)
             os.killpg(group, signal.SIGKILL)
             _wait_while(lambda: _runs(group), GRACE_SECONDS)

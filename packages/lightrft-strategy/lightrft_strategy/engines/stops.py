@@ -54,6 +54,6 @@ def completed(
         tail.token_ids.append(token)
     ended = [tail.ends(text) for tail, text in zip(tails, decode([t.token_ids for t in tails]), strict=True)]
     long = [tail for tail in tails if len(tail.token_ids) > tail.most]
-    for tail, text in zip(long, decode([tail.later_half for tail in long]), strict=True):
+    for tail, text in zip(long, decode([tail.later_half for tail in long]) if long else (), strict=True):
         tail.shorten(text)
     return ended

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
@@ -19,7 +19,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate
 
 from lightrft_core import Ranks
 from lightrft_core.protocols import T
@@ -35,6 +35,7 @@ from lightrft_strategy.training.optimiser import (
     unscale,
 )
 from lightrft_strategy.training.ranks import first_fault
+from lightrft_strategy.training.slices import slice_layers
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,25 @@ class FullyShard:
 
     reshard_after_forward: gather a layer again for its backward pass; False keeps it, which costs memory, not time.
     cpu_offload: shards, their gradients and moments live in host memory, where AdamW steps.
+    tp_size: so many neighbours compute every micro-batch together, each with a slice of every layer, and hold shards of
+    that slice alone; what is outside of layers is whole on each of them while it is computed.
     """
 
     reshard_after_forward: bool = True
     cpu_offload: bool = False
+    tp_size: int = 1
 
     def __call__(
         self, module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks
     ) -> Sharded:
         if not dist.is_initialized():
             raise ValueError("shards are held by the processes that torchrun starts: use it, be it for one process")
+        together = ranks.world_size // ranks.learners
+        if together % self.tp_size:
+            raise ValueError(
+                f"{together} ranks compute every micro-batch together, which cannot be cut into groups of tp_size "
+                f"{self.tp_size}: set per_learner of the ranks to a multiple of it"
+            )
         return Sharded(module, config, dtype, ranks, self)
 
 
@@ -81,7 +91,8 @@ class Sharded:
             if dtype is not None:
                 set_precision(module, dtype)
         self.exchange = Exchange()
-        _shard(module, dtype if config else None, options, self.exchange)
+        self.mesh = _mesh(options.tp_size)
+        self.summed = _shard(module, dtype if config else None, options, self.mesh, self.exchange)
         materialise(module, torch.device("cpu") if options.cpu_offload else device())
         module.register_forward_hook(lambda *_: None if torch.is_grad_enabled() else self._reshard())
         self.weights = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
@@ -108,7 +119,9 @@ class Sharded:
             master.grad = torch.zeros_like(master) if gradient is None else local(gradient)
         gradients = {name: master.grad for name, master in self.masters.items() if master.grad is not None}
         unscale(gradients.values(), self.scale)
-        mine = float(torch.nn.utils.get_total_norm(list(gradients.values())))
+        self._add_up(gradients)
+        counted = [gradient for name, gradient in gradients.items() if self._counts(self.weights[name])]
+        mine = float(torch.nn.utils.get_total_norm(counted))
         norm, fault = hypot(*self.ranks.gather([mine])), ""
         if not isfinite(norm):
             fault = self._fault(gradients)
@@ -131,10 +144,10 @@ class Sharded:
 
     def state(self) -> dict[str, Tensor]:
         """Masters and moments, sharded alike: see Held."""
-        tensors: dict[str, Tensor] = {f"master.{name}": weight.detach() for name, weight in self.weights.items()}
+        tensors: dict[str, Tensor] = {f"master.{name}": part for name, part in self.named(self.shards()).items()}
         for name, master in self.masters.items():
             for key, value in self.adam.state[master].items():
-                tensors[f"adam.{key}.{name}"] = _like(self.weights[name], value) if value.ndim else value
+                tensors[f"adam.{key}.{name}"] = self._like(name, value) if value.ndim else value
         return tensors
 
     @torch.no_grad()
@@ -149,7 +162,7 @@ class Sharded:
 
     def named(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
         """Those very shards, as DTensors, by name."""
-        return {name: _like(self.weights[name], shard) for name, shard in zip(self.masters, shards, strict=True)}
+        return {name: self._like(name, shard) for name, shard in zip(self.masters, shards, strict=True)}
 
     @torch.no_grad()
     def fill(self, shards: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
@@ -160,6 +173,32 @@ class Sharded:
     def publish(self) -> None:
         """Forget what is gathered of the masters as they were."""
         self._reshard()
+
+    def _add_up(self, gradients: Mapping[str, Tensor]) -> None:
+        """Of weights that are whole beside slices, let every rank have the gradient of all ranks that compute them."""
+        if self.summed:
+            parts = [gradients[name] for name in self.masters if name in self.summed]
+            together = torch.cat([part.flatten() for part in parts])
+            dist.all_reduce(together, group=self.mesh.get_group("tp"))
+            for part, values in zip(parts, torch.split(together, [part.numel() for part in parts]), strict=True):
+                part.copy_(values.view_as(part))
+
+    def _counts(self, weight: Tensor) -> bool:
+        """Whether this rank's gradient is part of the norm: what several ranks hold alike is the first one's."""
+        assert isinstance(weight, DTensor)
+        sliced = weight.device_mesh.ndim == 2 and not weight.placements[1].is_replicate()
+        return sliced or self.mesh.ndim == 1 or self.mesh.get_local_rank("tp") == 0
+
+    def _like(self, name: str, part: Tensor) -> DTensor:
+        """A DTensor laid out as the weight of this name is, of which this is the rank's part."""
+        weight = self.weights[name]
+        assert isinstance(weight, DTensor)
+        mesh, placements = weight.device_mesh, weight.placements
+        if mesh.ndim < self.mesh.ndim:
+            mesh, placements = self.mesh, (*placements, Replicate())
+        return DTensor.from_local(
+            part.detach(), mesh, placements, run_check=False, shape=weight.shape, stride=weight.stride()
+        )
 
     def _fault(self, gradients: Mapping[str, Tensor]) -> str:
         """Why the norm is not finite: the first rank whose own gradient was not, and the first weight it reached."""
@@ -221,12 +260,23 @@ def layers(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _shard(module: nn.Module, dtype: torch.dtype | None, options: FullyShard, exchange: Exchange) -> None:
-    """Shard each layer, and what is outside of them with the module as a whole."""
-    mesh = init_device_mesh(device().type, (dist.get_world_size(),))
+def _mesh(tp_size: int) -> DeviceMesh:
+    """All ranks; or rows of tp_size neighbours (tp), the ranks of a column (dp) holding shards of what each needs."""
+    world_size = dist.get_world_size()
+    if tp_size == 1:
+        return init_device_mesh(device().type, (world_size,))
+    return init_device_mesh(device().type, (world_size // tp_size, tp_size), mesh_dim_names=("dp", "tp"))
+
+
+def _shard(
+    module: nn.Module, dtype: torch.dtype | None, options: FullyShard, ranks: DeviceMesh, exchange: Exchange
+) -> frozenset[str]:
+    """Slice each layer, then shard it, and what is outside of layers with the module as a whole: see slice_layers."""
+    parts, mesh, summed = layers(module), ranks, frozenset[str]()
+    if ranks.ndim == 2:
+        mesh, summed = ranks["dp"], slice_layers(module, parts, ranks["tp"])
     precision = MixedPrecisionPolicy(dtype, torch.float32 if dtype else None, cast_forward_inputs=False)
     offload = CPUOffloadPolicy(pin_memory=device().type != "cpu") if options.cpu_offload else OffloadPolicy()
-    parts = layers(module)
     for layer in parts:
         fully_shard(
             layer,
@@ -244,20 +294,8 @@ def _shard(module: nn.Module, dtype: torch.dtype | None, options: FullyShard, ex
         part.set_force_sum_reduction_for_comms(True)
         part.set_reduce_scatter_unused_params(True)
         part.set_custom_reduce_scatter(exchange)  # type: ignore[arg-type]
+    return summed
 
 
 def _call(function: Callable[[], T]) -> T:
     return function()
-
-
-def _like(weight: Tensor, part: Tensor) -> Tensor:
-    """A DTensor sharded as a weight is, of which this is the rank's part."""
-    assert isinstance(weight, DTensor)
-    return DTensor.from_local(
-        part.detach(),
-        weight.device_mesh,
-        weight.placements,
-        run_check=False,
-        shape=weight.shape,
-        stride=weight.stride(),
-    )

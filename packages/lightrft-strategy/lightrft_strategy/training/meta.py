@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lightrft_strategy.devices import device
 from lightrft_strategy.language import without_dropout
 from lightrft_strategy.training.full import local, tied
+from lightrft_strategy.training.regions import held_region
 
 
 def empty_language_model(
@@ -98,18 +98,10 @@ def load_shards(model: Any, folder: Path) -> None:
     for path in sorted({places[stored][0] for stored in chosen.values()}):
         with safe_open(path, "pt") as file:
             for name, stored in chosen.items():
-                if places[stored][0] == path:
-                    mine, start = local(state[name]), _start(state[name])
-                    rows = file.get_slice(stored)[start : start + len(mine)] if mine.ndim else file.get_tensor(stored)
-                    mine.copy_(rows)
-
-
-def _start(tensor: Tensor) -> int:
-    """At which row of the whole this rank's shard begins: shards are cut as by torch.chunk."""
-    if not isinstance(tensor, DTensor):
-        return 0
-    world_size, rows = tensor.device_mesh.size(), tensor.shape[0]
-    return min(rows, tensor.device_mesh.get_local_rank() * -(-rows // world_size))
+                part = held_region(name, state[name]) if places[stored][0] == path else None
+                if part is not None:
+                    region, mine = part
+                    mine.copy_(file.get_slice(stored)[region.slices] if mine.ndim else file.get_tensor(stored))
 
 
 def _named(module: nn.Module) -> list[tuple[str, Tensor]]:

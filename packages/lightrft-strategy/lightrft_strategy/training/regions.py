@@ -25,6 +25,11 @@ class Region(NamedTuple):
     def ends(self) -> tuple[int, ...]:
         return tuple(offset + size for offset, size in zip(self.offsets, self.sizes, strict=True))
 
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """What to index the whole tensor by."""
+        return tuple(slice(start, end) for start, end in zip(self.offsets, self.ends, strict=True))
+
     def within(self, outer: Region) -> tuple[slice, ...]:
         """What to index a tensor by that holds `outer` and no more, to get this region of it."""
         starts = [mine - theirs for mine, theirs in zip(self.offsets, outer.offsets, strict=True)]

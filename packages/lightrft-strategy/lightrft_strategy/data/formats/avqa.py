@@ -19,4 +19,5 @@ def avqa(content: Mapping[str, Any]) -> dict[str, Any]:
     _, audio = field_of(content, "audio_path", "audio")
     question = _VIDEO.sub("audio", text_of(content, "question_text", "question"))
     choices = checked_choices(*field_of(content, "multi_choice", "choices"))
-    return choice_row(audio, question, choices, right_choice("answer", content.get("answer"), choices))
+    answer = right_choice("answer", content.get("answer"), choices)
+    return choice_row(question, choices, answer, audios=audio)

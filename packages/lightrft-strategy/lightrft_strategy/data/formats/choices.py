@@ -1,4 +1,4 @@
-"""Questions about a sound, with choices to answer from."""
+"""Questions with choices to answer from."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from lightrft_strategy.data.parts import described
 from lightrft_strategy.data.rejected import RowError
 
 
-def choice_row(audio: Any, question: str, choices: Sequence[str], answer: int) -> dict[str, Any]:
-    """The sound, then the question with its choices under it, a letter before each.
+def choice_row(question: str, choices: Sequence[str], answer: int, **media: Any) -> dict[str, Any]:
+    """The question with its choices under it, a letter before each.
 
-    answer: the number of the right choice, from 0. The label is what the rule multiple_choice reads.
+    answer: the number of the right choice, from 0. media: under their keys, such as audios. The label is what the rule
+    multiple_choice reads.
     """
     listed = [f"{letter}. {choice.strip()}" for letter, choice in zip(ascii_uppercase, choices, strict=False)]
     return {
         "input": "\n".join([question.strip(), *listed]),
-        "audios": audio,
         "label": {"choices": list(choices), "answer": answer},
         "route": "multiple_choice",
+        **media,
     }
 
 

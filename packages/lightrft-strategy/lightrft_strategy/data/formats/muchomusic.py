@@ -24,13 +24,15 @@ def muchomusic(content: Mapping[str, Any]) -> dict[str, Any]:
     _, audio = field_of(content, "audio_path", "audio")
     if content.get("answer_orders") is not None:
         choices = checked_choices(*field_of(content, "answers"))
-        return choice_row(audio, _asked(text_of(content, "prompt")), choices, _first(content["answer_orders"], choices))
+        asked, answer = _asked(text_of(content, "prompt")), _first(content["answer_orders"], choices)
+        return choice_row(asked, choices, answer, audios=audio)
     question = text_of(content, "question")
     if content.get("correct_answer") is not None:
         choices, answer = _shuffled(question, [text_of(content, name) for name in ("correct_answer", *_DISTRACTORS)])
-        return choice_row(audio, question, choices, answer)
+        return choice_row(question, choices, answer, audios=audio)
     choices = checked_choices(*field_of(content, "choices", "options"))
-    return choice_row(audio, question, choices, right_choice("answer", content.get("answer"), choices))
+    answer = right_choice("answer", content.get("answer"), choices)
+    return choice_row(question, choices, answer, audios=audio)
 
 
 def _asked(prompt: str) -> str:

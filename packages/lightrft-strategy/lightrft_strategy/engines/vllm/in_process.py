@@ -104,10 +104,14 @@ class VllmInProcess:
                 done(index, Completion([], [], stopped=False, error=str(error)))
             else:
                 running[name] = index
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if output.finished:
-                    done(running.pop(output.request_id), completion(output.outputs[0], output.prompt_token_ids))
+        try:
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    if output.finished:
+                        done(running.pop(output.request_id), completion(output.outputs[0], output.prompt_token_ids))
+        except KeyboardInterrupt:
+            engine.abort_request([*running])
+            raise
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability at temperature 1 of each token but the first, given those before it."""
