@@ -7,6 +7,11 @@ import traceback
 MESSAGE_LIMIT = 500
 
 
+def writable(text: str) -> str:
+    """The text as UTF-8 can hold it: halves of a letter, which JSON of others may bring, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def explain(error: BaseException, path: str = "", shown: str = "") -> str:
     """``ZeroDivisionError: division by zero (reward.py:14)``.
 

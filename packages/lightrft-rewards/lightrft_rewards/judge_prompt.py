@@ -125,10 +125,10 @@ def _prompt(sample: Sample) -> Iterator[dict[str, Any]]:
             if part["type"] == "text":
                 yield _text(part["text"])
             else:
-                yield from _shown(next(media))
+                yield from shown_medium(next(media))
 
 
-def _shown(medium: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def shown_medium(medium: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A medium, as it goes over the wire, in the API's parts: a video as the pictures of its frames."""
     if medium["modality"] == "audio":
         yield {"type": "input_audio", "input_audio": {"data": _wav(medium), "format": "wav"}}

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
@@ -18,8 +18,9 @@ import httpx
 
 from lightrft_rewards.api_key import read_key, without_key
 from lightrft_rewards.errors import RewardSetupError
-from lightrft_rewards.explain import MESSAGE_LIMIT
+from lightrft_rewards.explain import MESSAGE_LIMIT, writable
 from lightrft_rewards.judge_prompt import NoGrade, Question
+from lightrft_rewards.notes import note_of
 from lightrft_rewards.samples import Outcome, Sample
 from lightrft_rewards.service.endpoints import Endpoint, Rotation
 from lightrft_rewards.service.exchange import problem_with
@@ -124,7 +125,7 @@ class LLMJudge:
 
     def fingerprint(self) -> str:
         """Of the endpoints, the model, the question and how it is asked."""
-        content = [sorted(map(_address, self.urls)), self._settings, asdict(self.question), self.name]
+        content = [sorted(map(address_of, self.urls)), self._settings, asdict(self.question), self.name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def describe(self, sample: Sample) -> str:
@@ -160,21 +161,30 @@ class LLMJudge:
                 self._stopped.wait(min(endpoint, left))
                 continue
             try:
-                score = self._grade(endpoint, body, left)
+                reply = self._ask(endpoint, body, left)
             except _Again as error:
                 failures += error.after is None
                 if failures > self._retries:
                     return self._error(sample, f"{failures} endpoints in a row failed; the last: {error}")
-            except (_Final, NoGrade) as error:
+            except _Final as error:
                 return self._error(sample, str(error))
             except _Refused:
                 continue
             else:
-                return Outcome(score=score, accuracy=score, parts={self.name: score})
+                return self._graded(sample, reply)
         return Outcome(timed_out=True)
 
-    def _grade(self, endpoint: Endpoint, body: bytes, seconds: float) -> float:
-        """The endpoint's grade as a score. Raises what the rotation has been told of, too."""
+    def _graded(self, sample: Sample, reply: str) -> Outcome:
+        """The reply's grade as a score, and the reply as a note."""
+        notes = {self.name: note_of([without_key(reply, self._key)])}
+        try:
+            score = self.question.score(reply)
+        except NoGrade as error:
+            return replace(self._error(sample, str(error)), notes=notes)
+        return Outcome(score=score, accuracy=score, parts={self.name: score}, notes=notes)
+
+    def _ask(self, endpoint: Endpoint, body: bytes, seconds: float) -> str:
+        """What the endpoint's LLM wrote. Raises what the rotation has been told of, too."""
         try:
             reply = _reply(*self._post(endpoint.url, body, seconds))
         except _Again as error:
@@ -190,7 +200,7 @@ class LLMJudge:
             self._rotation.answered(endpoint)
             raise
         self._rotation.answered(endpoint)
-        return self.question.score(reply)
+        return reply
 
     def _post(self, url: str, body: bytes, seconds: float) -> tuple[httpx.Response, bytes]:
         """The response and its whole content, however slowly it drips in. Raises _Again, also when time is up."""
@@ -198,7 +208,7 @@ class LLMJudge:
         timeout = httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
         content = bytearray()
         try:
-            with self._client.stream("POST", _address(url), content=body, timeout=timeout) as response:
+            with self._client.stream("POST", address_of(url), content=body, timeout=timeout) as response:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if time.monotonic() > deadline or len(content) > _MOST_BYTES:
@@ -208,10 +218,10 @@ class LLMJudge:
         return response, bytes(content)
 
     def _error(self, sample: Sample, why: str) -> Outcome:
-        return Outcome(error=f"{self.name}: {sample.name}: {without_key(why, self._key)}")
+        return Outcome(error=writable(f"{self.name}: {sample.name}: {without_key(why, self._key)}"))
 
 
-def _address(url: str) -> str:
+def address_of(url: str) -> str:
     """Where chats are completed, of a URL that may or may not end in /v1 or name the path."""
     base = url.rstrip("/").removesuffix(_PATH)
     return f"{base}{_PATH}" if base.endswith("/v1") else f"{base}/v1{_PATH}"

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -43,7 +44,8 @@ class Panel:
     (``rm.safe``); every other part is a rule, judged by the scorer named "rules", whose own weights play no part.
     routes: rewards by route, as for parse_routes. gates: hold answers back, whatever their route; their parts are
     asked for even where no weight names them. rounds: which scorers judge together, the models on their devices.
-    closing: called when it is closed, after all scorers.
+    closing: called when it is closed, after all scorers. asking: entered with a scorer's name while it judges, in the
+    thread that waits for it.
     Steps are those of the first scorer that judged any, as it judged them.
     Metrics: those of the scorers, and of each NAME/seconds, for a sample, and NAME/failed, the share.
     """
@@ -56,8 +58,10 @@ class Panel:
         gates: Sequence[Gate] = (),
         rounds: Rounds = all_at_once,
         closing: Callable[[], None] = lambda: None,
+        asking: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.scorers, self.gates, self.rounds, self._closing = dict(scorers), tuple(gates), rounds, closing
+        self._asking = asking
         guarded = {gate.part: 0.0 for gate in gates}
         self.routes = {route: RewardSpec(guarded | dict(spec.weights)) for route, spec in routes.items()}
         rules = {part for spec in self.routes.values() for part in spec.weights if self._owner(part) == RULES}
@@ -118,7 +122,8 @@ class Panel:
         for place in places:
             calls.setdefault(place[0], []).append(place)
         began = time.perf_counter()
-        judged = self.scorers[name].score([[samples[place] for place in call] for call in calls.values()])
+        with self._asking(name):
+            judged = self.scorers[name].score([[samples[place] for place in call] for call in calls.values()])
         seconds = (time.perf_counter() - began) / len(places)
         pairs = zip(calls.values(), judged, strict=True)
         return _Asked({place: outcome for c, o in pairs for place, outcome in zip(c, o, strict=True)}, seconds)
@@ -134,14 +139,17 @@ class Panel:
         metrics = {metric: value for outcome in own.values() for metric, value in outcome.metrics.items()}
         metrics |= {f"{name}/seconds": asked[name].seconds for name in own}
         metrics |= {f"{name}/failed": float(outcome.score is None) for name, outcome in own.items()}
+        notes = {part: note for outcome in own.values() for part, note in outcome.notes.items()}
         for outcome in own.values():
             if outcome.score is None:
-                return replace(outcome, metrics=metrics)
+                return replace(outcome, metrics=metrics, notes=notes)
         parts = {part: own[self._owner(part)].parts.get(part) for part in spec.weights}
         missing = [part for part, value in parts.items() if value is None]
         if missing:
-            return Outcome(error=f"{sample.name}: nothing was said of {', '.join(missing)}", metrics=metrics)
+            error = f"{sample.name}: nothing was said of {', '.join(missing)}"
+            return Outcome(error=error, metrics=metrics, notes=notes)
         said = {part: value for part, value in parts.items() if value is not None}
         whole = combine(spec, said, self._accuracy_rules)
         steps = next((outcome.steps for outcome in own.values() if outcome.steps), ())
-        return replace(whole, score=capped(whole.score or 0.0, said, self.gates), metrics=metrics, steps=steps)
+        score = capped(whole.score or 0.0, said, self.gates)
+        return replace(whole, score=score, metrics=metrics, steps=steps, notes=notes)

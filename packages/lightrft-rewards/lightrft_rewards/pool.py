@@ -7,7 +7,8 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,12 +35,19 @@ class RewardPool:
     """
 
     def __init__(
-        self, scoring: Scoring, *, timeout: float = 10.0, num_workers: int | None = None, start_timeout: float = 120.0
+        self,
+        scoring: Scoring,
+        *,
+        timeout: float = 10.0,
+        num_workers: int | None = None,
+        start_timeout: float = 120.0,
+        judging: Callable[[], AbstractContextManager[Callable[[], None]]] = lambda: nullcontext(_nothing),
     ) -> None:
         """Starts the workers and waits until all are ready.
 
         timeout: seconds for one sample, and also for one call of a user's function before it is split up.
         num_workers: None for one per core, at most 4. start_timeout: seconds for a worker to import what it needs.
+        judging: entered while samples are judged; it gives what to call whenever outcomes have come.
         Raises RewardSetupError if the reward does not load, ValueError for a number out of range.
         """
         if not (timeout > 0 and start_timeout > 0 and (num_workers is None or num_workers > 0)):
@@ -51,6 +59,7 @@ class RewardPool:
         self.timeout = timeout
         self.num_workers = num_workers or min(len(os.sched_getaffinity(0)), 4)
         self._start_timeout = start_timeout
+        self._judging, self._heard = judging, _nothing
         self._setup = encode({**scoring.to_message(), "seconds": timeout})
         self._workers: list[WorkerProcess] = []
         self._closed = False
@@ -73,12 +82,13 @@ class RewardPool:
         queue = deque(plan_jobs(work, [len(call) for call in calls], bool(self.scoring.function), self.num_workers))
         self._discard(worker for worker in self._workers if worker.exited())
         try:
-            while work.unjudged:
-                self._fill()
-                for worker in self._workers:
-                    if queue and worker.ready and worker.job is None:
-                        self._assign(worker, queue.popleft(), work)
-                queue.extend(self._turn(work))
+            with self._judging() as self._heard:
+                while work.unjudged:
+                    self._fill()
+                    for worker in self._workers:
+                        if queue and worker.ready and worker.job is None:
+                            self._assign(worker, queue.popleft(), work)
+                    queue.extend(self._turn(work))
         finally:
             self._discard(worker for worker in self._workers if worker.job is not None)
         outcomes = iter(work.finished())
@@ -157,11 +167,13 @@ class RewardPool:
         if "ready" in message:
             worker.ready = True
             worker.deadline = math.inf
+            self._heard()
         elif "begin" in message:
             worker.in_flight = message["begin"]
             worker.expect(self.timeout)
         elif work is not None and worker.job is not None:
             worker.in_flight = 0
+            self._heard()
             for outcome in message["outcomes"]:
                 work.settle(worker.job.pending.popleft(), Outcome(**outcome))
             worker.expect(self._start_timeout)
@@ -182,6 +194,7 @@ class RewardPool:
         if worker.job is None or work is None:
             return []
         job = worker.job
+        self._heard()
         if not worker.in_flight and not job.returned:
             job.returned = True
             return [job]
@@ -200,3 +213,7 @@ class RewardPool:
         if timed_out:
             return f"{subject} did not load within {self._start_timeout:g} seconds"
         return f"{subject} did not load: its worker process {describe_exit(code)}; see what it printed above"
+
+
+def _nothing() -> None:
+    pass

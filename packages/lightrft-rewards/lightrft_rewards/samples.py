@@ -37,6 +37,7 @@ class Outcome:
     parts: each reward by name, before its weight. metrics: further numbers for the metrics line.
     error: what went wrong, in which function, on which sample. timed_out: judging exceeded its deadline.
     steps: (how many letters of the response there are up to the end of one of its steps, the step's reward), in order.
+    notes: what a judge that writes had to say, by the part it judged; also of an answer that it failed to judge.
     """
 
     score: float | None = None
@@ -46,6 +47,7 @@ class Outcome:
     error: str = ""
     timed_out: bool = False
     steps: tuple[tuple[int, float], ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 _NOTHING = Outcome()

@@ -7,6 +7,7 @@ which the parent starts its clock, and answered by {"outcomes": [...]}.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import os
 import select
@@ -23,10 +24,14 @@ from lightrft_rewards.rule_scoring import ScoreCall, rule_scorer
 from lightrft_rewards.samples import Sample, outcome_to_json
 from lightrft_rewards.user_function import function_scorer
 
+STACKS = "lightrft-stacks"
+"""The file in memory to which the stacks of all threads are written on SIGUSR1; others read it below /proc."""
+
 
 def main(lifeline: int) -> None:
     """Judge until the input ends. lifeline: read end of a pipe that nobody writes to and the parent holds open."""
     requests, replies = _take_over_pipes()
+    faulthandler.register(signal.SIGUSR1, file=os.memfd_create(STACKS), all_threads=True)
     _die_with_parent(lifeline)
 
     def send(message: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from lightrft_multimodal.media.download import download
-from lightrft_multimodal.media.errors import MediaError, named, refused, shortened
+from lightrft_multimodal.media.errors import LONGEST_REASON, MediaError, named, refused, shortened
 from lightrft_multimodal.media.limits import Limits
 
 Encoded: TypeAlias = str | Path | bytes | Mapping[str, Any]
@@ -44,7 +44,7 @@ def opened(source: Any, kind: str, root: Path | None, limits: Limits) -> BinaryI
         return BytesIO(located)
     try:
         if not located.is_file():
-            raise MediaError(f"{name}: there is no file {shortened(str(located))}")
+            raise MediaError(f"{name}: there is no file {shortened(str(located), LONGEST_REASON)}")
         if (size := located.stat().st_size) > limits.max_bytes:
             raise MediaError(_too_large(name, size, limits))
         return located.open("rb")

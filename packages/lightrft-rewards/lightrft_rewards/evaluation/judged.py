@@ -29,7 +29,8 @@ class JudgedComparison:
 
     labels: what people said, one number for each answer: of two the greater is better, equal numbers are a tie.
     scores: what the judge said, likewise; empty if it failed, and then error says why.
-    variances: of the scores, where the judge states how sure it is of each. lengths: of the answers, in characters.
+    variances: of the scores, where the judge states how sure it is of each. temperature: what differences of scores are
+    divided by to be log-odds. lengths: of the answers, in characters.
     refuses: whether an answer declines to answer. safe: whether people call it safe.
     askings: what a generative judge said each time it was asked; its scores are how often each answer was preferred, a
         tie counting half.
@@ -45,6 +46,7 @@ class JudgedComparison:
     refuses: tuple[bool, ...] = ()
     safe: tuple[bool, ...] = ()
     askings: tuple[Asking, ...] = ()
+    temperature: float = 1.0
     error: str = ""
 
     def __post_init__(self) -> None:
@@ -67,7 +69,8 @@ class Pair:
 
     better, worse: their places; of a label tie, the earlier and the later. margin: how much higher the better one is
     scored; variance: of that, 0 where none is stated. weight: 1 / how many pairs are looked at of the comparison.
-    longer: characters the better one has more than the worse one; None where lengths are unknown.
+    longer: characters the better one has more than the worse one; None where lengths are unknown. temperature: as of a
+    JudgedComparison.
     """
 
     better: int
@@ -77,11 +80,12 @@ class Pair:
     variance: float
     weight: float
     longer: int | None
+    temperature: float = 1.0
 
     @cached_property
     def probability(self) -> float:
         """The judge's, that the better one is better."""
-        return preference_probability(self.margin, self.variance)
+        return preference_probability(self.margin / self.temperature, self.variance / self.temperature**2)
 
     @property
     def right(self) -> float:
@@ -121,6 +125,7 @@ def _pairs(comparison: JudgedComparison, places: list[tuple[int, int]]) -> list[
             variance=comparison.variances[better] + comparison.variances[worse] if comparison.variances else 0.0,
             weight=1 / len(places),
             longer=lengths[better] - lengths[worse] if lengths else None,
+            temperature=comparison.temperature,
         )
         for better, worse in (places if scores else [])
     ]

@@ -29,7 +29,10 @@ def share_of(credits: Sequence[float]) -> Share | None:
 
 
 def wilson(value: float, n: int) -> tuple[float, float]:
-    """Wilson's 95% score interval (Wilson 1927, eq. 9) of a share seen as `value` in n trials; within 0 and 1."""
+    """Wilson's 95% score interval (Wilson 1927, eq. 9) of a share seen as `value` in n trials; within 0 and 1.
+
+    As core's wilson_interval, without core's torch: measuring a judge needs the standard library alone.
+    """
     centre = (value + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * sqrt(value * (1 - value) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
     return max(0.0, centre - half), min(1.0, centre + half)

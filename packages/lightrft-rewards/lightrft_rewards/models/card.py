@@ -18,6 +18,7 @@ class RewardCard:
     apply_chat_template, max_len: how passages were written, and the most tokens that one had (None: any number).
     value_prefix_head: what the head is called among the weights.
     process: it scores the steps of answers. step_separator: what stands between two of them.
+    temperature: what differences of rewards are divided by to be log-odds of a preference.
     means, stds: by head, of the rewards of what was held out; without, unknown.
     """
 
@@ -30,6 +31,7 @@ class RewardCard:
     value_prefix_head: str = "score"
     process: bool = False
     step_separator: str = "\n\n"
+    temperature: float = 1.0
     means: Mapping[str, float] = field(default_factory=dict[str, float])
     stds: Mapping[str, float] = field(default_factory=dict[str, float])
     version: int = VERSION

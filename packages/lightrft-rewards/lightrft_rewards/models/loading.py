@@ -167,7 +167,8 @@ def _foreign_head(folder: Path, name: str) -> Tensor:
     short = sorted(other for other in names if other.count(".") == 1)
     raise ValueError(
         f"{folder} is no reward model that can be read: it has no weight {name} (of such there are "
-        f"{', '.join(short) or 'none'}); --value_prefix_head says what its head is called"
+        f'{", ".join(short) or "none"}); say what its head is called by "value_head_prefix" in its config.json, or by '
+        "--value_prefix_head of lightrft eval-rm"
     )
 
 

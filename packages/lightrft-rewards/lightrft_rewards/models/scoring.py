@@ -16,6 +16,7 @@ import torch
 
 from lightrft_rewards.models.batches import collate_contests
 from lightrft_rewards.models.card import RewardCard
+from lightrft_rewards.models.fingerprint import weights_digest
 from lightrft_rewards.models.loading import load_reward_model
 from lightrft_rewards.models.losses import LOG_VARIANCES
 from lightrft_rewards.models.passage import Contest, Passage
@@ -70,21 +71,30 @@ class ModelScorer:
         token_budget: int = 8192,
         max_len: int | None = None,
         dtype: torch.dtype = torch.float32,
+        value_prefix_head: str | None = None,
+        media_urls: bool = False,
         attn_implementation: str | None = None,
         trust_remote_code: bool = False,
     ) -> Self:
         """A model from a folder. max_len: the most tokens of a passage; None: what the model was trained with.
 
+        value_prefix_head: as for load_reward_model. media_urls: fetch media that are given as URLs.
         Raises OSError or ValueError, in a person's words, if it cannot be loaded or its tokenizer cannot write.
         """
         loaded = load_reward_model(
-            folder, dtype=dtype, attn_implementation=attn_implementation, trust_remote_code=trust_remote_code
+            folder,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+            value_prefix_head=value_prefix_head,
         )
-        template = loaded.card.apply_chat_template
-        longest = loaded.card.max_len if max_len is None else max_len
-        flag = "--reward_max_len"
         writer = Writer(
-            loaded.tokenizer, loaded.encoder(), apply_chat_template=template, max_len=longest, max_len_flag=flag
+            loaded.tokenizer,
+            loaded.encoder(),
+            apply_chat_template=loaded.card.apply_chat_template,
+            max_len=loaded.card.max_len if max_len is None else max_len,
+            max_len_flag="--reward_max_len",
+            media_urls=media_urls,
         )
         return cls(loaded.model, writer, loaded.card, name=name, token_budget=token_budget)
 
@@ -155,7 +165,7 @@ class ModelScorer:
             return Outcome(error=f"{self.describe(sample)}: the rewards of its steps are {rewards}: no finite numbers")
         worst = {part: min(column) for part, column in zip(self.parts, zip(*chances, strict=True), strict=True)}
         ends = step_ends(sample.response, self.card.step_separator)
-        metrics = {"steps": float(len(rewards))}
+        metrics = {f"{self.name}/steps": float(len(rewards))}
         return Outcome(min(rewards), min(rewards), worst, metrics, steps=tuple(zip(ends, rewards, strict=True)))
 
     def _outcome(self, sample: Sample, whole: Sequence[Mapping[str, Reading]]) -> Outcome:
@@ -166,20 +176,18 @@ class ModelScorer:
         score = sum(means) / len(means)
         average = sum(self.card.means.get(head, 0.0) for head in readings) / len(means)
         spread = {
-            "sigma" if len(readings) == 1 else f"{head}_sigma": reading.variance**0.5
+            f"{self.name}/sigma" if len(readings) == 1 else f"{self.name}/{head}_sigma": reading.variance**0.5
             for head, reading in readings.items()
             if reading.variance is not None
         }
-        return Outcome(score, probability(score - average), dict(zip(self.parts, means, strict=True)), spread)
+        chance = probability((score - average) / self.card.temperature)
+        return Outcome(score, chance, dict(zip(self.parts, means, strict=True)), spread)
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         tokenizer, encoder = self.writer.tokenizer, self.writer.encoder
-        written = {
+        decides = {
+            "weights": weights_digest(self.module),
             "name": self.name,
             "card": asdict(self.card),
             "max_len": self.writer.max_len,
@@ -188,8 +196,7 @@ class ModelScorer:
             "modalities": None if encoder is None else sorted(encoder.modalities),
             "vocabulary": sorted(tokenizer.get_vocab().items()),
         }
-        digest.update(json.dumps(written, sort_keys=True).encode())
-        return digest.hexdigest()
+        return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def probability(logit: float) -> float:

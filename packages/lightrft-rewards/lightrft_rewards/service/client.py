@@ -17,9 +17,12 @@ import httpx
 
 from lightrft_rewards.api_key import read_key, without_key
 from lightrft_rewards.errors import RewardSetupError
+from lightrft_rewards.explain import writable
+from lightrft_rewards.notes import note_of
 from lightrft_rewards.samples import Outcome, Sample
 from lightrft_rewards.service.endpoints import Endpoint, Rotation
 from lightrft_rewards.service.exchange import (
+    Absent,
     Busy,
     Faulty,
     Refused,
@@ -134,7 +137,8 @@ class RemoteScorer:
 
     def _told(self, outcome: Outcome) -> Outcome:
         """The outcome as others may read it."""
-        return replace(outcome, error=without_key(outcome.error, self._key)) if outcome.error else outcome
+        notes = {part: note_of([without_key(note, self._key)]) for part, note in outcome.notes.items()}
+        return replace(outcome, error=writable(without_key(outcome.error, self._key)), notes=notes)
 
     def fingerprint(self) -> str:
         """Of the URLs, and of the rewards that the services say they judge by.
@@ -246,12 +250,14 @@ class RemoteScorer:
         try:
             if endpoint.failures or not endpoint.dialect:
                 self._recognise(endpoint)
-                self._rotation.revived(endpoint)
+                if endpoint.dialect == "native":
+                    self._rotation.revived(endpoint)
             was_there = True
             said = self._exchange(endpoint, [samples[number] for number in share.numbers], left)
         except Unreachable as error:
             self._rotation.failed(endpoint, str(error))
-            return self._lost(share, error, samples, outcomes) if was_there else [share]
+            innocent = not was_there or (isinstance(error, Absent) and endpoint.dialect != "native")
+            return [share] if innocent else self._lost(share, error, samples, outcomes)
         except Refused as error:
             self._rotation.refuse(endpoint, str(error))
             return [share]
@@ -324,7 +330,8 @@ class RemoteScorer:
         return Outcome(error=f"{self.name}: {sample.name}: {why}")
 
     def _named(self, outcome: Outcome) -> Outcome:
+        notes = {f"{self.name}.{part}": note for part, note in outcome.notes.items()}
         if outcome.score is None:
-            return replace(outcome, error=f"{self.name}: {outcome.error}" if outcome.error else "")
+            return replace(outcome, error=f"{self.name}: {outcome.error}" if outcome.error else "", notes=notes)
         parts = {f"{self.name}.{part}": value for part, value in outcome.parts.items()}
-        return replace(outcome, parts={self.name: outcome.score, **parts})
+        return replace(outcome, parts={self.name: outcome.score, **parts}, notes=notes)

@@ -30,6 +30,10 @@ class Unreachable(Exception):
     """No answer, or nonsense, or nobody who judges behind a gateway: the endpoint's fault."""
 
 
+class Absent(Unreachable):
+    """Nobody judges behind a gateway just now, whatever is sent."""
+
+
 class Busy(Exception):
     """The endpoint asks for patience. after: seconds."""
 
@@ -180,11 +184,15 @@ def _require_answer(response: httpx.Response) -> None:
     code = response.status_code
     if code == 200:
         return
-    if code in (429, 503) and _content(response).get("status", "ready") == "ready":
+    content = _content(response)
+    patient = code == 429 or (code == 503 and ("retry_after" in content or "retry-after" in response.headers))
+    if patient and content.get("status", "ready") == "ready":
         raise Busy(_told(response), _patience(response))
     if code in (401, 403):
         raise Refused(_told(response))
-    if code in (404, 405, 502, 503, 504):
+    if code == 503:
+        raise Absent(_told(response))
+    if code in (404, 405, 502, 504):
         raise Unreachable(_told(response))
     raise Faulty(_told(response), final=code in (400, 413, 415, 422))
 
@@ -220,10 +228,14 @@ def _said(result: Mapping[str, Any]) -> Said:
     status, error = result.get("status"), str(result.get("error", ""))
     if status not in STATUSES:
         raise Unreachable(f"its answer has a sample of status {status!r:.20}")
+    try:
+        notes = {str(part): str(note) for part, note in (result.get("notes") or {}).items()}
+    except AttributeError as problem:
+        raise Unreachable("its answer has notes that are no object") from problem
     if status == "timeout":
-        return Said(Outcome(timed_out=True))
+        return Said(Outcome(timed_out=True, notes=notes))
     if status != "ok":
-        return Said(Outcome(error=error or "it could not be judged"), again=status == "error")
+        return Said(Outcome(error=error or "it could not be judged", notes=notes), again=status == "error")
     try:
         score = _number(result["score"])
         accuracy = None if result.get("accuracy") is None else _number(result["accuracy"])
@@ -234,7 +246,7 @@ def _said(result: Mapping[str, Any]) -> Said:
         steps = tuple((int(end), _number(reward)) for end, reward in result.get("steps") or ())
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise Unreachable("its answer has a score that is no number") from problem
-    return Said(Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics, steps=steps))
+    return Said(Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics, steps=steps, notes=notes))
 
 
 def _number(value: Any) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lightrft_rewards.explain import explain
+from lightrft_rewards.notes import note_of
 from lightrft_rewards.samples import Outcome, Sample
 from lightrft_rewards.scorer import Scorer
 
@@ -87,8 +88,9 @@ def judge(
 
 def _checked(outcome: Outcome, sample: Sample) -> Outcome:
     """The outcome as JSON can hold it: a score that is no finite number is an error, never a reward."""
+    notes = {str(part): note_of([str(note)]) for part, note in outcome.notes.items()}
     if outcome.timed_out or outcome.error:
-        return Outcome(error=outcome.error, timed_out=outcome.timed_out)
+        return Outcome(error=outcome.error, timed_out=outcome.timed_out, notes=notes)
     if outcome.score is None:
         return Outcome(error=f"{sample.name}: nothing was said about it")
     parts, metrics = (
@@ -99,4 +101,4 @@ def _checked(outcome: Outcome, sample: Sample) -> Outcome:
     for value in (score, accuracy or 0.0, *parts.values(), *metrics.values(), *(reward for _, reward in steps)):
         if not math.isfinite(value):
             return Outcome(error=f"{sample.name}: it was judged with {value}, which is no reward")
-    return Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics, steps=steps)
+    return Outcome(score=score, accuracy=accuracy, parts=parts, metrics=metrics, steps=steps, notes=notes)

@@ -83,6 +83,7 @@ def answer(request_id: str, fingerprint: str, results: list[Result]) -> dict[str
                 "parts": dict(result.outcome.parts),
                 "metrics": dict(result.outcome.metrics),
                 "steps": [list(step) for step in result.outcome.steps],
+                "notes": dict(result.outcome.notes),
                 "error": result.error,
             }
             for result in results
@@ -151,7 +152,7 @@ ANSWER_SCHEMA = {
                 "type": "array",
                 "items": {
                     **_object(
-                        ["id", "status", "score", "accuracy", "parts", "metrics", "steps", "error"],
+                        ["id", "status", "score", "accuracy", "parts", "metrics", "steps", "notes", "error"],
                         {
                             "id": _ID,
                             "status": {"enum": list(STATUSES)},
@@ -160,6 +161,7 @@ ANSWER_SCHEMA = {
                             "parts": _NUMBERS,
                             "metrics": _NUMBERS,
                             "steps": {"type": "array", "items": _STEP},
+                            "notes": {"type": "object", "additionalProperties": _TEXT},
                             "error": _TEXT,
                         },
                     ),

@@ -147,10 +147,10 @@ class RewardService:
             after = min(max(self.queue_length * self._seconds_a_sample / 2, SOONEST), LATEST)
             raise Unavailable(f"{self.queue_length} samples wait already", after) from None
         try:
-            await _first(ticket.done.wait(), gone(), seconds=ticket.deadline - time.monotonic())
+            abandoned = await _abandoned(ticket, gone())
         finally:
             self._queue.drop(ticket)
-        if not ticket.done.is_set() and time.monotonic() < ticket.deadline:
+        if abandoned:
             raise Abandoned
         outcomes = ticket.give_up()
         results = [
@@ -194,11 +194,13 @@ def _calls(ticket: Ticket, readings: Sequence[Sample | Unreadable]) -> list[Call
     return [Call(ticket, [place for place, _ in group], [sample for _, sample in group]) for group in together]
 
 
-async def _first(*awaited: Coroutine[Any, Any, object], seconds: float) -> None:
-    """Wait until one of them ends, or until so many seconds are over."""
-    tasks = [asyncio.ensure_future(one) for one in awaited]
+async def _abandoned(ticket: Ticket, gone: Coroutine[Any, Any, None]) -> bool:
+    """Wait until all is judged, the ticket's time is up, or `gone` ends; whether that ended before all was judged."""
+    done, left = (asyncio.ensure_future(one) for one in (ticket.done.wait(), gone))
+    seconds = max(ticket.deadline - time.monotonic(), 0.0)
     try:
-        await asyncio.wait(tasks, timeout=max(seconds, 0.0), return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait([done, left], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
+        done.cancel()
+        left.cancel()
+    return left in ended and not ticket.done.is_set()

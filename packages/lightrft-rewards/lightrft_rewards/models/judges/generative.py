@@ -12,6 +12,7 @@ from lightrft_core import Engine, Group, Media, Prompt, SamplingParams
 from lightrft_rewards.models.judges.asking import said_by
 from lightrft_rewards.models.judges.questions import Question, compared, graded
 from lightrft_rewards.models.judges.writing import JudgeWriter
+from lightrft_rewards.notes import note_of
 from lightrft_rewards.preferences.comparison import Comparison
 from lightrft_rewards.rules.judgement import TIE, grade_of, verdict_of
 from lightrft_rewards.samples import Outcome, Sample
@@ -21,9 +22,11 @@ from lightrft_strategy.data.rejected import RowError
 
 @dataclass
 class _Tally:
-    """What one sample gained by each judgement, 0 to 1, None by one that cannot be read; and what else went wrong."""
+    """What one sample gained by each judgement, 0 to 1, None by one that cannot be read; what these said; and what else
+    went wrong."""
 
     credits: list[float | None] = field(default_factory=list[float | None])
+    written: list[str] = field(default_factory=list[str])
     problem: str = ""
 
 
@@ -43,7 +46,7 @@ class GenerativeScorer:
     is its grade, 0 for the lowest and 1 for the highest, the mean of so many samples. accuracy is the score. Answers
     that say the same are equally good, without being asked about. A judgement that cannot be read counts for neither
     side; an answer of which none can has an error. Judgements are drawn by a key of what is judged, so that the same
-    answers are judged alike, whenever that is.
+    answers are judged alike, whenever that is. Its note is what the judge wrote, of a comparison also as which answer.
 
     engine: of the judge, which the caller closes. opponents: how many others an answer is compared with at least, as
     far as there are so many. samples: grades of each answer. temperature: of the judgements, 0 being greedy.
@@ -90,8 +93,10 @@ class GenerativeScorer:
         groups = self.engine.generate([each.prompt for each in asked], self.sampling, step=0) if asked else []
         for question, group in zip(asked, groups, strict=True):
             credits = self._credits(group, len(question.tallies))
-            for tally_of_one, gained in zip(question.tallies, credits, strict=True):
+            for place, (tally_of_one, gained) in enumerate(zip(question.tallies, credits, strict=True), start=1):
                 tally_of_one.credits += gained
+                role = f"[as Answer {place}] " if len(question.tallies) > 1 else ""
+                tally_of_one.written += [f"{role}{rollout.text.strip()}" for rollout in group.rollouts]
                 tally_of_one.problem = tally_of_one.problem or (group.error and f"judge {self.name}: {group.error}")
         return [
             [self._outcome(sample, own) for sample, own in zip(call, tally, strict=True)]
@@ -159,16 +164,16 @@ class GenerativeScorer:
         return [[0.5 if verdict == TIE else float(verdict == place)] for place in (1, 2)]
 
     def _outcome(self, sample: Sample, tally: _Tally) -> Outcome:
-        credits = tally.credits
+        credits, notes = tally.credits, {self.name: note_of(tally.written)} if tally.written else {}
         readable = [credit for credit in credits if credit is not None]
         if not readable:
             nothing = (
                 f"none of {len(credits)} judgements can be read" if credits else "there is no answer to compare it with"
             )
-            return Outcome(error=tally.problem or f"{self.describe(sample)}: {nothing}")
+            return Outcome(error=tally.problem or f"{self.describe(sample)}: {nothing}", notes=notes)
         score = sum(readable) / len(readable)
         metrics = {f"{self.name}/unreadable_share": 1 - len(readable) / len(credits)}
-        return Outcome(score, score, {self.name: score}, metrics)
+        return Outcome(score, score, {self.name: score}, metrics, notes=notes)
 
 
 def _asked(sample: Sample) -> tuple[Turn, ...]:

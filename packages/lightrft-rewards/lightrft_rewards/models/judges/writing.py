@@ -11,21 +11,21 @@ from lightrft_core import Example, Media, Message, Prompt
 from lightrft_core.types import Part
 from lightrft_rewards.models.judges.form import JudgeForm
 from lightrft_rewards.models.judges.questions import Question
+from lightrft_rewards.models.writing import NO_LIMITS
 from lightrft_strategy.data.chats import ChatWriter, MediaWriter, TextWriter, learnt_tokens
 from lightrft_strategy.data.encoder import Encoder, as_messages, read_media
-from lightrft_strategy.data.parts import MODALITIES
 from lightrft_strategy.data.rejected import PromptDataError, RowError
 from lightrft_strategy.data.render import check_chat_template, encode, plain_text
 
 ROUTE = "judgement"
 """The rule that judges judgements."""
-NO_LIMITS: Mapping[str, int | None] = dict.fromkeys(MODALITIES)
 
 
 class JudgeWriter:
     """Writes questions by a tokenizer, or by the encoder of a judge that sees or hears.
 
-    media_urls: whether media are fetched from URLs. media_limits: how many a question may have, by modality.
+    max_len_flag: what asked for the form's max_len. media_urls: whether media are fetched from URLs. media_limits: how
+    many a question may have, by modality.
     Raises PromptDataError if the tokenizer cannot write so.
     """
 
@@ -35,10 +35,16 @@ class JudgeWriter:
         encoder: Encoder | None = None,
         form: JudgeForm | None = None,
         *,
+        max_len_flag: str = "--max_len",
         media_urls: bool = False,
         media_limits: Mapping[str, int | None] = NO_LIMITS,
     ) -> None:
-        self.tokenizer, self.encoder, self.form = tokenizer, encoder, form or JudgeForm()
+        self.tokenizer, self.encoder, self.form, self.max_len_flag = (
+            tokenizer,
+            encoder,
+            form or JudgeForm(),
+            max_len_flag,
+        )
         self.media_urls, self.media_limits = media_urls, media_limits
         self.chat: ChatWriter | None = None
         if self.form.apply_chat_template:
@@ -99,9 +105,10 @@ class JudgeWriter:
         return whole, [place >= max(1, len(asked)) for place in range(len(whole))]
 
     def _check_length(self, tokens: int) -> None:
-        if self.form.max_len is not None and tokens > self.form.max_len:
+        longest = self.form.max_len
+        if longest is not None and tokens > longest:
             raise RowError(
-                f"is a question of {tokens} tokens with its judgement, more than --max_len {self.form.max_len}"
+                f"is a question of {tokens} tokens with its judgement, more than {self.max_len_flag} {longest}"
             )
 
 
