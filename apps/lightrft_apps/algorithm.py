@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from lightrft_apps.config import RLConfig
+from lightrft_apps.known_algorithms import find_algorithm
 from lightrft_core import (
     ADVANTAGE_ESTIMATORS,
-    ALGORITHMS,
     ICEPOP,
     OBJECTIVES,
     TIS,
@@ -36,7 +36,7 @@ def build_algorithm(config: RLConfig) -> Algorithm:
     Another objective than the row's brings the bounds of its paper, and a divergence that moves between reward and loss
     the estimator that fits there: k1 in a reward, k2 in a loss.
     """
-    row, args, divergence = ALGORITHMS[config.algorithm.algorithm], config.algorithm, config.divergence
+    row, args, divergence = find_algorithm(config.algorithm.algorithm), config.algorithm, config.divergence
     estimator = ADVANTAGE_ESTIMATORS[args.advantage_estimator] if args.advantage_estimator else row.estimator
     if args.advantages_norm is not None:
         estimator = replace(estimator, whiten=args.advantages_norm)

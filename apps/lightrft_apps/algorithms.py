@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+
+from lightrft_apps.config.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightrft_core import Algorithm
@@ -33,6 +35,10 @@ Token-Level Policy is --loss_agg_mode token-mean; clip-higher is --eps_clip_low_
 """
 
 
+ITS_OWN = "its own"
+"""How a piece is written that no flag names, such as another package's."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """One piece of an algorithm: how a row's is written ("-": it has none), and the flags that override it."""
@@ -53,20 +59,37 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("name", nargs="?", help="show this row in full")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     args = parser.parse_args(argv)
-    from lightrft_core import ALGORITHMS  # imports torch, which --help does not wait for
+    from lightrft_apps.known_algorithms import algorithm_names  # imports torch, which --help does not wait for
 
-    if args.name is not None and args.name not in ALGORITHMS:
-        sys.stderr.write(f"lightrft algorithms: {unknown_algorithm(args.name, ALGORITHMS)}\n")
+    known = algorithm_names()
+    if args.name is not None and args.name not in known:
+        sys.stderr.write(f"lightrft algorithms: {unknown_algorithm(args.name, known)}\n")
+        raise SystemExit(2)
+    found = _found(known if args.name is None else [args.name])
+    if args.name is not None and not found:
         raise SystemExit(2)
     if args.json:
-        rows = {name: described(name, row) for name, row in ALGORITHMS.items()}
+        rows = {name: described(name, row) for name, row in found.items()}
         shown = rows if args.name is None else rows[args.name]
         sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(table(ALGORITHMS) if args.name is None else in_full(args.name, ALGORITHMS[args.name]))
+        sys.stdout.write(table(found) if args.name is None else in_full(args.name, found[args.name]))
 
 
-def unknown_algorithm(name: str, known: Mapping[str, object]) -> str:
+def _found(names: Sequence[str]) -> dict[str, Algorithm]:
+    """Their rows; of one that cannot be used is told why."""
+    from lightrft_apps.known_algorithms import find_algorithm
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = find_algorithm(name)
+        except ConfigError as error:
+            sys.stderr.write(f"lightrft algorithms: {error}\n")
+    return found
+
+
+def unknown_algorithm(name: str, known: Collection[str]) -> str:
     """What to say about a name that is in no row."""
     nearest = get_close_matches(name, list(known), n=1)
     meant = f"; did you mean {nearest[0]}?" if nearest else ""
@@ -143,17 +166,17 @@ def described(name: str, row: Algorithm) -> dict[str, Any]:
 
 
 def advantage_name(row: Algorithm) -> str:
-    """The row's advantage estimator, as --advantage_estimator names it."""
+    """The row's advantage estimator, as --advantage_estimator names it if it does."""
     from lightrft_core import ADVANTAGE_ESTIMATORS
 
-    return next(name for name, estimator in ADVANTAGE_ESTIMATORS.items() if estimator is row.estimator)
+    return next((name for name, estimator in ADVANTAGE_ESTIMATORS.items() if estimator is row.estimator), ITS_OWN)
 
 
 def objective_name(row: Algorithm) -> str:
-    """The row's objective, as --policy_loss_type names it."""
+    """The row's objective, as --policy_loss_type names it if it does."""
     from lightrft_core import OBJECTIVES
 
-    return next(name for name, objective in OBJECTIVES.items() if objective is row.objective)
+    return next((name for name, objective in OBJECTIVES.items() if objective is row.objective), ITS_OWN)
 
 
 def _columns(cells: Sequence[str], widths: Sequence[int]) -> str:

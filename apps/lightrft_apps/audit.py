@@ -16,14 +16,15 @@ from torch import Tensor
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps import compose
+from lightrft_apps.any_engine import open_engine
 from lightrft_apps.audit_report import Scores, advice_for, as_json, causes_in, show, verdict_of
 from lightrft_apps.config import ConfigError, SamplingArgs, TrainArgs
 from lightrft_apps.config.audit_command import BUILT_IN, PASS, AuditCommand
-from lightrft_apps.engines import AnyEngine, EngineNeeds, open_engine
+from lightrft_apps.engines import EngineNeeds
 from lightrft_apps.precision import dtype_name
 from lightrft_apps.progress import Progress
 from lightrft_apps.senses import Senses
-from lightrft_core import Group, Prompt, Rollout, TrainingSequence, collate, micro_batches
+from lightrft_core import Engine, Group, Prompt, Rollout, TrainingSequence, collate, micro_batches
 from lightrft_strategy.data import load_prompts
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.engines.served import ServedEngine
@@ -92,7 +93,7 @@ def _prompts(command: AuditCommand, senses: Senses) -> list[Prompt]:
     return [prompt for source in sources for prompt in source]
 
 
-def _hand_over(engine: AnyEngine) -> str:
+def _hand_over(engine: Engine) -> str:
     """Why the engine does not hold the trainer's weights, "" if it does. It is sampled from all the same."""
     try:
         engine.load_weights(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from lightrft_apps.over_optimisation import write_over_optimisation
 from lightrft_apps.perceiving import begin, warmed_up
 from lightrft_apps.reward_training import train_reward_model
 from lightrft_apps.rm_evaluation import evaluate_reward_models
+from lightrft_apps.run_lines import read_lines
 from lightrft_apps.summary import keep_summary
 from lightrft_apps.training import train
 from lightrft_rewards.evaluation import OverOptimisation, over_optimisation
@@ -92,8 +92,7 @@ def sayings(lesson: Lesson) -> list[str]:
 
 def both_rewards(metrics: Path) -> OverOptimisation:
     """What the answers of each step earned from the rule that knows them and from the reward model."""
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    steps = [line for line in lines if line["step"] > 0]
+    steps = [line for line in read_lines(metrics).lines if line["step"] > 0]
     true, model = ([line.get(f"reward/part/{part}") for line in steps] for part in ("multiple_choice", "rm"))
     return over_optimisation([line["step"] for line in steps], true, model)
 

@@ -144,7 +144,7 @@ def build_strategy(
     temperature, wanted = config.rollout.temperature, algorithm.models(off_policy=False)
     adapt(model, config)
     freeze_named(model, config)
-    together = sequence_group(ranks, timedelta(seconds=config.parallel.ranks_timeout))
+    together = sequence_group(ranks, timedelta(seconds=config.parallel.ranks_timeout), config.parallel.tp_size)
     rows: dict[str, Any] = {
         "reader": senses.reader(config.parallel),
         "packing": config.train.packing_samples,

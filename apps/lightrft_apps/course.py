@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.summary import sparkline
 from lightrft_core import TrainState
 
 BARS = 60
 """Of the course of the loss, at most."""
-
-
-def metrics_lines(run: RunDirectory) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl."""
-    return [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
 
 
 def course_of(lines: Sequence[Mapping[str, Any]], state: TrainState, loss: str) -> dict[str, Any]:

@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from lightrft_apps.compose import model_folder
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs, engine_urls
+from lightrft_apps.parallel import Together
 from lightrft_apps.precision import dtype_name
 from lightrft_apps.senses import Senses
 from lightrft_core import SamplingParams
+from lightrft_strategy.engines.attended import Attended, Server, waiting
 from lightrft_strategy.engines.backend import Backend
 from lightrft_strategy.engines.config import EngineConfig
 from lightrft_strategy.engines.embedded import EmbeddedEngine
@@ -24,6 +27,7 @@ from lightrft_strategy.engines.sync.published import ModelWeights
 from lightrft_strategy.engines.sync.receipt import Tolerance
 from lightrft_strategy.generation import end_tokens
 from lightrft_strategy.reading import Reader
+from lightrft_strategy.training.pulse import Awaited
 
 AnyEngine: TypeAlias = EmbeddedEngine | ServedEngine
 
@@ -52,9 +56,11 @@ def open_engine(
     *,
     progress: Callable[[int], None],
     say: Callable[[str], None],
+    together: Together | None = None,
 ) -> Iterator[AnyEngine]:
     """An engine that samples from `model`, which may be in training; it ends with the block.
 
+    together: the run's processes, which are told while this one waits for a server.
     Raises ConfigError if its package is not installed, or it cannot draw by one of the laws or read one of the media.
     """
 
@@ -105,7 +111,7 @@ def open_engine(
     source = ModelWeights(model, renamed={} if senses.adapter is None else senses.adapter.family.engine_names)
     tolerance = Tolerance.of(source.dtype, quantised=config.fp8)
     engine = ServedEngine(
-        open_backend(args, config, ends, tolerance),
+        open_backend(args, config, ends, tolerance, together),
         source,
         decode,
         probe=Probe(probe, tolerance),
@@ -124,13 +130,19 @@ def open_engine(
         engine.close()
 
 
-def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence[int], tolerance: Tolerance) -> Backend:
+def open_backend(
+    args: EngineArgs,
+    config: EngineConfig,
+    eos_token_ids: Sequence[int],
+    tolerance: Tolerance,
+    together: Together | None = None,
+) -> Backend:
     """The backend that --engine_type and its companions name. Raises ConfigError if its package is not installed.
 
-    tolerance: how far the log-probabilities of several engines may lie apart. Under a launcher every process has
-    engines of its own, on devices of their own.
+    tolerance: how far the log-probabilities of several engines may lie apart. together: as for open_engine. Under a
+    launcher every process has engines of its own, on devices of their own.
     """
-    start = _server if _is_served(args) else _in_process
+    start = partial(_attended, together) if _is_served(args) else _in_process
     process = os.environ.get("LOCAL_RANK")
     before = int(process or 0) * config.num_engines
     backends: list[Backend] = []
@@ -149,6 +161,14 @@ def open_backend(args: EngineArgs, config: EngineConfig, eos_token_ids: Sequence
     return backends[0] if len(backends) == 1 else Fleet(backends, tolerance)
 
 
+def awaited_of(args: EngineArgs) -> dict[str, Awaited]:
+    """By the phases of a step, that they wait for the engine in this process; a server is waited for by `Attended`."""
+    if _is_served(args):
+        return {}
+    engine = Awaited(f"the engine {args.engine_type}, in this process")
+    return dict.fromkeys(("sample", "publish", "evaluate"), engine)
+
+
 def _is_served(args: EngineArgs) -> bool:
     return bool(args.engine_server or args.engine_url or args.vllm_num_engines > 1 or args.engine_tp_size > 1)
 
@@ -163,7 +183,19 @@ def _in_process(engine_type: str, config: EngineConfig, eos_token_ids: Sequence[
     return SglangInProcess(config, eos_token_ids)
 
 
-def _server(engine_type: str, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None) -> Backend:
+def _attended(
+    together: Together | None, engine_type: str, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None
+) -> Backend:
+    """A server, waited for in the sight of the run's other processes from its start on."""
+    if together is None:
+        return _server(engine_type, config, eos_token_ids, url)
+    pulse, rank = together.pulse, together.ranks.rank
+    with waiting(f"the engine at {url}" if url else f"its {engine_type} server to start", pulse, rank):
+        server = _server(engine_type, config, eos_token_ids, url)
+    return Attended(server, pulse, rank)
+
+
+def _server(engine_type: str, config: EngineConfig, eos_token_ids: Sequence[int], url: str | None) -> Server:
     if engine_type == "vllm":
         from lightrft_strategy.engines.vllm.server import VllmServer
 

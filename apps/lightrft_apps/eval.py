@@ -10,6 +10,6 @@ from lightrft_apps.config.eval_command import parse_eval
 def main(argv: Sequence[str]) -> None:
     """Run `lightrft eval` with these words."""
     command = parse_eval(argv)
-    from lightrft_apps.evaluation import evaluate_model  # imports torch, which --help does not wait for
+    from lightrft_apps.evaluating.evaluation import evaluate_model  # imports torch, which --help does not wait for
 
     evaluate_model(command)

@@ -19,13 +19,14 @@ from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt
 from lightrft_apps.config import ConfigError, GRMConfig, ModelArgs, RLConfig, RMConfig, RunConfig, stored_config
 from lightrft_apps.config.export_command import ExportArgs
-from lightrft_apps.course import metrics_lines
 from lightrft_apps.hugging_face import fill_new, write_new
 from lightrft_apps.judge_training import form_of
 from lightrft_apps.precision import dtype_name
 from lightrft_apps.reward_summary import held_out_moments
 from lightrft_apps.reward_training import reward_model, write_reward_model
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_lines import read_lines
+from lightrft_rewards.models.judges import JudgeForm
 from lightrft_strategy.checkpoints import checkpoints, newest_whole
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.lora import merged
@@ -60,7 +61,7 @@ def export_checkpoint(args: ExportArgs) -> None:
     dtype = args.dtype or dtype_name(of)
     set_precision(model, getattr(torch, dtype))
     said = f"{name} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
-    form = form_of(config) if isinstance(config, GRMConfig) else None
+    form = _form(folder, config) if name == "policy" else None
     write_new(args.output, model, compose.load_senses(of).processor, said, form)
 
 
@@ -116,6 +117,13 @@ def _began_as(args: ExportArgs, config: RunConfig | None) -> ModelArgs:
     )
 
 
+def _form(folder: Path, config: RunConfig | None) -> JudgeForm | None:
+    """How the judge is asked that the checkpoint is of; None if it is of no judge."""
+    if isinstance(config, GRMConfig):
+        return form_of(config)
+    return None if config is None else JudgeForm.read(folder.absolute().parent.parent)
+
+
 def _kept(untrained: int, pretrain: str) -> str:
     if untrained == 0:
         return ""
@@ -157,7 +165,9 @@ def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | Non
     with _refused(config):
         missing = load_masters(rewards, folder / "rm", EMA if args.ema else MASTER)
     step = int(folder.name.removeprefix("step_"))
-    lines = [line for line in metrics_lines(RunDirectory(folder.absolute().parent.parent)) if line["step"] == step]
+    lines = [
+        line for line in read_lines(RunDirectory(folder.absolute().parent.parent).metrics).lines if line["step"] == step
+    ]
     moments = held_out_moments(lines[0], rewards.heads) if lines and not args.ema else ({}, {})
     dtype = args.dtype or dtype_name(of)
     set_precision(rewards, getattr(torch, dtype))

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lightrft_apps import compose
-from lightrft_apps.config import ConfigError, EngineArgs, JudgesArgs, ModelArgs
-from lightrft_apps.engines import EngineNeeds, open_engine
-from lightrft_core import Engine
+from lightrft_apps.config import ConfigError, JudgesArgs
+from lightrft_apps.reward_models import Opening, open_reward_model
 from lightrft_rewards.judge_prompt import Question
 from lightrft_rewards.llm_judge import LLMJudge
-from lightrft_rewards.models.judges import GenerativeScorer, JudgeForm, JudgeWriter
+from lightrft_rewards.models.fingerprint import weights_digest
+from lightrft_rewards.models.judges import GenerativeScorer
 from lightrft_rewards.models.scoring import ModelScorer
 from lightrft_rewards.scorer import Scorer
 from lightrft_rewards.service.client import RemoteScorer
-from lightrft_strategy.training.optimiser import set_precision
-
-POSITIONS = 1 << 20
-"""Tokens of a judge's question where it says of no limit; engines stop at what its model can read."""
 
 
 @dataclass(frozen=True)
@@ -46,57 +40,35 @@ def load_judge(
     *,
     dtype: torch.dtype,
     media: Mapping[str, int],
+    trust_remote_code: bool,
 ) -> JudgingModel:
     """A reward model from its folder: one with a judge.json writes judgements, any other gives scores.
 
-    engines: ends the engine that a judge has. media: the most that a prompt has of each modality.
+    engines: ends the engine that a judge has. media: the most that a prompt has of each modality. trust_remote_code:
+    let its repository run its own code.
     Raises ConfigError if it cannot be loaded.
     """
-    with _naming("reward_pretrain", folder):
-        files = compose.model_files(folder)
-        form = JudgeForm.read(files)
-        if form is None:
-            scalar = ModelScorer.load(
-                files,
-                name=name,
-                token_budget=judges.reward_token_budget,
-                max_len=judges.reward_max_len,
-                dtype=dtype,
-            )
-            return JudgingModel(scalar, scalar.parts, scalar.module)
-        return _generative(name, files, form, judges, engines, dtype, media)
-
-
-def _generative(
-    name: str,
-    folder: str,
-    form: JudgeForm,
-    judges: JudgesArgs,
-    engines: ExitStack,
-    dtype: torch.dtype,
-    media: Mapping[str, int],
-) -> JudgingModel:
-    of = ModelArgs(folder, bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16)
-    senses = compose.load_senses(of)
-    form = replace(form, max_len=judges.reward_max_len or form.max_len)
-    model = compose.load_model(of).eval().requires_grad_(False)
-    set_precision(model, dtype)
-    args = EngineArgs(engine_type="vllm" if judges.rm_use_engine else "embedded")
-    needs = EngineNeeds(form.max_len or POSITIONS, (), seed=0, media=media)
-    opened = open_engine(args, of, model, senses, needs, progress=lambda done: None, say=lambda message: None)
-    engine: Engine = engines.enter_context(opened)
-    if judges.rm_use_engine:
-        engine.load_weights(0)
+    how = Opening(
+        dtype=dtype,
+        max_len=judges.reward_max_len,
+        token_budget=judges.reward_token_budget,
+        engine_type="vllm" if judges.rm_use_engine else "embedded",
+        media=media,
+        trust_remote_code=trust_remote_code,
+    )
+    opened = open_reward_model(name, folder, how, engines)
+    if isinstance(opened, ModelScorer):
+        return JudgingModel(opened, opened.parts, opened.module)
     scorer = GenerativeScorer(
-        engine,
-        JudgeWriter(senses.tokenizer, senses.encoder, form),
+        opened.engine,
+        opened.writer,
         name=name,
         opponents=judges.judge_opponents,
         samples=judges.judge_samples,
         temperature=judges.judge_temperature,
-        identity=_digest(model),
+        identity=weights_digest(opened.model),
     )
-    return JudgingModel(scorer, scorer.parts, None if judges.rm_use_engine else model)
+    return JudgingModel(scorer, scorer.parts, None if judges.rm_use_engine else opened.model)
 
 
 def remote(judges: JudgesArgs, urls: str) -> Scorer:
@@ -131,21 +103,3 @@ def _known(flag: str, variable: str | None) -> str | None:
     if variable is not None and not os.environ.get(variable):
         raise ConfigError([f"--{flag} {variable}: there is no such environment variable, or it is empty"])
     return variable
-
-
-def _digest(model: nn.Module) -> str:
-    digest = sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-@contextmanager
-def _naming(flag: str, folder: str) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError:
-        raise
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"--{flag} {folder} cannot be loaded: {error}"]) from error

@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from lightrft_apps.course import course_of, metrics_lines, show_end, show_losses
+from lightrft_apps.course import course_of, show_end, show_losses
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_lines import read_lines
 from lightrft_apps.summary import keep_summary
 from lightrft_apps.tuning_summary import losses_around
 from lightrft_core import TrainState
@@ -30,7 +31,7 @@ def write_summary(run: RunDirectory, state: TrainState, judged: Sequence[JudgedC
     losses: mean -log p of the judgements' tokens by step, in nats; loss_before, loss_after: the same of what is held
     out, null without. agreement: head -> what the trained judge says of that, asked greedily and in both orders.
     """
-    lines = metrics_lines(run)
+    lines = read_lines(run.metrics).lines
     heads = dict.fromkeys(comparison.head for comparison in judged)
     agreement = {head: agreement_of([each for each in judged if each.head == head]) for head in heads}
     keep_summary(run.summary, course_of(lines, state, "policy/nll") | losses_around(lines) | {"agreement": agreement})

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightrft_apps import judge_models
-from lightrft_apps.config import JudgesArgs, RewardArgs, RLConfig, judge_names, reward_models, rules_by_route
+from lightrft_apps.config import (
+    ConfigError,
+    JudgesArgs,
+    RewardArgs,
+    RLConfig,
+    judge_names,
+    reward_models,
+    rules_by_route,
+)
+from lightrft_apps.config.reward_checks import SERVICES
 from lightrft_core import Reward
 from lightrft_rewards import RewardPool, RewardSetupError, RewardSpec, Scoring, parse_routes, parse_spec
 from lightrft_rewards.gates import parse_gates
 from lightrft_rewards.judge import Judge
 from lightrft_rewards.majority import MajorityVote
 from lightrft_rewards.models.residents import Residents, free_bytes
+from lightrft_rewards.models.scoring import ModelScorer
 from lightrft_rewards.panel import RULES, Panel
 from lightrft_rewards.scorer import Scorer
+from lightrft_rewards.service.client import RemoteScorer
 from lightrft_strategy.step_credit import StepCredit
+from lightrft_strategy.training.pulse import Pulse
 
 NO_MEDIA: Mapping[str, int] = {}
 
@@ -32,12 +45,16 @@ def build_judge(
     dtype: torch.dtype = torch.float32,
     in_turns: bool = False,
     media: Mapping[str, int] = NO_MEDIA,
+    trust_remote_code: bool = False,
 ) -> Judge:
     """What judges: rules or a function in worker processes alone, or a panel with reward models and services.
 
-    dtype, in_turns, media: as for build_scorer, and it raises the same.
+    dtype, in_turns, media, trust_remote_code: as for build_scorer, and it raises the same.
     """
-    return _judge(build_scorer(reward, judges, dtype=dtype, in_turns=in_turns, media=media), reward, journal)
+    scorer = build_scorer(
+        reward, judges, dtype=dtype, in_turns=in_turns, media=media, trust_remote_code=trust_remote_code
+    )
+    return _judge(scorer, reward, journal)
 
 
 def build_judges(
@@ -48,13 +65,35 @@ def build_judges(
     dtype: torch.dtype,
     in_turns: bool,
     media: Mapping[str, int],
+    trust_remote_code: bool = False,
+    steps: bool = False,
+    pulse: Pulse | None = None,
 ) -> tuple[Judge, Judge]:
     """The judge of what is learnt from, and that of held-out answers, which asks rules alone where they know what is
-    right. Closing one closes both. As build_judge otherwise."""
-    scorer = build_scorer(reward, judges, dtype=dtype, in_turns=in_turns, media=media)
+    right. Closing one closes both. As build_judge otherwise.
+
+    steps: rewards of steps are asked for. Raises ConfigError if nothing that judges can give any.
+    """
+    scorer = build_scorer(
+        reward, judges, dtype=dtype, in_turns=in_turns, media=media, trust_remote_code=trust_remote_code, pulse=pulse
+    )
+    if steps and not _judges_steps(scorer):
+        scorer.close()
+        raise ConfigError(
+            [
+                "--step_reward_coef has no effect: none of --reward_pretrain judges steps; name a process reward model "
+                "(lightrft srm --loss_type steps), or leave --step_reward_coef out"
+            ]
+        )
     measuring = scorer.measuring() if isinstance(scorer, Panel) else scorer
     judge = _judge(scorer, reward, journal)
     return judge, judge if measuring is scorer else _judge(measuring, reward, journal)
+
+
+def _judges_steps(scorer: Scorer) -> bool:
+    """Whether one of the models scores the steps of answers; of a service that is not known before it answers."""
+    members = scorer.scorers.values() if isinstance(scorer, Panel) else ()
+    return any(isinstance(one, RemoteScorer) or (isinstance(one, ModelScorer) and one.card.process) for one in members)
 
 
 def _judge(scorer: Scorer, reward: RewardArgs, journal: Path | None) -> Judge:
@@ -68,19 +107,30 @@ def build_scorer(
     dtype: torch.dtype = torch.float32,
     in_turns: bool = False,
     media: Mapping[str, int] = NO_MEDIA,
+    trust_remote_code: bool = False,
+    pulse: Pulse | None = None,
 ) -> Scorer:
     """The judge without its journal and its bound on failures.
 
     dtype: what reward models are computed in. in_turns: they are on the device while they judge and nowhere else.
-    media: the most that a prompt has of each modality.
+    media: the most that a prompt has of each modality. trust_remote_code: let repositories of reward models run their
+    own code. pulse: told what is waited for.
     Raises ConfigError if a reward model cannot be loaded, RewardSetupError if a reward cannot be used.
     """
+    pulse = pulse or Pulse()
     if reward.reward_fn is not None:
-        return _pool(reward, Scoring(function=reward.reward_fn))
+        return _pool(reward, Scoring(function=reward.reward_fn), pulse)
     if not judge_names(judges) and judges.reward_gates is None:
-        return _pool(reward, Scoring(parse_routes(rules_by_route(reward))))
+        return _pool(reward, Scoring(parse_routes(rules_by_route(reward))), pulse)
     with ExitStack() as stack:
-        panel = _panel(reward, judges, stack, dtype, in_turns, media)
+        engines = stack.enter_context(ExitStack())
+        models = {
+            name: judge_models.load_judge(
+                name, folder, judges, engines, dtype=dtype, media=media, trust_remote_code=trust_remote_code
+            )
+            for name, folder in reward_models(judges).items()
+        }
+        panel = _panel(reward, judges, stack, models, engines, in_turns, pulse)
         stack.pop_all()
     return panel
 
@@ -101,22 +151,22 @@ def _panel(
     reward: RewardArgs,
     judges: JudgesArgs,
     stack: ExitStack,
-    dtype: torch.dtype,
+    models: Mapping[str, judge_models.JudgingModel],
+    engines: ExitStack,
     in_turns: bool,
-    media: Mapping[str, int],
+    pulse: Pulse,
 ) -> Panel:
-    """Everything that judges; what is open already is closed by the stack if something is wrong."""
-    names, engines = judge_names(judges), stack.enter_context(ExitStack())
+    """Everything that judges; what is open already is closed by the stack if something is wrong.
+
+    engines: of the models.
+    """
+    names = judge_names(judges)
     scorers: dict[str, Scorer] = {}
 
     def add(name: str, scorer: Scorer) -> None:
         stack.callback(scorer.close)
         scorers[name] = scorer
 
-    models = {
-        name: judge_models.load_judge(name, folder, judges, engines, dtype=dtype, media=media)
-        for name, folder in reward_models(judges).items()
-    }
     for name, model in models.items():
         add(name, model.scorer)
     if judges.remote_rm_url is not None:
@@ -129,14 +179,27 @@ def _panel(
     gates = parse_gates(judges.reward_gates) if judges.reward_gates else ()
     rules = {route: _rules_of(spec, [gate.part for gate in gates], names) for route, spec in routes.items()}
     if any(spec.weights for spec in rules.values()):
-        add(RULES, _pool(reward, Scoring({route: spec for route, spec in rules.items() if spec.weights})))
+        add(RULES, _pool(reward, Scoring({route: spec for route, spec in rules.items() if spec.weights}), pulse))
     weights = {name: model.module for name, model in models.items() if model.module is not None}
     residents = Residents(weights, free_bytes, stay=not in_turns)
-    return Panel(scorers, routes, gates=gates, rounds=residents, closing=engines.close)
+    asking = partial(_asking, pulse, judges)
+    return Panel(scorers, routes, gates=gates, rounds=residents, closing=engines.close, asking=asking)
 
 
-def _pool(reward: RewardArgs, scoring: Scoring) -> RewardPool:
-    return RewardPool(scoring, timeout=reward.reward_timeout, num_workers=reward.reward_workers)
+def _asking(pulse: Pulse, judges: JudgesArgs, name: str) -> AbstractContextManager[object]:
+    """Waiting for a judge of a panel. Services have time-outs of their own; rules' workers say what they wait for."""
+    if name == RULES:
+        return nullcontext()
+    if name in SERVICES:
+        url = judges.remote_rm_url if name == "remote" else judges.llm_judge_url
+        return pulse.waiting(f"the reward service {name} ({url})", "bounded")
+    return pulse.waiting(f"the reward model {name}")
+
+
+def _pool(reward: RewardArgs, scoring: Scoring, pulse: Pulse) -> RewardPool:
+    what = f"the reward function {scoring.function}" if scoring.function else "the rules, in their processes"
+    judging = partial(pulse.waiting, what, "signs")
+    return RewardPool(scoring, timeout=reward.reward_timeout, num_workers=reward.reward_workers, judging=judging)
 
 
 def _spelt_out(spec: RewardSpec, parts: Mapping[str, tuple[str, ...]]) -> RewardSpec:

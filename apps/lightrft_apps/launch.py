@@ -12,8 +12,8 @@ many as you say:
 
   lightrft launch --nproc_per_node 2 rl --config run.yaml
 
-rl, sft, srm, grm, eval-rm and the quickstart of text share their work out. It is torchrun, which works as well, on one
-machine or many:
+rl, sft, srm, grm, eval-rm and the quickstart of text share their work out, and doctor tries how they talk. It is
+torchrun, which works as well, on one machine or many:
 
   torchrun --nproc-per-node 8 -m lightrft_apps rl --config run.yaml
 
@@ -21,7 +21,7 @@ With --max_restarts, a run in which a process died is started again and goes on 
 examples/launch has scripts for Slurm and Ray.
 """
 
-SHARED = ("rl", "sft", "srm", "grm", "eval-rm", "quickstart")
+SHARED = ("rl", "sft", "srm", "grm", "eval-rm", "quickstart", "doctor")
 """Commands whose work several processes share; of the quick starts, that of text."""
 
 

@@ -23,6 +23,7 @@ def merge_adapter(args: MergeArgs) -> None:
     """Write the merged model and its tokenizer. Raises ConfigError if a part is missing or does not fit the other."""
     hide_progress_bars()
     adapter = Path(args.adapter).expanduser()
+    assert args.pretrain is not None, "parse_merge has found out the model"
     of = ModelArgs(args.pretrain, trust_remote_code=args.trust_remote_code)
     with _naming_the_adapter():
         read_adapter(adapter)

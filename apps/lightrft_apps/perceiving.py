@@ -12,8 +12,8 @@ from lightrft_apps.config import ConfigError, RLConfig, SFTConfig, require_valid
 from lightrft_apps.config.eval_command import AnswerArgs, EvalCommand, ReportArgs
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import unusable_folder
-from lightrft_apps.config.sections import DataArgs
-from lightrft_apps.evaluation import evaluate_model
+from lightrft_apps.config.sections import EvalDataArgs, EvalModelArgs
+from lightrft_apps.evaluating.evaluation import evaluate_model
 from lightrft_apps.lessons import GRPO, LESSONS, NARROW, WARMUP, WIDE, Lesson
 from lightrft_apps.quickstart import HELP
 from lightrft_apps.summary import keep_summary
@@ -39,8 +39,8 @@ def learn_to_perceive(modality: str, argv: Sequence[str], prog: str) -> dict[str
     sys.stderr.write("Each riddle with another one's medium, so that nothing but chance makes its answer right:\n")
     blind = evaluate_model(
         EvalCommand(
-            model=replace(config.model, pretrain=str(folder / "grpo/final")),
-            data=DataArgs(prompt_data=str(folder / "lesson/swapped.jsonl"), apply_chat_template=True),
+            model=EvalModelArgs(**vars(replace(config.model, pretrain=str(folder / "grpo/final")))),
+            data=EvalDataArgs(prompt_data=str(folder / "lesson/swapped.jsonl"), apply_chat_template=True),
             reward=config.reward,
             judges=config.judges,
             answers=_answers(config),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lightrft_apps.plan_advice import Advice
 from lightrft_apps.planning import Plan
+from lightrft_apps.watching.drawing import duration
 from lightrft_strategy.planning import GIB
 from lightrft_strategy.planning.memory import FLOAT, rows
 from lightrft_strategy.planning.seconds import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY
@@ -38,11 +39,22 @@ def show(plan: Plan, *, as_json: bool) -> None:
             line(f"{phase.name}: does not fit by {_gib(phase.lacks)} GiB: {why}", "red")
         else:
             line(f"{phase.name}: fits, {_gib(plan.job.memory - phase.total)} GiB to spare", "green")
+    if plan.advice:
+        line("what to change, each by itself unless it says otherwise:")
     for advice in plan.advice:
         line(f"  {_told(advice)}")
     if not plan.fits and not any(advice.lacks == 0 for advice in plan.advice):
         line("  no change tried here makes it fit: a smaller model, --lora_rank or --load_in_4bit might")
     line(NOT_PREDICTED)
+    line(*_verdict(plan))
+
+
+def _verdict(plan: Plan) -> tuple[str, str]:
+    """The plan in a sentence, and its colour."""
+    seconds = [work.seconds for work in plan.work.values() if work.seconds is not None]
+    takes = f"a step takes about {duration(sum(seconds))}" if seconds else "how long a step takes is not told"
+    fits = "it fits" if plan.fits else "it does not fit as it stands"
+    return f"{fits}; {takes}", "bold green" if plan.fits else "bold red"
 
 
 def _head(plan: Plan) -> list[str]:
@@ -54,8 +66,8 @@ def _head(plan: Plan) -> list[str]:
         f"{job.policy.kv_bytes:,} bytes of keys and values a token",
         f"a rank   one of {ranks}, {_gib(job.memory)} GiB; draws {work.answers(ranks)} answers of "
         f"{work.response_len} tokens to prompts of {work.prompt_len}, {rows(job)} side by side",
-        f"learns   {work.optimiser_steps} optimiser steps of {work.micro_batches(ranks)} micro-batches of up to "
-        f"{batch.tokens} tokens",
+        f"learns   {_count(work.optimiser_steps, 'optimiser step')} of "
+        f"{_count(work.micro_batches(ranks), 'micro-batch', 'es')} of up to {batch.tokens} tokens",
     ]
     if rates is None:
         return [*lines, "times    are not told: give --device, or --tflops and --bandwidth"]
@@ -92,6 +104,10 @@ def _table(plan: Plan) -> Table:
     if any(work.sends for work in works):
         table.add_row("GB sent by a rank", *(f"{work.sends / 1e9:.3g}" if work.sends else "" for work in works))
     return table
+
+
+def _count(number: int, what: str, plural: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else plural}"
 
 
 def _told(advice: Advice) -> str:

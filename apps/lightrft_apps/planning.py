@@ -13,6 +13,7 @@ from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.compose import config_of, model_folder, shares_prompts
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.plan_command import PlanCommand
+from lightrft_apps.config.sections.engine import ENGINES
 from lightrft_apps.plan_advice import Advice, advise
 from lightrft_apps.precision import compute_dtype
 from lightrft_multimodal.adapters import family_of
@@ -221,7 +222,7 @@ def _engine(command: PlanCommand) -> Engine:
     if args.engine_type == "embedded":
         return Engine(rows=command.rollout.micro_rollout_batch_size)
     return Engine(
-        kind="beside" if args.engine_url is None else "elsewhere",
+        kind="beside" if args.engine_url is None and args.engine_type in ENGINES else "elsewhere",
         rows=args.max_num_seqs,
         mem_util=args.engine_mem_util,
         tp=args.engine_tp_size,

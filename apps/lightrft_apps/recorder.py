@@ -13,12 +13,15 @@ from lightrft_apps.phases import Phases
 from lightrft_apps.profiling import Profiler
 from lightrft_apps.progress import Progress
 from lightrft_apps.run_directory import HUGGING_FACE, RunDirectory
+from lightrft_apps.run_media import MediaKeeper
+from lightrft_apps.trackers import Trackers
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import Group, OneRank, Ranks
 from lightrft_strategy.checkpoints import write_checkpoint
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
 from lightrft_strategy.together import on_first, together
+from lightrft_strategy.token_texts import Texts
 
 
 class RunRecorder:
@@ -29,6 +32,8 @@ class RunRecorder:
     measured: more numbers for the metrics line, since the last call.
     export: writes the policy into a folder for others to load, with each checkpoint; None: nothing does.
     ranks: the first of them writes. doing: told each phase.
+    texts: of tokens, kept with the answers. media: keeps what prompts show and play.
+    trackers: those that follow the metrics; None: there are none.
     """
 
     def __init__(
@@ -45,19 +50,23 @@ class RunRecorder:
         measured: Callable[[], Mapping[str, float]] = dict,
         export: Callable[[Path], None] | None = None,
         ranks: Ranks | None = None,
-        doing: Callable[[str], None] = lambda what: None,
+        doing: Callable[[str, int], None] = lambda phase, step: None,
+        texts: Texts | None = None,
+        media: MediaKeeper | None = None,
+        trackers: Trackers | None = None,
     ) -> None:
         self.ranks, self.doing = ranks or OneRank(), doing
         self.run, self.progress, self.placement, self.roofline = run, progress, placement, roofline
-        self.keep, self.max_bytes, self.save_trajectories = keep, max_bytes, save_trajectories
+        self.keep, self.max_bytes, self.keeps_answers = keep, max_bytes, save_trajectories
         self.profiler, self.measured, self.export = profiler, measured, export
+        self.texts, self.media, self.trackers = texts, media, trackers
         self.phases = Phases()
 
     @contextmanager
     def phase(self, name: str, step: int) -> Iterator[None]:
         """Place, time and show one phase of a step."""
         self.progress.phase(name, step)
-        self.doing(f"{name} of step {step}")
+        self.doing(name, step)
         watched = self.profiler.phase(name, step) if self.profiler is not None else nullcontext()
         with watched, self.phases.measure(name), self.placement.phase(name):
             yield
@@ -90,10 +99,15 @@ class RunRecorder:
             file.flush()
             os.fsync(file.fileno())
         self.progress.step(step, line)
+        if self.trackers is not None:
+            self.trackers.look()
 
     def warn(self, step: int, message: str) -> None:
-        """Tell the person at the terminal."""
+        """Tell the person at the terminal, and keep it for those who look later."""
         self.progress.warn(f"step {step}: {message}")
+        if not self.ranks.rank:
+            with self.run.warnings.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "warning": message}) + "\n")
 
     def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
         """An atomic checkpoint; only the newest ones and the best are kept."""
@@ -109,5 +123,7 @@ class RunRecorder:
             write_checkpoint(self.run.checkpoints, step, fill, **limits, ranks=self.ranks)
 
     def _trajectories(self, kind: str, step: int, groups: Sequence[Group]) -> None:
-        if self.save_trajectories and not self.ranks.rank:
-            write_trajectories(self.run.trajectories / f"{kind}_{step:06d}.parquet", step, groups)
+        if self.keeps_answers and not self.ranks.rank:
+            write_trajectories(self.run.trajectories / f"{kind}_{step:06d}.parquet", step, groups, self.texts)
+            if self.media is not None:
+                self.media.keep(groups)

@@ -17,13 +17,13 @@ from lightrft_apps.config import ConfigError, judge_names
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.replay_command import JUDGING, ReplayCommand, run_config
 from lightrft_apps.judging import build_scorer
+from lightrft_apps.precision import compute_dtype
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.trajectories import read_trajectories
 from lightrft_core import FinishReason
 from lightrft_rewards import Outcome, Sample
 
 _EXAMPLES = 20
-_AT_ONCE = 256
 _PENALTIES = ("overlong", "length")
 """Parts that are no judge's."""
 
@@ -134,9 +134,10 @@ def replay(command: ReplayCommand) -> dict[str, Any]:
     """
     files = _files(command)
     comparison = Comparison(command.replay.tolerance, _truncated_coefficient(command))
-    scorer = build_scorer(command.reward(), command.judges)
+    dtype = compute_dtype(run_config(command.replay.run).model)
+    scorer = build_scorer(command.reward(), command.judges, dtype=dtype)
     try:
-        for groups in _batches(_groups(files, command)):
+        for groups in _steps(files, command):
             judged = scorer.score([[_sample(row) for row in group] for group in groups])
             for group, outcomes in zip(groups, judged, strict=True):
                 for row, outcome in zip(group, outcomes, strict=True):
@@ -174,34 +175,26 @@ def _files(command: ReplayCommand) -> list[Path]:
     return chosen
 
 
-def _groups(files: Sequence[Path], command: ReplayCommand) -> Iterator[list[dict[str, Any]]]:
-    """The rows of the answers to one prompt at a time, as many in all as are wanted."""
-    left, seeing = command.replay.limit, judge_names(command.judges)
+def _steps(files: Sequence[Path], command: ReplayCommand) -> Iterator[list[list[dict[str, Any]]]]:
+    """The rows of each step, those of the answers to one prompt together, as many in all as are wanted.
+
+    A step is judged at once, as it was in the run: in other company a model's scores differ in their last bits.
+    """
+    left, seeing = command.replay.max_samples, judge_names(command.judges)
     for file in files:
-        for _, rows in groupby(read_trajectories(file), key=lambda row: (row["prompt_uid"], row["occurrence"])):
-            group = list(rows)[:left]
-            if seeing and any(row["media"] for row in group):
+        rows = read_trajectories(file)[:left]
+        left = None if left is None else left - len(rows)
+        groups = [list(group) for _, group in groupby(rows, key=lambda row: (row["prompt_uid"], row["occurrence"]))]
+        for group in groups if seeing else []:
+            if any(row["media"] for row in group):
                 raise ConfigError(
                     [
                         f"{', '.join(seeing)} would have to see the media of {group[0]['prompt_uid']}, and a run keeps "
                         "their hashes alone: replay with rules or a function"
                     ]
                 )
-            if group:
-                yield group
-            left = None if left is None else left - len(group)
-
-
-def _batches(groups: Iterator[list[dict[str, Any]]]) -> Iterator[list[list[dict[str, Any]]]]:
-    """Groups to judge together."""
-    batch: list[list[dict[str, Any]]] = []
-    for group in groups:
-        batch.append(group)
-        if sum(map(len, batch)) >= _AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        if groups:
+            yield groups
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:
@@ -211,6 +204,7 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         prompt=row["prompt"],
         route=row["route"],
         name=f"step {row['step']}, {row['prompt_uid']}, sample {row['sample']}",
+        messages=tuple(json.loads(row["messages"])),
     )
 
 
@@ -223,9 +217,11 @@ def _example(row: Mapping[str, Any], outcome: Outcome, found: Sequence[str]) -> 
     return {
         **{name: row[name] for name in ("step", "prompt_uid", "occurrence", "sample")},
         "differs_in": list(found),
-        "before": {"parts": json.loads(row["parts"])} | {name: row[name] for name in ("accuracy", "reward", "error")},
+        "before": {name: json.loads(row[name]) for name in ("parts", "notes")}
+        | {name: row[name] for name in ("accuracy", "reward", "error")},
         "after": {
             "parts": dict(outcome.parts),
+            "notes": dict(outcome.notes),
             "accuracy": outcome.accuracy,
             "reward": outcome.score,
             "error": outcome.error,

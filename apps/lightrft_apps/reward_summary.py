@@ -10,8 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from lightrft_apps.course import course_of, metrics_lines, show_end, show_losses
+from lightrft_apps.course import course_of, show_end, show_losses
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_lines import read_lines
 from lightrft_apps.summary import accuracy_line, keep_summary
 from lightrft_core import Estimate, TrainState
 from lightrft_core.evaluation import wilson_interval
@@ -19,16 +20,16 @@ from lightrft_core.evaluation import wilson_interval
 AROUND = ("before", "after")
 
 
-def write_summary(run: RunDirectory, state: TrainState, decided: Mapping[str, int]) -> None:
+def write_summary(run: RunDirectory, state: TrainState, decided: Mapping[str, int], unit: str) -> None:
     """Write summary.json, the last file of a run.
 
-    decided: head -> how many comparisons held out say which answer is better.
+    decided: head -> how many of what is held out, comparisons or steps as `unit` says, are of known worth.
     losses: by step. accuracy_before and accuracy_after: head -> {value, n, interval} of these; squared_error_before and
     squared_error_after: head -> mean squared error, of regression. Empty without anything held out.
     """
-    lines = metrics_lines(run)
+    lines = read_lines(run.metrics).lines
     looks = [line for line in lines if any(name.startswith("eval/") for name in line)]
-    summary = course_of(lines, state, "rm/loss")
+    summary = course_of(lines, state, "rm/loss") | {"accuracy_of": unit}
     for when, line in zip(AROUND, (looks[0], looks[-1]) if looks else ({}, {}), strict=True):
         accuracies = {head: line.get(named("accuracy", head, decided)) for head in decided}
         errors = {head: line.get(named("squared_error", head, decided)) for head in decided}
@@ -47,7 +48,7 @@ def show_summary(summary: Mapping[str, Any], folder: Path) -> None:
     show_losses(console, summary)
     for when in AROUND:
         for head, estimate in summary[f"accuracy_{when}"].items():
-            console.print(accuracy_line(f"{head} {when}", estimate, "comparisons"), soft_wrap=True)
+            console.print(accuracy_line(f"{head} {when}", estimate, summary["accuracy_of"]), soft_wrap=True)
     for head, before in summary["squared_error_before"].items():
         after = summary["squared_error_after"][head]
         console.print(f"held-out squared error {head}  {before:.3f} -> [bold]{after:.3f}[/bold]")

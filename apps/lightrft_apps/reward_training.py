@@ -11,11 +11,11 @@ from typing import Any
 from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.config import ConfigError, RewardModelArgs, RMConfig, heads_of, require_valid_rm
-from lightrft_apps.course import metrics_lines
 from lightrft_apps.parallel import Together
 from lightrft_apps.reward_summary import held_out_moments, show_summary, write_summary
 from lightrft_apps.run_contests import decided, read_contests
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_lines import read_lines
 from lightrft_apps.run_solutions import judged_steps
 from lightrft_apps.running import in_its_directory
 from lightrft_apps.senses import Senses
@@ -50,10 +50,10 @@ def train_reward_model(config: RMConfig) -> dict[str, Any]:
 def _run(config: RMConfig, run: RunDirectory, together: Together) -> None:
     senses = compose.load_senses(config.model)
     data = read_contests(config, loss_of(config.scores), senses, run.rejected if together.first else None)
-    count = judged_steps if config.scores.loss_type == "steps" else decided
+    count, unit = (judged_steps, "steps") if config.scores.loss_type == "steps" else (decided, "comparisons")
     known = {head: count(data.read.held_out, head) for head in heads_of(config.scores)}
     build = partial(_learner, config, run, senses, together.ranks)
-    supervise(config, run, together, data, build, partial(write_summary, decided=known))
+    supervise(config, run, together, data, build, partial(write_summary, decided=known, unit=unit))
 
 
 def _learner(config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, steps: int) -> Learner[Contest]:
@@ -77,7 +77,9 @@ def _learner(config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, 
     trained = rewards if replica is None else replica.actor
 
     def export(folder: Path) -> None:
-        write_reward_model(config, trained, senses, folder, *held_out_moments(metrics_lines(run)[-1], rewards.heads))
+        write_reward_model(
+            config, trained, senses, folder, *held_out_moments(read_lines(run.metrics).lines[-1], rewards.heads)
+        )
 
     export_ema = partial(write_reward_model, config, trained, senses)
     return Learner(MODEL, strategy, replica, export, export_ema, objective.cut, objective, sizes)
@@ -103,6 +105,7 @@ def write_reward_model(
         scores.value_prefix_head,
         process=scores.loss_type == "steps",
         step_separator=scores.step_separator,
+        temperature=scores.loss_temperature,
         means=means,
         stds=stds,
     )

@@ -8,11 +8,13 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from lightrft_apps.config import RMConfig, heads_of, shares_of
+from lightrft_apps.config import PreferenceArgs, RMConfig, heads_of, shares_of
+from lightrft_apps.config.eval_rm_command import ComparisonsArgs
 from lightrft_apps.run_examples import ReadExamples, RunExamples, in_order
 from lightrft_apps.run_solutions import read_solutions
 from lightrft_apps.senses import Senses
 from lightrft_rewards.models.contest_losses import LossOptions
+from lightrft_rewards.models.judges.asking import rejected as unusable
 from lightrft_rewards.models.passage import Contest
 from lightrft_rewards.models.writing import Writer
 from lightrft_rewards.preferences import Comparison, LoadedComparisons, PreferenceKeys, load_comparisons
@@ -20,7 +22,6 @@ from lightrft_strategy.data import PromptDataError, Rejected
 from lightrft_strategy.data.rejected import RowError
 
 KEYS = ("prompt", "chosen", "rejected", "images", "videos", "audios")
-"""The columns of plain rows that flags name."""
 
 
 def read_contests(config: RMConfig, loss: LossOptions, senses: Senses, rejected: Path | None) -> RunExamples[Contest]:
@@ -38,6 +39,11 @@ def read_contests(config: RMConfig, loss: LossOptions, senses: Senses, rejected:
     return in_order(config, read, shares_of(data), _content, rejected)
 
 
+def plain_keys(data: PreferenceArgs | ComparisonsArgs) -> PreferenceKeys:
+    """The columns of plain rows, as flags name them."""
+    return PreferenceKeys(**{name: getattr(data, f"{name}_key") for name in KEYS})
+
+
 def decided(contests: Sequence[Contest], head: str) -> int:
     """How many contests say of two answers which one is better."""
     return sum(len(set(contest.labels.get(head, ()))) > 1 for contest in contests)
@@ -49,7 +55,7 @@ def _read(config: RMConfig, loss: LossOptions, writer: Writer) -> ReadExamples[C
         load_comparisons,
         seed=config.run.seed,
         heads=heads,
-        keys=PreferenceKeys(**{name: getattr(data, f"{name}_key") for name in KEYS}),
+        keys=plain_keys(data),
         media_root=None if data.media_root is None else Path(data.media_root).expanduser().absolute(),
     )
     loaded = load(data.train_data, split=data.train_split, max_samples=data.max_samples, flag="--train_data")
@@ -81,9 +87,7 @@ def written(comparisons: Sequence[Comparison], writer: Writer) -> tuple[dict[str
         try:
             sources[comparison.source].append(writer.contest(comparison))
         except RowError as error:
-            name, _, row = comparison.uid.rpartition(":")
-            shown = {"uid": comparison.uid, "asked": [turn.text for turn in comparison.asked]}
-            rejected.append(Rejected(name, int(row) if row.isdecimal() else 0, str(error), shown))
+            rejected.append(unusable(comparison, str(error)))
     return sources, rejected
 
 

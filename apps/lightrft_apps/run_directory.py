@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lightrft_apps.config.files import RECORD
+from lightrft_apps.config.files import RECORD, write_yaml
 from lightrft_apps.held_out import quality
-from lightrft_strategy.checkpoints import checkpoints, newest_whole
+from lightrft_apps.run_lines import line_of, read_lines
 
 HUGGING_FACE = "huggingface"
 """The folder in a checkpoint that holds the policy for others to load."""
 
 _TORN = ".config.yaml.*"
 """What a kill leaves of a config.yaml that was about to be written."""
+
+_GLANCE = 0.2
+"""Seconds for which a lock may be held by one who only looks whether a run is in use."""
 
 
 class RunDirectoryError(Exception):
@@ -40,8 +44,21 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def progress(self) -> Path:
+        """How many steps the run has."""
+        return self.path / "progress.json"
+
+    @property
+    def warnings(self) -> Path:
+        return self.path / "warnings.jsonl"
+
+    @property
     def trajectories(self) -> Path:
         return self.path / "trajectories"
+
+    @property
+    def media(self) -> Path:
+        return self.path / "media"
 
     @property
     def checkpoints(self) -> Path:
@@ -56,6 +73,11 @@ class RunDirectory:
         return self.path / "rejected.jsonl"
 
     @property
+    def judge(self) -> Path:
+        """How the judge that the run trains is asked."""
+        return self.path / "judge.json"
+
+    @property
     def final(self) -> Path:
         return self.path / "final"
 
@@ -68,14 +90,32 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def profile(self) -> Path:
         return self.path / "profile"
+
+    @property
+    def heartbeats(self) -> Path:
+        return self.path / "heartbeats"
+
+    @property
+    def trackers(self) -> Path:
+        """What trackers know the run by."""
+        return self.path / "trackers.json"
 
     def untouched(self) -> bool:
         """Whether nothing has been judged here yet, and nothing lies here that a run did not write."""
         present = {entry.name for entry in self.path.iterdir()}
         ours = RECORD in self.config.read_text(encoding="utf-8")
-        return ours and present <= {".lock", self.config.name, self.rejected.name}
+        beside = {self.rejected, self.heartbeats, self.trackers, self.progress, self.judge, self.warnings}
+        return ours and present <= {".lock", self.config.name, *(file.name for file in beside)}
+
+    def announce(self, num_steps: int) -> None:
+        """Say how many steps the run has."""
+        write_yaml(self.progress, json.dumps({"num_steps": num_steps}) + "\n")
 
     def close(self) -> None:
         """Let another process use the directory."""
@@ -87,10 +127,12 @@ class RunDirectory:
 
         By accuracy; in a run that answers and compares nothing by the likelihood of given answers, or by the error.
         """
+        from lightrft_strategy.checkpoints import checkpoints  # imports torch, which readers of a run do not wait for
+
         if not self.metrics.exists():
             return None
         candidates = {*checkpoints(self.checkpoints), *others}
-        lines = map(json.loads, filter(_whole, self.metrics.read_bytes().splitlines(True)))
+        lines = read_lines(self.metrics).lines
         known = [(good, line["step"]) for line in lines if (good := quality(line)) is not None]
         return max((pair for pair in known if pair[1] in candidates), default=(0.0, None))[1]
 
@@ -99,13 +141,16 @@ class RunDirectory:
 
         Also returns what is wrong with checkpoints that are newer.
         """
+        from lightrft_strategy.checkpoints import newest_whole
+
         newest, faults = newest_whole(self.checkpoints)
         step = int(newest.name.removeprefix("step_")) if newest is not None else -1
-        if self.metrics.exists():
-            kept = [line for line in self.metrics.read_bytes().splitlines(True) if _step(line) <= step]
-            replacement = self.metrics.with_suffix(".unfinished")
+        for file in filter(Path.exists, (self.metrics, self.warnings)):
+            read = [(line, line_of(line)) for line in file.read_bytes().splitlines(True)]
+            kept = [line for line, said in read if said is not None and said["step"] <= step]
+            replacement = file.with_suffix(".unfinished")
             replacement.write_bytes(b"".join(kept))
-            replacement.rename(self.metrics)
+            replacement.rename(file)
         for path in self.trajectories.glob("*.parquet"):
             if int(path.stem.split("_")[1]) > step:
                 path.unlink()
@@ -132,6 +177,8 @@ def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]
         different = matches(run.config) if run.config.exists() else {}
         if different and not run.untouched():
             raise RunDirectoryError(_listing(path, different))
+        if different:
+            run.judge.unlink(missing_ok=True)
         resuming = run.config.exists() and not different
     except BaseException:
         run.close()
@@ -147,24 +194,29 @@ def _listing(path: Path, different: Mapping[str, tuple[Any, Any]]) -> str:
     )
 
 
-def _lock(path: Path) -> IO[str]:
-    handle = (path / ".lock").open("w")
+def in_use(run: RunDirectory) -> bool:
+    """Whether a process of this machine, or of another that shares the disk's locks, works in the run's folder."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (run.path / ".lock").open("r") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise RunDirectoryError(
-            f"{path} is in use by another process: wait for it, or choose another --output_dir"
-        ) from None
-    return handle
-
-
-def _step(line: bytes) -> float:
-    """The step of a metrics line; infinite for a line a kill has torn."""
-    return int(json.loads(line)["step"]) if _whole(line) else float("inf")
-
-
-def _whole(line: bytes) -> bool:
-    try:
-        return line.endswith(b"\n") and "step" in json.loads(line)
-    except ValueError:
+        return True
+    except OSError:
         return False
+    return False
+
+
+def _lock(path: Path) -> IO[str]:
+    handle, until = (path / ".lock").open("w"), time.monotonic() + _GLANCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < until:
+                time.sleep(_GLANCE / 20)
+                continue
+            handle.close()
+            raise RunDirectoryError(
+                f"{path} is in use by another process: wait for it, or choose another --output_dir"
+            ) from None
+        return handle

@@ -8,16 +8,14 @@ from pathlib import Path
 
 from lightrft_apps.config import GRMConfig, shares_of
 from lightrft_apps.given_answers import content_of
+from lightrft_apps.run_contests import plain_keys
 from lightrft_apps.run_examples import ReadExamples, RunExamples, in_order
 from lightrft_core import Example
 from lightrft_rewards.models.judges import JudgeWriter, questions_of
 from lightrft_rewards.models.judges.asking import rejected as cannot_be_asked
-from lightrft_rewards.preferences import Comparison, LoadedComparisons, PreferenceKeys, load_comparisons
+from lightrft_rewards.preferences import Comparison, LoadedComparisons, load_comparisons
 from lightrft_strategy.data import PromptDataError, Rejected
 from lightrft_strategy.data.rejected import RowError
-
-KEYS = ("prompt", "chosen", "rejected", "images", "videos", "audios")
-"""The columns of plain rows that flags name."""
 
 
 def read_judgements(
@@ -44,7 +42,7 @@ def comparisons(config: GRMConfig, *, held_out: bool = False) -> LoadedCompariso
     load = partial(
         load_comparisons,
         seed=config.run.seed,
-        keys=PreferenceKeys(**{name: getattr(data, f"{name}_key") for name in KEYS}),
+        keys=plain_keys(data),
         media_root=None if data.media_root is None else Path(data.media_root).expanduser().absolute(),
     )
     if held_out:

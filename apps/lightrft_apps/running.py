@@ -6,15 +6,26 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
-from lightrft_apps.config import COMMANDS, LearningConfig, RunConfig, differences, stored_config, too_late
+from lightrft_apps.config import (
+    COMMANDS,
+    LearningConfig,
+    RunConfig,
+    chosen_trackers,
+    differences,
+    stored_config,
+    too_late,
+)
 from lightrft_apps.environment import environment
 from lightrft_apps.parallel import Together, by_the_first, several
 from lightrft_apps.run_directory import RunDirectory, RunDirectoryError, open_run
+from lightrft_apps.slicing import require_sliceable_models
 from lightrft_apps.summary import read_summary
+from lightrft_apps.trackers import open_trackers
 from lightrft_strategy.checkpoints import prune_checkpoints
 from lightrft_strategy.devices import keep_freed_memory
 
@@ -26,11 +37,12 @@ def in_its_directory(
 ) -> dict[str, Any]:
     """Let `go` train, or go on training, in config.run.output_dir, unless that is done; then show the summary.
 
-    Returns what summary.json holds. Raises RunDirectoryError and whatever `go` raises.
+    Returns what summary.json holds. Raises RunDirectoryError, ConfigError and whatever `go` raises.
     """
     keep_freed_memory()
     hide_progress_bars()
     path = Path(config.run.output_dir).expanduser()
+    require_sliceable_models(config)
 
     def differ(path: Path) -> dict[str, tuple[Any, Any]]:
         stored = stored_config(path)
@@ -45,20 +57,34 @@ def in_its_directory(
         def open_it() -> bool:
             run, resuming = open_run(path, differ)
             stack.callback(run.close)
+            rmtree(run.heartbeats, ignore_errors=True)
             if not resuming:
                 config.save(run.config, environment())
             return run.summary.exists()
 
         finished, run = by_the_first(together.ranks, open_it), RunDirectory(path)
         if not finished:
+            together.keep(run.heartbeats, config.parallel)
             go(run, together)
         elif together.first:
             for warning in too_late(stored_config(run.config).to_flat(), config.to_flat(), path):
                 sys.stderr.write(f"warning: {warning}\n")
+            _track_late(config, run)
         summary = read_summary(run.summary)
         if together.first:
             show(summary, run.path)
         return summary
+
+
+def _track_late(config: RunConfig, run: RunDirectory) -> None:
+    """Write a finished run for trackers if it is newly given some."""
+    if {*chosen_trackers(config.tracking)} - {*chosen_trackers(stored_config(run.config).tracking)}:
+        with open_trackers(config, run, lambda what: _say(f"warning: {what}")):
+            _say(f"{run.path} is finished: its numbers go to {' and '.join(chosen_trackers(config.tracking))}")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def rewound(config: LearningConfig, run: RunDirectory, together: Together) -> tuple[Path | None, list[str]]:

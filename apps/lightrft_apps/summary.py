@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_lines import read_lines
 from lightrft_core import TrainState
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -22,7 +23,7 @@ def write_summary(run: RunDirectory, state: TrainState) -> None:
     accuracy_before and accuracy_after: {value, n, interval}, null without an evaluation set.
     rewards: mean reward by step. seconds and cpu_seconds: over all steps and evaluations.
     """
-    lines = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    lines = read_lines(run.metrics).lines
     evaluations = [asdict(state.evaluations[step]) for step in sorted(state.evaluations)]
     summary = {
         "steps": state.step,

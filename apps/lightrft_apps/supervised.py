@@ -16,6 +16,7 @@ from lightrft_apps.recorder import RunRecorder
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.run_examples import Named, RunExamples
 from lightrft_apps.running import bytes_for_checkpoints, rewound
+from lightrft_apps.trackers import open_trackers
 from lightrft_core import BatchSizes, Cost, Paces, Schedule, TrainState
 from lightrft_strategy.checkpoints import write_folder
 from lightrft_strategy.placement import Placement
@@ -63,9 +64,14 @@ def supervise(
     checkpoint, damaged = rewound(config, run, together)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
     state.paces = (state.paces or Paces()) if config.parallel.balance_speeds else None
-    with Progress(
-        num_steps=steps, done=state.step, answers=0, live=config.run.progress, quiet=not together.first
-    ) as progress:
+    with (
+        Progress(
+            num_steps=steps, done=state.step, answers=0, live=config.run.progress, quiet=not together.first
+        ) as progress,
+        open_trackers(config, run, progress.warn, first=together.first) as trackers,
+    ):
+        if together.first:
+            run.announce(steps)
         progress.say(f"{run.path}: {'going on after' if state.step else 'beginning at'} step {state.step} of {steps}")
         progress.say(data.read.described)
         for warning in [*damaged, *data.warnings(run.rejected)]:
@@ -94,6 +100,7 @@ def supervise(
                 export=learner.export if config.run.save_hf_ckpt else None,
                 profiler=profiler,
                 measured=strategy.imbalance,
+                trackers=trackers,
                 ranks=ranks,
                 doing=together.doing,
             ),

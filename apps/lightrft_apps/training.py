@@ -8,9 +8,10 @@ from typing import Any
 
 from lightrft_apps import compose
 from lightrft_apps.algorithm import build_algorithm
+from lightrft_apps.any_engine import open_engine
 from lightrft_apps.averaging import export_average
 from lightrft_apps.config import RLConfig, describe_batches, require_valid
-from lightrft_apps.engines import EngineNeeds, open_engine
+from lightrft_apps.engines import EngineNeeds, awaited_of
 from lightrft_apps.hugging_face import write_model
 from lightrft_apps.judging import build_judges, build_reward
 from lightrft_apps.parallel import Together, by_the_first
@@ -18,16 +19,20 @@ from lightrft_apps.precision import compute_dtype
 from lightrft_apps.profiling import build_profiler
 from lightrft_apps.progress import Progress
 from lightrft_apps.recorder import RunRecorder
+from lightrft_apps.reporting.writing import report_at_end
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_media import MediaKeeper
 from lightrft_apps.run_prompts import read_prompts
 from lightrft_apps.running import bytes_for_checkpoints, in_its_directory, rewound
 from lightrft_apps.summary import show_summary, write_summary
+from lightrft_apps.trackers import open_trackers
 from lightrft_core import Engine, Paces, Trainer, TrainState
 from lightrft_strategy.checkpoints import write_folder
 from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.generation import ignored_wishes
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
+from lightrft_strategy.token_texts import TokenTexts
 from lightrft_strategy.training.compiling import SampledUncompiled
 from lightrft_strategy.training.cost import cost_of
 from lightrft_strategy.training.replica import Replicated
@@ -48,6 +53,8 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
     ranks = together.ranks
     senses = compose.load_senses(config.model)
     prompts = read_prompts(config, senses, run.rejected if together.first else None)
+    if together.first and prompts.loaded.form is not None:
+        prompts.loaded.form.write(run.path)
 
     checkpoint, damaged = rewound(config, run, together)
     state = TrainState() if checkpoint is None else TrainState.load(checkpoint)
@@ -58,6 +65,9 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         num_steps=steps, done=state.step, answers=answers, live=config.run.progress, quiet=not together.first
     )
     with progress, ExitStack() as stack:
+        if together.first:
+            run.announce(steps)
+        trackers = stack.enter_context(open_trackers(config, run, progress.warn, first=together.first))
         progress.say(f"{run.path}: {'going on after' if state.step else 'beginning at'} step {state.step}")
         progress.say(describe_batches(config))
         media = compose.most_media([*prompts.loaded.sources, prompts.evaluation])
@@ -69,6 +79,9 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             dtype=compute_dtype(config.model),
             in_turns=in_turns,
             media=media,
+            trust_remote_code=config.model.trust_remote_code,
+            steps=config.shaping.step_reward_coef != 0,
+            pulse=together.pulse,
         )
         stack.callback(judge.close)
         for warning in [*damaged, *prompts.warnings(run.rejected)]:
@@ -110,12 +123,14 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                 ),
                 progress=progress.advance,
                 say=progress.warn,
+                together=together,
             )
         )
         sleeper = engine if isinstance(engine, ServedEngine) and config.engine.enable_engine_sleep else None
         sampled: Engine = engine if replica is None else Replicated(engine, replica)
         if config.train.compile and replica is None:
             sampled = SampledUncompiled(sampled, policy)
+        awaited = awaited_of(config.engine)
         rests = resting(strategy) if in_turns else []
         trainer = Trainer(
             algorithm=algorithm,
@@ -131,11 +146,14 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
                 keep=config.run.max_ckpt_num,
                 max_bytes=bytes_for_checkpoints(config),
                 save_trajectories=config.run.save_trajectories,
+                texts=TokenTexts(senses.tokenizer),
+                media=MediaKeeper(run.media, progress.warn) if config.run.save_media else None,
                 export=export if config.run.save_hf_ckpt else None,
                 profiler=profiler,
                 measured=strategy.imbalance,
+                trackers=trackers,
                 ranks=ranks,
-                doing=together.doing,
+                doing=lambda phase, step: together.doing(phase, step, awaited.get(phase)),
             ),
             sampling=sampling,
             sizes=compose.batch_sizes(config, cost),
@@ -152,5 +170,6 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         def finish() -> None:
             write_folder(run.final, export)
             write_summary(run, trainer.state)
+            report_at_end(run, progress.warn)
 
         by_the_first(ranks, finish)

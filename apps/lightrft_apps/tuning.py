@@ -74,14 +74,14 @@ def hold_policy(config: SupervisedConfig, model: Any, senses: Senses, ranks: Ran
     """The strategy that trains a model for so many steps. Raises ConfigError if it cannot be trained so."""
     adapt(model, config)
     freeze_named(model, config)
-    train = config.train
+    train, timeout = config.train, timedelta(seconds=config.parallel.ranks_timeout)
     with compose.packable(config.model.pretrain):
         actor = LanguageActor(
             model,
             reader=senses.reader(config.parallel),
             packing=train.packing_samples,
             sharing=False,
-            sequence_group=sequence_group(ranks, timedelta(seconds=config.parallel.ranks_timeout)),
+            sequence_group=sequence_group(ranks, timeout, config.parallel.tp_size),
             balance=train.aux_loss_coef > 0,
         )
     if train.compile:

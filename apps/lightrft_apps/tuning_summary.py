@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from lightrft_apps.course import course_of, metrics_lines, show_end, show_losses
+from lightrft_apps.course import course_of, show_end, show_losses
 from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.run_lines import read_lines
 from lightrft_apps.summary import keep_summary
 from lightrft_core import TrainState
 
@@ -20,7 +21,7 @@ def write_summary(run: RunDirectory, state: TrainState) -> None:
     losses: mean -log p of the learnt tokens by step, in nats. loss_before and loss_after: the same of what is held out,
     null without an evaluation set. seconds and cpu_seconds: over all steps and evaluations.
     """
-    lines = metrics_lines(run)
+    lines = read_lines(run.metrics).lines
     keep_summary(run.summary, course_of(lines, state, "policy/nll") | losses_around(lines))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightrft_apps.config.compare_command import CompareCommand
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.schema import fields_of
 from lightrft_apps.environment import environment
+from lightrft_apps.run_lines import read_lines
 from lightrft_apps.summary import read_summary
 from lightrft_core.evaluation import wilson_interval
 
@@ -81,7 +81,7 @@ def _read(outcome: Outcome, folder: Path) -> dict[str, Any]:
     """One complete run, from its directory."""
     run = outcome.run
     summary = read_summary(run.path / "summary.json")
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_lines(run.path / "metrics.jsonl").lines
     steps = [line for line in lines if line["step"] > 0]
     curves = {name: [_finite(pick(line)) for line in steps] for name, pick in CURVES.items()}
     questions = summary["accuracy_after"] and summary["accuracy_after"]["n"]

@@ -44,6 +44,7 @@ from lightrft_apps.config.sections import (
     RunArgs,
     SamplingArgs,
     ShapingArgs,
+    TrackingArgs,
     TrainArgs,
     TuneArgs,
 )
@@ -51,9 +52,11 @@ from lightrft_apps.config.sft import SFTConfig
 from lightrft_apps.config.sft_checks import check_sft, require_valid_sft
 from lightrft_apps.config.sft_command import parse_sft
 from lightrft_apps.config.stored import COMMANDS, RunConfig, stored_config
+from lightrft_apps.config.tracking_checks import LIBRARIES, chosen_trackers
 
 __all__ = [
     "COMMANDS",
+    "LIBRARIES",
     "AlgorithmArgs",
     "ConfigError",
     "CorrectionArgs",
@@ -87,6 +90,7 @@ __all__ = [
     "SamplingArgs",
     "ShapingArgs",
     "SupervisedConfig",
+    "TrackingArgs",
     "TrainArgs",
     "TuneArgs",
     "beyond",
@@ -94,6 +98,7 @@ __all__ = [
     "check_grm",
     "check_rm",
     "check_sft",
+    "chosen_trackers",
     "describe_batches",
     "differences",
     "engine_urls",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from lightrft_apps.config.effects import flags_without_effect
+from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.rl import RLConfig
 
 if TYPE_CHECKING:
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
 def algorithm_problems(config: RLConfig) -> Iterator[str]:
     """What to change about the flags that choose the algorithm and its pieces."""
-    from lightrft_core import ADVANTAGE_ESTIMATORS, ALGORITHMS, OBJECTIVES  # imports torch, which --help does not need
+    # Imports torch, which --help does not need.
+    from lightrft_apps.known_algorithms import algorithm_names, find_algorithm
+    from lightrft_core import ADVANTAGE_ESTIMATORS, OBJECTIVES
 
     args = config.algorithm
-    names: list[tuple[str, str | None, Mapping[str, Any]]] = [
-        ("algorithm", args.algorithm, ALGORITHMS),
+    names: list[tuple[str, str | None, Collection[str]]] = [
+        ("algorithm", args.algorithm, algorithm_names()),
         ("advantage_estimator", args.advantage_estimator, ADVANTAGE_ESTIMATORS),
         ("policy_loss_type", args.policy_loss_type, OBJECTIVES),
     ]
@@ -31,6 +34,11 @@ def algorithm_problems(config: RLConfig) -> Iterator[str]:
         return
     from lightrft_apps.algorithm import build_algorithm
 
+    try:
+        find_algorithm(args.algorithm)
+    except ConfigError as error:
+        yield from error.problems
+        return
     algorithm = build_algorithm(config)
     yield from _group_problems(config, algorithm)
     yield from _clip_problems(config, algorithm)

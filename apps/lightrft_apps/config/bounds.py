@@ -62,6 +62,8 @@ BOUNDS = {
     "micro_train_batch_size": ONE_OR_MORE,
     "max_tokens_per_micro_batch": ONE_OR_MORE,
     "ranks_timeout": ABOVE_ZERO,
+    "stall_timeout": ABOVE_ZERO,
+    "tp_size": ONE_OR_MORE,
     "sp_size": ONE_OR_MORE,
     "max_ckpt_mem": ABOVE_ZERO,
     "max_epochs": ONE_OR_MORE,

@@ -19,6 +19,7 @@ from lightrft_apps.config.prompt_checks import prompt_problems
 from lightrft_apps.config.reward_checks import reward_problems
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.shaping_checks import shaping_problems
+from lightrft_apps.config.tracking_checks import tracking_problems
 from lightrft_apps.config.weight_checks import weight_problems
 
 OF_THE_EVALUATION = (
@@ -56,6 +57,7 @@ def check(config: RLConfig) -> list[str]:
         *prompt_problems(config.data, config.evaluation.eval_dataset),
         *unusable_folder(config.run.output_dir),
         *profile_problems(config),
+        *tracking_problems(config),
     ]
 
 

@@ -125,10 +125,11 @@ def _plan(command: CompareCommand) -> list[PlannedRun]:
 
 def _algorithms(args: ComparisonArgs, problems: list[str]) -> list[str]:
     from lightrft_apps.algorithms import unknown_algorithm
-    from lightrft_core import ALGORITHMS  # imports torch, which --help does not need
+    from lightrft_apps.known_algorithms import algorithm_names  # imports torch, which --help does not need
 
     names = _listed("algorithms", args.algorithms, problems)
-    problems += [f"--algorithms: {unknown_algorithm(name, ALGORITHMS)}" for name in names if name not in ALGORITHMS]
+    known = algorithm_names()
+    problems += [f"--algorithms: {unknown_algorithm(name, known)}" for name in names if name not in known]
     return names
 
 

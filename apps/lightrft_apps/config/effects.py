@@ -56,6 +56,7 @@ def _conditions(config: RLConfig) -> Iterator[Condition]:
     yield ("first_token_temperature", "first_token_top_k"), config.rollout.use_fire, "set --use_fire"
     overlong = ("overlong_buffer_len", "overlong_buffer_penalty_factor")
     yield overlong, bool(shaping.overlong_buffer or shaping.overlong_share), "set --overlong_buffer"
+    yield ("save_media",), config.run.save_trajectories, "set --save_trajectories"
     dynamic = ("dynamic_filtering_reward_range", "dynamic_sampling_max_rounds")
     yield dynamic, algorithm.dynamic_sampling is not None, "set --dynamic_sampling"
     yield ("reward_running_norm_minus_mean",), shaping.running_norm, "set --reward_running_norm"

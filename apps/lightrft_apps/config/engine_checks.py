@@ -14,9 +14,11 @@ from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.sampling_texts import engine_urls, stop_texts
 from lightrft_apps.config.sections import EngineArgs, RolloutArgs, SamplingArgs
+from lightrft_apps.config.sections.engine import ENGINES
 
 if TYPE_CHECKING:
     from lightrft_apps.config.audit_command import AuditCommand
+    from lightrft_apps.config.chat_command import ChatCommand
     from lightrft_apps.config.eval_command import EvalCommand
 
 INSTALL = {
@@ -45,11 +47,17 @@ OF_AN_ENGINE = (
 )
 
 
-def engine_problems(config: RLConfig | EvalCommand | AuditCommand) -> Iterator[str]:
-    """What to change about the flags that say what samples, and how answers are drawn."""
+def engine_problems(config: RLConfig | EvalCommand | AuditCommand | ChatCommand) -> Iterator[str]:
+    """What to change about the flags that say what samples, and how answers are drawn.
+
+    An engine of another package is handed all flags, and knows itself which it heeds.
+    """
     args, answers = config.engine, config.rollout if isinstance(config, RLConfig) else config.answers
-    yield from without_effect(config, _conditions(args))
     yield from _answer_problems(answers)
+    yield from _package_problems(args)
+    if args.engine_type not in ENGINES:
+        return
+    yield from without_effect(config, _conditions(args))
     if args.engine_type == "embedded":
         if args.fp8_rollout:
             yield (
@@ -64,6 +72,15 @@ def engine_problems(config: RLConfig | EvalCommand | AuditCommand) -> Iterator[s
         )
     yield from (problem for broken, problem in _machine_rules(args) if broken)
     yield from _url_problems(args)
+
+
+def _package_problems(args: EngineArgs) -> Iterator[str]:
+    from lightrft_apps.any_engine import find_engine
+
+    try:
+        find_engine(args.engine_type)
+    except ConfigError as error:
+        yield from error.problems
 
 
 def _conditions(args: EngineArgs) -> Iterator[Condition]:

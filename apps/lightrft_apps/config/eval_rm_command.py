@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lightrft_apps.config.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
+from lightrft_apps.config.named_models import named_models
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.places import folder_of_a_run, missing_folder, missing_source, unusable_folder
 from lightrft_apps.config.preference_checks import missing_preferences
@@ -19,8 +19,8 @@ Let reward models judge comparisons that people have judged, and report how far 
 Of each model and head: accuracy with its 95% interval, ties stated; AUC; calibration; margins; length bias; with heads
 for safety, over-refusal; all of it by source as well. Into --output_dir come report.html (everything, in one file),
 eval.json (every number), eval.svg (a picture), judged.jsonl (every comparison with its scores) and rejected.jsonl (rows
-that cannot be used). docs/eval-rm.md says exactly what each number is. Under lightrft launch, each process judges its
-part of the comparisons.
+that cannot be used). docs/source/best_practice/eval_rm.md says exactly what each number is. Under lightrft launch,
+each process judges its part of the comparisons.
 
 examples:
   lightrft eval-rm --reward_pretrain runs/rm/final --eval_data heldout.jsonl --output_dir runs/rm/eval
@@ -33,7 +33,7 @@ class JudgedModelsArgs:
     """The reward models"""
 
     reward_pretrain: str
-    """folders of reward models, of judges that write too, separated by commas, each as NAME=FOLDER or alone"""
+    """reward models, of judges that write too: a folder or hub name, called rm; or several, as NAME=FOLDER or alone"""
     heads: str | None = None
     """labels to compare with, each as LABEL or LABEL=HEAD, separated by commas; default: all that the model's fit"""
     reward_max_len: int | None = None
@@ -125,25 +125,6 @@ def require_valid_eval_rm(command: EvalRMCommand) -> None:
         raise ConfigError(problems)
 
 
-def judged_models(args: JudgedModelsArgs) -> dict[str, str]:
-    """name -> folder of each reward model; one without a name is called by the last part of its path that tells it from
-    the others. Raises ConfigError for a name that is there twice, or a folder that is left out.
-    """
-    terms = [term.strip() for term in args.reward_pretrain.split(",")]
-    if Path(args.reward_pretrain).exists():
-        terms = [args.reward_pretrain]
-    models: dict[str, str] = {}
-    unnamed = [term for term in terms if Path(term).exists() or "=" not in term]
-    for term in terms:
-        name, folder = (_short(term, unnamed), term) if term in unnamed else map(str.strip, term.split("=", 1))
-        if not name or not folder:
-            raise ConfigError([f"--reward_pretrain {args.reward_pretrain}: {term!r} names no model"])
-        if name in models:
-            raise ConfigError([f"--reward_pretrain {args.reward_pretrain}: {name} is there twice; name one otherwise"])
-        models[name] = folder
-    return models
-
-
 def judged_heads(args: JudgedModelsArgs) -> dict[str, str | None] | None:
     """label -> the model's head to compare it with, None for the one that fits; None for all labels.
 
@@ -165,7 +146,7 @@ _BOUNDS = BOUNDS | {"tie_threshold": ZERO_OR_MORE}
 
 def _problems(command: EvalRMCommand) -> Iterator[str]:
     try:
-        for folder in judged_models(command.models).values():
+        for folder in named_models(command.models.reward_pretrain).values():
             yield from missing_source("reward_pretrain", folder)
         judged_heads(command.models)
     except ConfigError as error:
@@ -176,12 +157,3 @@ def _problems(command: EvalRMCommand) -> Iterator[str]:
     if command.report.output_dir is not None:
         yield from unusable_folder(command.report.output_dir)
         yield from folder_of_a_run(command.report.output_dir)
-
-
-def _short(folder: str, others: Sequence[str]) -> str:
-    """As much of the end of a path as none of the others has."""
-    parts = Path(folder).parts
-    for count in range(1, len(parts)):
-        if sum(Path(other).parts[-count:] == parts[-count:] for other in others) == 1:
-            return "/".join(parts[-count:])
-    return folder

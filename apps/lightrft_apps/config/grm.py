@@ -13,6 +13,7 @@ from lightrft_apps.config.sections import (
     ModelArgs,
     PreferenceArgs,
     RanksArgs,
+    TrackingArgs,
     TuneArgs,
 )
 
@@ -29,3 +30,4 @@ class GRMConfig(Replayable):
     parallel: RanksArgs = field(default_factory=RanksArgs)
     evaluation: EvaluationArgs = field(default_factory=EvaluationArgs)
     run: FolderArgs
+    tracking: TrackingArgs = field(default_factory=TrackingArgs)

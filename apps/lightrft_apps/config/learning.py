@@ -11,6 +11,7 @@ from lightrft_apps.config.sections import (
     LoraArgs,
     ModelArgs,
     RanksArgs,
+    TrackingArgs,
     TuneArgs,
 )
 
@@ -33,6 +34,11 @@ class LearningConfig(Protocol):
     @property
     def run(self) -> FolderArgs: ...
 
+    @property
+    def tracking(self) -> TrackingArgs: ...
+
+    def to_flat(self) -> dict[str, Any]: ...
+
 
 class SupervisedConfig(LearningConfig, Protocol):
     """What a command is told whose model learns from examples that are there."""
@@ -42,5 +48,3 @@ class SupervisedConfig(LearningConfig, Protocol):
 
     @property
     def evaluation(self) -> EvaluationArgs: ...
-
-    def to_flat(self) -> dict[str, Any]: ...

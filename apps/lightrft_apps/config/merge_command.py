@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from lightrft_apps.config.conversion_checks import conversion_problems
 from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.leading import named
 from lightrft_apps.config.parse import exit_on_config_error, parse
 
 ABOUT = """\
@@ -21,21 +24,24 @@ An adapter of a run with --load_in_4bit is added to the model's weights as they 
 The folder appears whole or not at all.
 
 examples:
-  lightrft merge-lora --pretrain MODEL --adapter runs/lora/final --output runs/lora/merged
-  lightrft merge-lora --pretrain MODEL --adapter runs/lora/final --output merged --dtype bfloat16
+  lightrft merge-lora runs/lora runs/lora/merged
+  lightrft merge-lora --adapter runs/lora/final --output merged --pretrain MODEL --dtype bfloat16
   lightrft eval --pretrain runs/lora/merged --prompt_data heldout.jsonl --rule_reward number --engine_type vllm"""
+
+
+_DESCRIPTION = "adapter_config.json"
 
 
 @dataclass(frozen=True)
 class MergeArgs:
     """The merge"""
 
-    pretrain: str
-    """model the adapter was trained on: a folder, a name on the Hugging Face hub, or smollm2"""
     adapter: str
-    """folder of the adapter: adapter_config.json and adapter_model.safetensors"""
+    """folder of the adapter (adapter_config.json, adapter_model.safetensors) or of its run; may stand first, bare"""
     output: str
-    """folder to write, which must be new or empty"""
+    """folder to write, which must be new or empty; may stand second, without its flag"""
+    pretrain: str | None = None
+    """model the adapter was trained on, a folder, a hub name or smollm2; default: what its adapter_config.json names"""
     dtype: Literal["bfloat16", "float16", "float32"] = "float32"
     """precision to write"""
     trust_remote_code: bool = False
@@ -52,8 +58,33 @@ class MergeCommand:
 def parse_merge(argv: Sequence[str]) -> MergeArgs:
     """The checked arguments. Raises SystemExit: code 0 after --help, 2 after printing what is wrong."""
     with exit_on_config_error("lightrft merge-lora"):
-        args = parse(MergeCommand, argv, prog="lightrft merge-lora", about=ABOUT).merge
+        words = named(argv, "adapter", "output")
+        args = _of_its_model(_of_a_run(parse(MergeCommand, words, prog="lightrft merge-lora", about=ABOUT).merge))
         problems = list(conversion_problems(args.pretrain, args.output))
         if problems:
             raise ConfigError(problems)
         return args
+
+
+def _of_a_run(args: MergeArgs) -> MergeArgs:
+    """With the adapter that a run's folder holds, if it is one."""
+    folder = Path(args.adapter).expanduser()
+    if not (folder / _DESCRIPTION).is_file() and (folder / "final" / _DESCRIPTION).is_file():
+        return replace(args, adapter=str(folder / "final"))
+    return args
+
+
+def _of_its_model(args: MergeArgs) -> MergeArgs:
+    """With the model that the adapter names, unless one is given. Raises ConfigError if it names none."""
+    if args.pretrain is not None:
+        return args
+    file = Path(args.adapter).expanduser() / _DESCRIPTION
+    try:
+        name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except FileNotFoundError as error:
+        raise ConfigError([f"--adapter {args.adapter} holds no adapter: {_DESCRIPTION} is missing"]) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"--adapter {args.adapter}: {_DESCRIPTION} cannot be read there: {error}"]) from error
+    if not name:
+        raise ConfigError([f"--pretrain is needed: {file} does not name the model that the adapter was trained on"])
+    return replace(args, pretrain=str(name))

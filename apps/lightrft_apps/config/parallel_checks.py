@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from math import prod
 
 from lightrft_apps.config.effects import without_effect
+from lightrft_apps.config.engine_checks import INSTALL
+from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.learning import LearningConfig
 from lightrft_apps.config.rl import RLConfig
-from lightrft_apps.config.sections import ParallelArgs
+from lightrft_apps.config.sections import ParallelArgs, RanksArgs
 
 
 def parallel_problems(config: RLConfig) -> Iterator[str]:
@@ -18,8 +21,15 @@ def parallel_problems(config: RLConfig) -> Iterator[str]:
     yield from ranks_problems(config)
     if args.placement == "colocate":
         yield from _colocation_problems(args)
+    stuck = args.ranks_timeout if args.stall_timeout is None else args.stall_timeout
+    if stuck <= config.reward.reward_timeout:
+        default = ", the --ranks_timeout, by default" if args.stall_timeout is None else ""
+        yield (
+            f"--reward_timeout {config.reward.reward_timeout:g}: while a sample is judged for so long, the run would "
+            f"count as stuck: set --stall_timeout above it; it is {stuck:g}{default}"
+        )
     engine = config.engine
-    if ranks > 1 and engine.engine_type != "embedded" and not engine.engine_server and engine.engine_url is None:
+    if ranks > 1 and engine.engine_type in INSTALL and not engine.engine_server and engine.engine_url is None:
         yield (
             f"--engine_type {engine.engine_type}: an engine inside one of {ranks} processes would take part in their "
             "collectives: set --engine_server"
@@ -30,10 +40,13 @@ def ranks_problems(config: LearningConfig) -> Iterator[str]:
     """The same where nothing but training is to be spread."""
     args, ranks = config.parallel, int(os.environ.get("WORLD_SIZE", "1"))
     yield from holding_problems(config)
-    if args.sp_size > 0 and ranks % args.sp_size:
+    together = {name: size for name in ("tp_size", "sp_size") if (size := getattr(args, name)) > 1}
+    if ranks % prod(together.values()):
+        flags = " x ".join(f"--{name} {size}" for name, size in together.items())
         yield (
-            f"--sp_size {args.sp_size}: {ranks} process{'es' if ranks > 1 else ''} cannot be cut into groups of "
-            f"{args.sp_size}: lightrft launch --nproc_per_node a multiple of it, or lower --sp_size"
+            f"{flags}: {ranks} process{'es' if ranks > 1 else ''} cannot be cut into groups of "
+            f"{prod(together.values())}: lightrft launch --nproc_per_node a multiple of it, or lower "
+            f"{' or '.join(f'--{name}' for name in together)}"
         )
     alone = ("ranks_timeout", "balance_speeds")
     yield from without_effect(config, [(alone, ranks > 1, "start several processes by lightrft launch")])
@@ -59,10 +72,38 @@ def holding_problems(config: LearningConfig) -> Iterator[str]:
             (("overlap_comm",), args.zero_stage != 1, "stage 1 has nothing to overlap: set --zero_stage 2 or 3"),
         ],
     )
+    if args.tp_size > 1:
+        yield from _slicing_problems(config)
     if args.sp_size > 1 and not config.train.packing_samples:
         yield f"--sp_size {args.sp_size}: only packed rows are cut into slices: add --packing_samples"
     if args.fsdp and args.zero_stage is not None:
         yield f"--fsdp and --zero_stage {args.zero_stage} are two ways of holding a model: leave one of them out"
+    if args.strategy is not None:
+        yield from _strategy_problems(args.strategy, args)
+
+
+def _strategy_problems(name: str, args: RanksArgs) -> Iterator[str]:
+    from lightrft_apps.any_hold import find_hold  # imports torch, which --help does not wait for
+
+    other = "fsdp" if args.fsdp else "zero_stage" if args.zero_stage is not None else None
+    if other is not None:
+        yield f"--strategy {name} and --{other} are two ways of holding a model: leave one of them out"
+    try:
+        find_hold(name)
+    except ConfigError as error:
+        yield from error.problems
+
+
+def _slicing_problems(config: LearningConfig) -> Iterator[str]:
+    args, flag = config.parallel, f"--tp_size {config.parallel.tp_size}"
+    if args.zero_stage is not None:
+        yield f"{flag} with --zero_stage {args.zero_stage}, which knows no slices: set --fsdp instead of --zero_stage"
+    elif not args.fsdp:
+        yield f"{flag}: slices of layers are held in shards: add --fsdp, or set --sp_size, which whole models can do"
+    if config.lora.lora_rank > 0:
+        yield (f"{flag} with --lora_rank {config.lora.lora_rank}: adapters stand on whole layers: leave --tp_size out")
+    if config.train.compile:
+        yield f"--compile with {flag}, whose layers exchange sums within themselves: leave one of them out"
 
 
 def _colocation_problems(args: ParallelArgs) -> Iterator[str]:

@@ -37,19 +37,30 @@ def parse(
     about: what the command does, then example commands. Raises ConfigError, or SystemExit after --help and
     --print_config.
     """
+    return parse_with_given(config_type, argv, prog=prog, about=about, defaults=defaults)[0]
+
+
+def parse_with_given(
+    config_type: type[Config],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    about: str,
+    defaults: Mapping[str, Any] | None = None,
+) -> tuple[Config, frozenset[str]]:
+    """What `parse` gives, and the names of the fields that flags and files give a value, be it their default."""
     defaults = defaults or {}
     line = read_command_line(argv, fields_of(config_type))
     if line.help:
         sys.stdout.write(help_text(config_type, prog=prog, about=about, defaults=defaults))
         raise SystemExit(0)
     given = given_in_python(config_type, defaults)
-    for path in line.config_files:
-        given += read_config_file(config_type, path)
-    given += line.given
+    set_by_user = [each for path in line.config_files for each in read_config_file(config_type, path)] + line.given
+    given += set_by_user
     if line.print_config:
         sys.stdout.write(yaml_of(config_type, resolve(config_type, given)))
         raise SystemExit(0)
-    return from_given(config_type, given, prefix="--")
+    return from_given(config_type, given, prefix="--"), frozenset(each.name for each in set_by_user)
 
 
 def help_text(config_type: type, *, prog: str, about: str, defaults: Mapping[str, Any]) -> str:

@@ -26,13 +26,13 @@ def missing_function(reward_fn: str) -> Iterator[str]:
         yield f"--reward_fn {reward_fn}: there is no file {file}; {_looked_in(file)}"
 
 
-def unusable_folder(output_dir: str) -> Iterator[str]:
+def unusable_folder(folder: str, *, flag: str = "output_dir") -> Iterator[str]:
     """What to change if a file stands where the run would write."""
-    if not output_dir:
-        yield "--output_dir names nothing: set it to a folder, such as runs/first"
-    for place in (_path(output_dir), *_path(output_dir).parents):
+    if not folder:
+        yield f"--{flag} names nothing: set it to a folder, such as runs/first"
+    for place in (_path(folder), *_path(folder).parents):
         if place.is_file():
-            yield f"--output_dir {output_dir}: {place} is a file; set it to a folder, new or of a run to resume"
+            yield f"--{flag} {folder}: {place} is a file; set it to a folder, new or of a run to resume"
 
 
 def folder_of_a_run(output_dir: str) -> Iterator[str]:

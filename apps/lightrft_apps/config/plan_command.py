@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from lightrft_apps.config.algorithm_checks import algorithm_problems
 from lightrft_apps.config.bounds import ABOVE_ZERO, BOUNDS, ONE_OR_MORE, out_of_bounds
 from lightrft_apps.config.compile_checks import compile_conflicts
+from lightrft_apps.config.engine_checks import INSTALL
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.lora_checks import model_problems
@@ -32,7 +33,8 @@ examples:
 
 A phase fits if what it needs at its worst moment is no more than --gpu_mem. Each advice changes one flag (--gpus among
 them) and has been planned again; where none is enough alone, the last line is a set of flags that is. A plan that fits
-ends with exit code 0, another with 1. What the numbers rest on, and how they compare with measured ones: docs/plan.md.
+ends with exit code 0, another with 1. What the numbers rest on, and how they compare with measured ones:
+docs/source/best_practice/plan.md.
 """
 
 
@@ -119,6 +121,11 @@ OF_MACHINES = {
 def _holding(command: PlanCommand) -> Iterator[str]:
     lora, gpus, sp_size = command.lora, command.machine.gpus, command.parallel.sp_size
     yield from holding_problems(command)
+    if command.parallel.tp_size > 1:
+        yield (
+            f"--tp_size {command.parallel.tp_size}: what slices of layers take is not counted: leave --tp_size out, "
+            "which needs as much memory on a device or more"
+        )
     if gpus % sp_size:
         yield f"--sp_size {sp_size}: --gpus {gpus} cannot be cut into groups of {sp_size}: set it to a multiple of it"
     if lora.load_in_4bit and not lora.lora_rank:
@@ -160,7 +167,7 @@ def _devices(command: PlanCommand) -> Iterator[str]:
         missing = "bandwidth" if args.bandwidth is None else "tflops"
         yield f"--{missing}: times need --tflops and --bandwidth, both of them, or --device"
     needed = engine.engine_tp_size * engine.vllm_num_engines
-    if engine.engine_type != "embedded" and engine.engine_url is None and needed > args.gpus:
+    if engine.engine_type in INSTALL and engine.engine_url is None and needed > args.gpus:
         yield (
             f"--engine_tp_size {engine.engine_tp_size} x --vllm_num_engines {engine.vllm_num_engines} need {needed} "
             f"devices, and there are --gpus {args.gpus}: lower one of the two or raise --gpus"

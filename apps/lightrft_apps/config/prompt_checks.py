@@ -37,11 +37,17 @@ def prompt_problems(data: DataArgs, eval_dataset: str | None) -> Iterator[str]:
 
 def _source(data: DataArgs, flag: str, source: str) -> Iterator[str]:
     """What to change about one source."""
-    from lightrft_strategy.data import split_format
+    from lightrft_strategy.data import PromptDataError, find_format, split_format
 
     judged, comparisons = split_judged(source)
     if not judged:
-        yield from missing_source(flag, split_format(source)[1])
+        name, place = split_format(source)
+        if name:
+            try:
+                find_format(name)
+            except PromptDataError as error:
+                yield f"--{flag} {source}: {error}"
+        yield from missing_source(flag, place)
         return
     yield from missing_preferences(flag, comparisons)
     for name in ("system_prompt", "input_template"):

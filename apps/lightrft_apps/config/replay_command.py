@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightrft_apps.config.bounds import BOUNDS, ONE_OR_MORE, ZERO_OR_MORE, out_of_bounds
+from lightrft_apps.config.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.leading import named
@@ -45,7 +45,7 @@ class ReplayArgs:
     """which steps' answers, such as 7 or 1-20; default: all that were saved"""
     evaluations: bool = False
     """judge the answers of its evaluations in place of those it learnt from"""
-    limit: int | None = None
+    max_samples: int | None = None
     """answers at most, the first ones; default: all"""
     tolerance: float = 1e-6
     """how far two numbers may lie apart and still count as equal"""
@@ -94,7 +94,7 @@ def parse_replay(argv: Sequence[str]) -> ReplayCommand:
             command = parse(ReplayCommand, words, prog=PROG, about=ABOUT, defaults=_own(config))
         problems = [
             *reward_problems(command.reward(), command.judges),
-            *out_of_bounds(to_flat(command), BOUNDS | {"limit": ONE_OR_MORE, "tolerance": ZERO_OR_MORE}),
+            *out_of_bounds(to_flat(command), BOUNDS | {"tolerance": ZERO_OR_MORE}),
         ]
         command.span()
         if problems:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.named_models import named_models
 from lightrft_apps.config.places import missing_function, missing_source
 from lightrft_apps.config.sections import JudgesArgs, RewardArgs
 from lightrft_rewards import RewardSetupError, parse_spec
@@ -58,8 +60,8 @@ def reward_problems(reward: RewardArgs, judges: JudgesArgs) -> Iterator[str]:
         yield f"--llm_judge_prompt {judges.llm_judge_prompt}: there is no such file"
     try:
         named = judge_names(judges)
-    except RewardSetupError as error:
-        yield str(error)
+    except ConfigError as error:
+        yield from error.problems
         return
     for folder in reward_models(judges).values():
         yield from missing_source("reward_pretrain", folder)
@@ -76,31 +78,25 @@ def rules_by_route(reward: RewardArgs, named: tuple[str, ...] = ()) -> dict[str,
 def judge_names(judges: JudgesArgs) -> tuple[str, ...]:
     """What specs call the models and services that judge.
 
-    Raises RewardSetupError if names of reward models cannot be told, or two have one.
+    Raises ConfigError if names of reward models cannot be told, or two have one.
     """
     return (*reward_models(judges), *(name for name, flag in SERVICES.items() if getattr(judges, flag)))
 
 
 def reward_models(judges: JudgesArgs) -> dict[str, str]:
-    """name -> folder of each reward model; one that is given without a name is called rm.
-
-    Raises RewardSetupError if several are not all named, or two have one name.
-    """
+    """name -> folder of each reward model, as named_models has them. Raises ConfigError for a name that no sum can
+    have."""
     if judges.reward_pretrain is None:
         return {}
-    if "=" not in judges.reward_pretrain or Path(judges.reward_pretrain).exists():
-        return {"rm": judges.reward_pretrain}
-    models: dict[str, str] = {}
-    for term in judges.reward_pretrain.split(","):
-        name, equals, folder = (piece.strip() for piece in term.partition("="))
-        if not (equals and folder and name.isidentifier()) or name in (*SERVICES, "rules"):
-            raise RewardSetupError(
-                f"--reward_pretrain {judges.reward_pretrain}: several reward models are written as "
-                "helpful=FOLDER,safe=FOLDER, each with a name of letters, digits and _"
+    models = named_models(judges.reward_pretrain)
+    for name in models:
+        if not name.isidentifier() or name in (*SERVICES, "rules"):
+            raise ConfigError(
+                [
+                    f"--reward_pretrain {judges.reward_pretrain}: a sum of rewards cannot name a model {name}: write "
+                    "helpful=FOLDER,safe=FOLDER, each with a name of letters, digits and _"
+                ]
             )
-        if name in models:
-            raise RewardSetupError(f"--reward_pretrain names two models {name}: call one of them otherwise")
-        models[name] = folder
     return models
 
 

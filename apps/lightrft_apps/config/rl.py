@@ -21,6 +21,7 @@ from lightrft_apps.config.sections import (
     RolloutArgs,
     RunArgs,
     ShapingArgs,
+    TrackingArgs,
     TrainArgs,
 )
 
@@ -45,3 +46,4 @@ class RLConfig(Replayable):
     shaping: ShapingArgs = field(default_factory=ShapingArgs)
     evaluation: EvalArgs = field(default_factory=EvalArgs)
     run: RunArgs
+    tracking: TrackingArgs = field(default_factory=TrackingArgs)

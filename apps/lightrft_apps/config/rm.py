@@ -14,6 +14,7 @@ from lightrft_apps.config.sections import (
     PreferenceArgs,
     RanksArgs,
     RewardModelArgs,
+    TrackingArgs,
     TuneArgs,
 )
 
@@ -30,6 +31,7 @@ class RMConfig(Replayable):
     parallel: RanksArgs = field(default_factory=RanksArgs)
     evaluation: EvaluationArgs = field(default_factory=EvaluationArgs)
     run: FolderArgs
+    tracking: TrackingArgs = field(default_factory=TrackingArgs)
 
 
 def heads_of(scores: RewardModelArgs) -> tuple[str, ...]:

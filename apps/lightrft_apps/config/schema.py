@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from importlib.metadata import entry_points
 from itertools import pairwise
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -32,8 +33,20 @@ ALIASES = {
     "normalize_reward": Meant("reward_running_norm"),
     "dynamic_filtering": Meant("dynamic_sampling"),
     "disable_engine_sleep": Meant("enable_engine_sleep", opposite=True),
+    "wandb_project": Meant("tracker_project"),
+    "wandb_run_name": Meant("tracker_run_name"),
+    "wandb_group": Meant("tracker_group"),
+    "wandb_org": Meant("tracker_org"),
+    "side-by-side": Meant("side_by_side"),
+    "limit": Meant("max_samples"),
 }
 """Other spellings of flags that people bring along."""
+
+INSTEAD = {
+    "use_wandb": "stands alone: a key in a flag would lie in config.yaml; set the environment variable WANDB_API_KEY",
+    "use_tensorboard": "stands alone: name the folder by --tensorboard_dir, or leave that out for one in output_dir",
+}
+"""What to say of flags that are true or false and that people bring along with another value, which is not repeated."""
 
 
 def meant(spelling: str) -> Meant:
@@ -65,6 +78,7 @@ class Field:
 
     section: the configuration's attribute that holds it; title: how help calls that section.
     type: without None; optional tells whether None is a value too.
+    group: entry points of other packages whose names are values too; "": there are none.
     """
 
     name: str
@@ -74,14 +88,19 @@ class Field:
     optional: bool
     default: Any
     doc: str
+    group: str = ""
 
 
 def fields_of(config_type: type) -> Mapping[str, Field]:
-    """Every field of every section, by name, in order. No two sections may share a name."""
+    """Every field of every section, by name, in order. No two sections may share a name.
+
+    What a configuration holds besides sections is no flag.
+    """
     sections = get_type_hints(config_type)
     fields = [
         field
         for section in dataclasses.fields(config_type)
+        if dataclasses.is_dataclass(sections[section.name])
         for field in _section_fields(section.name, sections[section.name])
     ]
     by_name = {field.name: field for field in fields}
@@ -94,9 +113,27 @@ def _section_fields(section: str, section_type: type) -> list[Field]:
     hints, docs = get_type_hints(section_type), attribute_docs(section_type)
     title = inspect.cleandoc(section_type.__doc__ or section).splitlines()[0]
     return [
-        Field(field.name, section, title, *_without_none(hints[field.name]), field.default, docs[field.name])
+        Field(
+            field.name,
+            section,
+            title,
+            *_without_none(field.metadata.get("own", hints[field.name])),
+            field.default,
+            docs[field.name],
+            field.metadata.get("group", ""),
+        )
         for field in dataclasses.fields(section_type)
     ]
+
+
+def or_of_others(own: Any, group: str) -> dict[str, Any]:
+    """Metadata of a text field: a Literal of LightRFT's own values, and the entry points that offer further ones."""
+    return {"own": own, "group": group}
+
+
+def offered_by_others(field: Field) -> list[str]:
+    """The values of a field that other packages offer; nothing of theirs is loaded."""
+    return sorted(entry_points(group=field.group).names) if field.group else []
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

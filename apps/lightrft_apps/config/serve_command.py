@@ -20,7 +20,7 @@ Judge answers over HTTP: rules, a function of yours, reward models, or a weighte
 
 POST /v1/score takes versioned JSON and answers with one result a sample; POST /get_reward speaks OpenRLHF's and the
 first LightRFT's dialects. GET /health says whether it is ready, GET /metrics counts. SIGTERM ends it once it has
-answered what it has. Runs use it by --remote_rm_url; docs/reward-service.md has the schema.
+answered what it has. Runs use it by --remote_rm_url; docs/source/best_practice/reward_service.md has the schema.
 
 examples:
   lightrft serve-reward --rule_reward number:1.0,format:0.2 --port 8000

@@ -12,6 +12,7 @@ from lightrft_apps.config.sections import (
     LoraArgs,
     ModelArgs,
     RanksArgs,
+    TrackingArgs,
     TuneArgs,
 )
 
@@ -27,3 +28,4 @@ class SFTConfig(Replayable):
     parallel: RanksArgs = field(default_factory=RanksArgs)
     evaluation: HeldOutArgs = field(default_factory=HeldOutArgs)
     run: FolderArgs
+    tracking: TrackingArgs = field(default_factory=TrackingArgs)

@@ -13,6 +13,7 @@ from lightrft_apps.config.parallel_checks import ranks_problems
 from lightrft_apps.config.places import missing_source, unusable_folder
 from lightrft_apps.config.precision_checks import precision_problems
 from lightrft_apps.config.profile_checks import profile_problems
+from lightrft_apps.config.tracking_checks import tracking_problems
 from lightrft_apps.config.weight_checks import weight_problems
 
 
@@ -28,6 +29,7 @@ def supervised_problems(config: SupervisedConfig) -> Iterator[str]:
     yield from trained_problems(config)
     yield from unusable_folder(config.run.output_dir)
     yield from profile_problems(config)
+    yield from tracking_problems(config)
 
 
 def without_evaluation(config: SupervisedConfig, flag: str, held_out: str | None) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
-from lightrft_apps.config.schema import NEEDED, Field, is_variadic
+from lightrft_apps.config.schema import NEEDED, Field, is_variadic, offered_by_others
 
 
 def as_text(value: Any) -> str:
@@ -24,7 +24,7 @@ def as_text(value: Any) -> str:
 def expectation(field: Field) -> str:
     """What kind of value a field takes, to finish the sentence "expected ..."."""
     if get_origin(field.type) is Literal:
-        return "one of " + ", ".join(map(str, get_args(field.type)))
+        return "one of " + ", ".join([*map(str, get_args(field.type)), *offered_by_others(field)])
     if is_variadic(field.type):
         return "whole numbers, such as 5 7"
     if get_origin(field.type) is tuple:
@@ -53,4 +53,4 @@ def help_line(field: Field) -> str:
     """A field's documentation and its default."""
     if field.default is NEEDED:
         return f"{field.doc} (needed)"
-    return field.doc if field.default is None else f"{field.doc} (default: {as_text(field.default)})"
+    return field.doc if field.default in (None, "") else f"{field.doc} (default: {as_text(field.default)})"

@@ -12,7 +12,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.schema import NEEDED, Field, fields_of
+from lightrft_apps.config.schema import INSTEAD, NEEDED, Field, fields_of, offered_by_others
 from lightrft_apps.config.text import expectation, help_line, metavar
 
 
@@ -67,7 +67,8 @@ def resolve(config_type: type, given: Sequence[Given]) -> dict[str, Any]:
             value = _convert(_value_parser(config_type), fields[entry.name], entry)
             flat[entry.name] = not value if entry.opposite else value
         except ArgumentError:
-            problems.append(f"{entry.written}: expected {expectation(fields[entry.name])}")
+            told = f"--{entry.name} {INSTEAD[entry.name]}" if entry.name in INSTEAD else None
+            problems.append(told or f"{entry.written}: expected {expectation(fields[entry.name])}")
     if problems:
         raise ConfigError(problems)
     return flat
@@ -80,6 +81,8 @@ def _convert(parser: ArgumentParser, field: Field, entry: Given) -> Any:
         return None
     if null:
         raise ArgumentError(None, "null")
+    if isinstance(value, str) and value in offered_by_others(field):
+        return value
     if entry.from_command_line:
         return parser.parse_args([f"--{field.name}={value}"], defaults=False)[field.name]
     converted = parser.parse_object({field.name: value}, defaults=False)[field.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps.config import RanksArgs
-from lightrft_apps.config.eval_rm_command import EvalRMCommand, judged_heads, judged_models
+from lightrft_apps.config.eval_rm_command import EvalRMCommand, judged_heads
+from lightrft_apps.config.named_models import named_models
 from lightrft_apps.parallel import Together, by_the_first, several
 from lightrft_apps.progress import Progress
 from lightrft_apps.rm_evaluation.loading import load_candidate
@@ -20,15 +22,13 @@ from lightrft_apps.rm_evaluation.picture import picture
 from lightrft_apps.rm_evaluation.results import JudgedBy, results
 from lightrft_apps.rm_evaluation.scoring import heads_by_label
 from lightrft_apps.rm_evaluation.table import show
+from lightrft_apps.run_contests import plain_keys
 from lightrft_core.ranks import share
-from lightrft_rewards.preferences import Comparison, LoadedComparisons, PreferenceKeys, load_comparisons
+from lightrft_rewards.preferences import Comparison, LoadedComparisons, load_comparisons
 from lightrft_strategy.data import write_rejected
 from lightrft_strategy.devices import keep_freed_memory
 
 __all__ = ["evaluate_reward_models"]
-
-KEYS = ("prompt", "chosen", "rejected", "images", "videos", "audios")
-"""The columns of plain rows that flags name."""
 
 
 def evaluate_reward_models(command: EvalRMCommand) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _read(command: EvalRMCommand, labels: Sequence[str] | None) -> LoadedCompari
         split=data.eval_split,
         max_samples=data.eval_max_samples,
         heads=labels,
-        keys=PreferenceKeys(**{name: getattr(data, f"{name}_key") for name in KEYS}),
+        keys=plain_keys(data),
         media_root=None if data.media_root is None else Path(data.media_root).expanduser().absolute(),
         flag="--eval_data",
     )
@@ -72,17 +72,18 @@ def _judge(
     together: Together,
 ) -> dict[str, JudgedBy]:
     """By model, every comparison in every head, in the order they were read."""
-    mine, models = share(comparisons, together.ranks), judged_models(command.models)
+    mine, models = share(comparisons, together.ranks), named_models(command.models.reward_pretrain)
     labels = tuple(dict.fromkeys(label for comparison in comparisons for label in comparison.labels))
     live, quiet = command.report.progress, not together.first
 
     def judged_by(name: str, folder: str, progress: Progress) -> JudgedBy:
         progress.bars.reset(progress.current, total=None, description="[dim]loading[/dim]")
-        candidate = load_candidate(command, name, folder)
-        heads = heads_by_label(candidate.heads, labels, wanted, name)
-        progress.bars.reset(progress.current, total=len(mine), description="[dim]judging[/dim]")
-        together.doing(f"judging by {name}")
-        part = together.ranks.gather(candidate.judge(mine, heads, progress.advance))
+        with ExitStack() as engines:
+            candidate = load_candidate(command, name, folder, engines)
+            heads = heads_by_label(candidate.heads, labels, wanted, name)
+            progress.bars.reset(progress.current, total=len(mine), description="[dim]judging[/dim]")
+            together.doing(f"judging by {name}")
+            part = together.ranks.gather(candidate.judge(mine, heads, progress.advance))
         progress.bars.advance(progress.steps)
         return JudgedBy(candidate.kind, part)
 

@@ -41,6 +41,7 @@ def _about(writer: JudgeWriter, head: str) -> JudgeWriter:
         writer.tokenizer,
         writer.encoder,
         replace(writer.form, heads=(head,)),
+        max_len_flag=writer.max_len_flag,
         media_urls=writer.media_urls,
         media_limits=writer.media_limits,
     )

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightrft_apps.config.eval_rm_command import EvalRMCommand, judged_models
+from lightrft_apps.config.eval_rm_command import EvalRMCommand
 from lightrft_apps.config.flat import to_flat
+from lightrft_apps.config.named_models import named_models
 from lightrft_apps.environment import environment
 from lightrft_apps.rm_evaluation.answers import shown
 from lightrft_apps.rm_evaluation.loading import Kind
@@ -33,7 +34,7 @@ class JudgedBy:
 def results(command: EvalRMCommand, loaded: LoadedComparisons, judged: Mapping[str, JudgedBy]) -> dict[str, Any]:
     """config, environment, data (what was compared) and models (each with its measures by label, and its worst)."""
     rows = {(comparison.source, comparison.uid): comparison for comparison in loaded.comparisons}
-    folders = judged_models(command.models)
+    folders = named_models(command.models.reward_pretrain)
     return {
         "config": to_flat(command),
         "environment": environment(),

@@ -51,7 +51,9 @@ def judged_by(
         part = comparisons[start : start + TOGETHER]
         for comparison, readings in zip(part, _read(scorer, part), strict=True):
             judged += [
-                _judged(comparison, label, heads[label], readings) for label in comparison.labels if label in heads
+                _judged(comparison, label, heads[label], readings, scorer.card.temperature)
+                for label in comparison.labels
+                if label in heads
             ]
         advance(len(part))
     return judged
@@ -74,7 +76,11 @@ def _read(scorer: ModelScorer, comparisons: Sequence[Comparison]) -> list[list[d
 
 
 def _judged(
-    comparison: Comparison, label: str, head: str, readings: Sequence[Mapping[str, Reading]] | str
+    comparison: Comparison,
+    label: str,
+    head: str,
+    readings: Sequence[Mapping[str, Reading]] | str,
+    temperature: float,
 ) -> JudgedComparison:
     scores: tuple[float, ...] = ()
     variances: tuple[float, ...] = ()
@@ -95,6 +101,7 @@ def _judged(
         lengths=lengths_of(comparison),
         refuses=refusals_of(comparison),
         safe=safe_of(comparison),
+        temperature=temperature,
         error=error,
     )
 

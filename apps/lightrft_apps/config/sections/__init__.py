@@ -1,6 +1,13 @@
 """The flags of a run, one dataclass per concern; the line under a field is its documentation everywhere."""
 
 from lightrft_apps.config.sections.algorithm import AlgorithmArgs, CorrectionArgs, CriticArgs, DivergenceArgs
+from lightrft_apps.config.sections.benchmarks import (
+    BenchmarkArgs,
+    ComparisonArgs,
+    EvalDataArgs,
+    EvalModelArgs,
+    SearchArgs,
+)
 from lightrft_apps.config.sections.data import DataArgs
 from lightrft_apps.config.sections.engine import EngineArgs
 from lightrft_apps.config.sections.evaluation import EvalArgs, EvaluationArgs, HeldOutArgs
@@ -16,16 +23,21 @@ from lightrft_apps.config.sections.reward_model import RewardModelArgs
 from lightrft_apps.config.sections.rollout import RolloutArgs, SamplingArgs
 from lightrft_apps.config.sections.run import FolderArgs, RunArgs
 from lightrft_apps.config.sections.shaping import ShapingArgs
+from lightrft_apps.config.sections.tracking import TrackingArgs
 from lightrft_apps.config.sections.train import LearningArgs, TrainArgs, TuneArgs
 
 __all__ = [
     "AlgorithmArgs",
+    "BenchmarkArgs",
+    "ComparisonArgs",
     "CorrectionArgs",
     "CriticArgs",
     "DataArgs",
     "DivergenceArgs",
     "EngineArgs",
     "EvalArgs",
+    "EvalDataArgs",
+    "EvalModelArgs",
     "EvaluationArgs",
     "ExamplesArgs",
     "FolderArgs",
@@ -43,7 +55,9 @@ __all__ = [
     "RolloutArgs",
     "RunArgs",
     "SamplingArgs",
+    "SearchArgs",
     "ShapingArgs",
+    "TrackingArgs",
     "TrainArgs",
     "TuneArgs",
 ]

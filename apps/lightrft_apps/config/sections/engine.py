@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from lightrft_apps.config.schema import or_of_others
+
+Own = Literal["embedded", "vllm", "sglang"]
+ENGINES: tuple[str, ...] = get_args(Own)
+
+GROUP = "lightrft.engines"
+"""Entry points of other packages: a name and what opens an engine (any_engine.OpenEngine)."""
 
 
 @dataclass(frozen=True)
 class EngineArgs:
     """The sampling engine"""
 
-    engine_type: Literal["embedded", "vllm", "sglang"] = "embedded"
+    engine_type: str = field(default="embedded", metadata=or_of_others(Own, GROUP))
     """what samples: embedded, the trainer's own model; or an engine beside it, which needs its extra installed"""
     engine_server: bool = False
     """run the engine as a server, a process of its own, instead of inside the trainer"""

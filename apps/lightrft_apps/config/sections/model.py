@@ -20,4 +20,4 @@ class ModelArgs:
     gradient_checkpointing: bool = False
     """compute activations again in the backward pass: less memory, more time"""
     trust_remote_code: bool = False
-    """let the model's repository run its own Python code"""
+    """let the repositories of models, reward models too, run their own Python code"""

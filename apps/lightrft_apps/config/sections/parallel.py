@@ -22,12 +22,18 @@ class RanksArgs:
     """with --zero_stage: keep the moments in CPU memory and step there"""
     overlap_comm: bool = False
     """with --zero_stage: exchange gradients while the backward pass goes on"""
+    strategy: str | None = None
+    """another package's way to hold models, whole on every process: an entry point of lightrft.strategies"""
+    tp_size: int = 1
+    """with --fsdp: processes that compute every micro-batch together, each with a slice of every layer's weights"""
     sp_size: int = 1
     """processes that compute each packed row together, a slice of its tokens each (Ulysses); needs --packing_samples"""
     balance_speeds: bool = False
     """give faster processes more to learn from, by what they were seen to do; such a run cannot be repeated exactly"""
     ranks_timeout: float = 1800.0
     """seconds a process waits for the others before it gives up"""
+    stall_timeout: float | None = None
+    """seconds in which a process makes no progress, after which the run ends and names it; default: ranks_timeout"""
 
 
 @dataclass(frozen=True)

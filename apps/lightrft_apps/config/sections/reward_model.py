@@ -24,7 +24,7 @@ class RewardModelArgs:
     loss_type: Literal[
         "sigmoid", "logexp", "hps", "uncertainty", "davidson", "rao_kupper", "plackett_luce", "regression", "steps"
     ] = "sigmoid"
-    """what is minimised: sigmoid is Bradley-Terry's -log sigmoid(better - worse); docs/reward-models.md has them all"""
+    """what is minimised: sigmoid is Bradley-Terry's -log sigmoid(better - worse); the manual has them all"""
     margin: float = 0.0
     """with loss_type sigmoid: by how much the better answer's score has to lie above the other's"""
     label_smoothing: float = 0.0

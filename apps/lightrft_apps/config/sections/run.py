@@ -33,3 +33,5 @@ class RunArgs(FolderArgs):
 
     save_trajectories: bool = True
     """keep every prompt, answer and reward as Parquet files"""
+    save_media: bool = True
+    """with them, what prompts show and play, small, for the report (lightrft report)"""

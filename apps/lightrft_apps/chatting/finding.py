@@ -1,0 +1,102 @@
+"""What --pretrain stands for in a chat: a model, a run, one of its checkpoints, or an adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightrft_apps.config import ConfigError, RMConfig, RunConfig, stored_config
+from lightrft_apps.config.chat_command import WhoArgs
+from lightrft_apps.config.export_command import ExportArgs
+from lightrft_apps.config.lora_checks import OF_AN_ADAPTER
+from lightrft_apps.config.places import missing_source
+from lightrft_apps.exporting import export_checkpoint
+from lightrft_apps.run_directory import HUGGING_FACE, RunDirectory
+from lightrft_strategy.checkpoints import newest_whole
+from lightrft_strategy.lora import read_adapter
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model to load. pretrain: what transformers loads. adapter: what is put onto it. run: what it was trained by."""
+
+    name: str
+    pretrain: str
+    adapter: Path | None = None
+    run: RunConfig | None = None
+
+
+def find_model(given: str, lora_path: str | None, who: WhoArgs, scratch: Path) -> Found:
+    """What a person named.
+
+    scratch: an empty folder for a checkpoint that no Hugging Face folder was written of. Raises ConfigError if there is
+    no model to talk with.
+    """
+    place = Path(given).expanduser()
+    config = _run_of(place)
+    if isinstance(config, RMConfig):
+        raise ConfigError([f"{given} is of a scalar reward model, which writes no answers: judge by --reward_pretrain"])
+    model = _model_in(place, config, who, scratch) if place.is_dir() else None
+    folder = given if model is None else str(model)
+    if lora_path is not None:
+        return Found(f"{given} + {lora_path}", folder, Path(lora_path).expanduser(), config)
+    if model is None or not (model / OF_AN_ADAPTER).is_file():
+        return Found(given, folder, run=config)
+    return Found(given, _base(given, model, config), model, config)
+
+
+def _model_in(place: Path, config: RunConfig | None, who: WhoArgs, scratch: Path) -> Path:
+    """The folder of the model, or of the adapter, that a folder stands for."""
+    run = RunDirectory(place)
+    if config is not None and run.config.is_file():
+        if run.final.is_dir():
+            return run.final
+        newest, faults = newest_whole(run.checkpoints) if run.checkpoints.is_dir() else (None, [])
+        if newest is None:
+            raise ConfigError([f"{place}: the run has neither final/ nor a whole checkpoint yet", *faults])
+        return _model_in(newest, config, who, scratch)
+    if config is None or place.parent.name != run.checkpoints.name:
+        return place
+    if (place / HUGGING_FACE).is_dir():
+        return place / HUGGING_FACE
+    output = scratch / place.name
+    adapted = config.lora.lora_rank > 0
+    trusted = who.trust_remote_code
+    export_checkpoint(ExportArgs(str(place), str(output), merge=adapted, trust_remote_code=trusted))
+    return output
+
+
+def _run_of(place: Path) -> RunConfig | None:
+    """The configuration of the run that a folder is, or a part of; None if it is of none."""
+    if not place.is_dir():
+        return None
+    place = place.absolute()
+    above = [place, place.parent] if place.name == "final" else [place]
+    if place.name == HUGGING_FACE:
+        place = place.parent
+    if place.parent.name == "checkpoints":
+        above.append(place.parent.parent)
+    for folder in above:
+        run = RunDirectory(folder)
+        if run.config.is_file() and (run.final.is_dir() or run.checkpoints.is_dir() or run.metrics.is_file()):
+            return stored_config(run.config)
+    return None
+
+
+def _base(given: str, adapter: Path, config: RunConfig | None) -> str:
+    """The model that an adapter is for."""
+    if config is not None:
+        base = config.model.pretrain
+    else:
+        try:
+            named = read_adapter(adapter)[0].base_model_name_or_path
+        except (ImportError, OSError, ValueError) as error:
+            raise ConfigError([f"{given} cannot be read as an adapter: {error}"]) from error
+        if not named:
+            raise ConfigError([f"{given} does not say what model it is for: set --pretrain BASE --lora_path {given}"])
+        base = str(named)
+    gone = list(missing_source("pretrain", base))
+    if gone:
+        hint = f"{given} is an adapter for {base}, which is not there: set --pretrain BASE --lora_path {given}"
+        raise ConfigError([hint])
+    return base

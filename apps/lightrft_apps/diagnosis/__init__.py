@@ -1,0 +1,1 @@
+"""What ails a machine or a run: `lightrft doctor`."""

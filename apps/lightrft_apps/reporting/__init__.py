@@ -1,0 +1,1 @@
+"""A run as one page to look at: its curves, its configuration, and every answer token by token."""
