@@ -22,19 +22,24 @@ def test_the_readme_of_the_command_lists_every_command() -> None:
 
 
 def test_no_two_examples_from_python_write_into_one_folder() -> None:
-    places = ("apps/README.md", "examples/train_in_python.py", "docs/sft.md")
+    places = ("apps/README.md", "examples/train_in_python.py", "docs/source/best_practice/sft.md")
     folders = [re.findall(r'output_dir"?[=:] ?"([\w/]+)"', (ROOT / place).read_text()) for place in places]
     every = [folder for found in folders for folder in found]
     assert all(folders) and len(set(every)) == len(every)
 
 
-@pytest.mark.parametrize("page", ["docs/index.md", "README.md", "README_zh.md"])
-def test_the_first_pages_lead_to_the_plan_and_to_the_engines(page: str) -> None:
-    text, base = (ROOT / page).read_text(), "" if page.startswith("docs") else "docs/"
-    assert f"({base}plan.md)" in text and f"({base}engines/index.md)" in text
+@pytest.mark.parametrize("page", ["docs/source/index.md", "README.md"])
+@pytest.mark.parametrize("language", ["", "_zh"])
+def test_the_first_pages_lead_to_the_plan_and_to_the_engines(page: str, language: str) -> None:
+    text, base = (
+        (ROOT / page.replace(".md", f"{language}.md")).read_text(),
+        "docs/source/" if page == "README.md" else "",
+    )
+    places = [f"({base}best_practice/{name}{language}.md)" for name in ("plan", "engines/index")]
+    assert all(place in text for place in places)
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/source/**/*.md")), ids=lambda page: page.name)
 def test_lines_of_commands_go_on_by_one_backslash_and_quote_what_the_shell_reads(page: Path) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
     assert not re.search(r"\\\\\n", "".join(blocks))
@@ -75,3 +80,14 @@ def test_what_is_said_of_trl_is_what_was_measured(side: str, place: int) -> None
     ]
     by_token = median(seconds[side] / seconds["lightrft"] for seconds in each)
     assert f"for each of their tokens it took {by_token:.1f} times as long in either" in row
+
+
+def test_names_that_are_said_to_be_the_same_elsewhere_are_ours() -> None:
+    from lightrft_apps.config import RLConfig
+    from lightrft_apps.config.schema import ALIASES, fields_of
+
+    page = (ROOT / "docs/source/best_practice/migrating.md").read_text()
+    rows = re.findall(r"^\| ([^|]*) \| the same", page, re.MULTILINE)
+    named = {name.removeprefix("--").split()[0] for cell in rows for name in re.findall(r"`([^`]+)`", cell)}
+    assert len(named) > 50
+    assert named - fields_of(RLConfig).keys() - ALIASES.keys() == set()

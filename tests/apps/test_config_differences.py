@@ -30,7 +30,7 @@ def test_what_touches_no_number_may_change() -> None:
 
 
 def test_the_manual_lists_what_may_change() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "source" / "best_practice" / "checkpoints.md").read_text()
     (listed,) = re.findall(r"touch no\s+number(.*?)\.\s", page, re.DOTALL)
     assert set(re.findall(r"`--(\w+)`", listed)) == FREE_ON_RESUME
 

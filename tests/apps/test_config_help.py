@@ -52,6 +52,7 @@ def test_flags_are_grouped_by_section_in_order(shown: str) -> None:
         "Shaping and filtering of rewards:",
         "Evaluation:",
         "The run:",
+        "Trackers (the numbers of metrics.jsonl elsewhere, too):",
     ]
 
 

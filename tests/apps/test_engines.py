@@ -56,6 +56,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., Any]) -> C
     """opened(**flags) -> the backend that these flags open, after its engine has been closed."""
     monkeypatch.setattr(engines, "_in_process", lambda *made_with: Opened("in process", *made_with))
     monkeypatch.setattr(engines, "_server", lambda *made_with: Opened("server", *made_with))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)  # DeepSpeed leaves it behind in a process that has used it
 
     def run(
         *, bf16: bool = False, fp16: bool = False, needs: EngineNeeds = NEEDS, adapter: Any = None, **flags: Any

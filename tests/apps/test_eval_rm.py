@@ -22,9 +22,10 @@ from xml.etree import ElementTree
 import pytest
 
 from lightrft_apps.config import ConfigError, RanksArgs
-from lightrft_apps.config.eval_rm_command import JudgedModelsArgs, judged_heads, judged_models, parse_eval_rm
+from lightrft_apps.config.eval_rm_command import JudgedModelsArgs, judged_heads, parse_eval_rm
 from lightrft_apps.parallel import Together
 from lightrft_core import OneRank
+from lightrft_strategy.training.pulse import Pulse
 
 Command = Callable[..., Any]
 
@@ -304,7 +305,7 @@ def test_several_ranks_judge_each_comparison_once_and_find_the_same(
 
     @contextmanager
     def several(args: RanksArgs) -> Iterator[Together]:
-        yield Together(Rank(place.rank, met, brought), None)
+        yield Together(Rank(place.rank, met, brought), Pulse())
 
     load, one_at_a_time = rm_evaluation.load_candidate, Lock()
 
@@ -397,6 +398,24 @@ def asked_about(engine: Voice, rows: Sequence[dict[str, Any]], tiny_folder: Path
     return judged
 
 
+def test_the_temperature_of_a_model_goes_with_its_scores(reward_folders: Path, tmp_path: Path) -> None:
+    from lightrft_apps.rm_evaluation import evaluate_reward_models
+
+    folder = tmp_path / "warm"
+    shutil.copytree(reward_folders / "one", folder)
+    card = json.loads((folder / "reward_model.json").read_text())
+    (folder / "reward_model.json").write_text(json.dumps(card | {"temperature": 4.0}))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:3]))
+    models = f"--reward_pretrain=cold={reward_folders / 'one'},warm={folder}"
+    words = [models, f"--eval_data={tmp_path / 'pairs.jsonl'}", f"--output_dir={tmp_path / 'out'}", "--no-progress"]
+    found = evaluate_reward_models(parse_eval_rm(words))
+    cold, warm = (model["measures"]["score"]["all"]["calibration"] for model in found["models"])
+    assert cold["log_loss"] != warm["log_loss"]
+    by_model = {one["model"]: one for one in judged_in(tmp_path / "out")}
+    assert (by_model["cold"]["temperature"], by_model["warm"]["temperature"]) == (1.0, 4.0)
+    assert by_model["cold"]["scores"] == by_model["warm"]["scores"]
+
+
 def test_a_judge_is_asked_about_both_orders_and_found_out_if_it_goes_by_places(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -454,24 +473,6 @@ def test_launched_processes_judge_each_comparison_once(evaluated: Evaluated, wor
     for here, there in zip(found["models"], evaluated.found["models"], strict=True):
         for label, measures in there["measures"].items():
             assert here["measures"][label]["all"]["agreement"] == measures["all"]["agreement"]
-
-
-def test_models_are_called_by_what_tells_their_folders_apart(tmp_path: Path) -> None:
-    def names(flag: str) -> list[str]:
-        return list(judged_models(JudgedModelsArgs(flag)))
-
-    assert names("runs/a/final") == ["final"]
-    assert names("runs/a/final,runs/b/final") == ["a/final", "b/final"]
-    assert names("new=runs/a/final, org/model") == ["new", "model"]
-    assert judged_models(JudgedModelsArgs("new=runs/a=b/final")) == {"new": "runs/a=b/final"}
-    (tmp_path / "a=1,b").mkdir()
-    assert judged_models(JudgedModelsArgs(str(tmp_path / "a=1,b"))) == {"a=1,b": str(tmp_path / "a=1,b")}
-
-
-@pytest.mark.parametrize("flag", ["a=x,a=y", "=x", "a=", "x,,y", "x,x"])
-def test_models_that_cannot_be_told_apart_are_refused(flag: str) -> None:
-    with pytest.raises(ConfigError, match="--reward_pretrain"):
-        judged_models(JudgedModelsArgs(flag))
 
 
 def test_labels_may_be_compared_with_heads_of_other_names(reward_folders: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,11 @@ import pytest
 import torch
 
 from lightrft_apps.config import ConfigError, JudgesArgs, RewardArgs
-from lightrft_apps.config.reward_checks import reward_models, reward_problems
-from lightrft_apps.judging import build_judge, build_scorer
+from lightrft_apps.config.reward_checks import reward_problems
+from lightrft_apps.judging import _judges_steps, build_judge, build_judges, build_scorer
 from lightrft_core import FinishReason, Group, Message, Prompt, Rollout
 from lightrft_rewards import RewardSetupError, Sample
-from lightrft_rewards.models.card import RewardCard
+from lightrft_rewards.models.card import RewardCard, read_card
 from lightrft_rewards.models.judges import JudgeForm
 from lightrft_rewards.models.loading import save_reward_model
 from lightrft_rewards.models.padding import set_padding_token
@@ -45,6 +47,17 @@ def scalar(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
         return str(folder)
 
     return build
+
+
+@pytest.fixture(scope="module")
+def process(scalar: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a model that judges steps."""
+    folder = tmp_path_factory.mktemp("process") / "model"
+    shutil.copytree(scalar(), folder)
+    card = read_card(folder)
+    assert card is not None
+    replace(card, process=True).write(folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +91,7 @@ def problems(**flags: Any) -> list[str]:
         ({"rule_reward": "number,rm", "reward_gates": "safe>=0:0", "reward_pretrain": "M"}, "nothing gives safe"),
         ({"rule_reward": "number", "reward_gates": "number>0"}, "--reward_gates: the gate"),
         ({"reward_pretrain": "a=X,a=Y"}, "names two models a"),
-        ({"reward_pretrain": "a=X,Y"}, "each with a name"),
+        ({"reward_pretrain": "a=X,b/Y-1"}, "each with a name"),
         ({"reward_pretrain": "llm=X"}, "each with a name"),
         ({"reward_pretrain": "./nowhere"}, "there is no such file or folder"),
         ({"rule_reward": "number,rn", "reward_pretrain": "MODEL"}, "there is no rule 'rn'"),
@@ -104,11 +117,6 @@ def test_what_cannot_judge_is_refused_by_flag(flags: dict[str, Any], said: str) 
 )
 def test_what_can_judge_is_taken(flags: dict[str, Any]) -> None:
     assert problems(**flags) == []
-
-
-def test_models_have_the_names_they_are_given() -> None:
-    assert reward_models(JudgesArgs(reward_pretrain="M")) == {"rm": "M"}
-    assert reward_models(JudgesArgs(reward_pretrain="a=X, b=Y")) == {"a": "X", "b": "Y"}
 
 
 def test_a_reward_model_alone_is_the_reward_and_a_rule_of_weight_zero_measures(scalar: Callable[..., str]) -> None:
@@ -141,6 +149,16 @@ def test_models_of_several_heads_are_added_up_gated_and_named_by_part(scalar: Ca
     scorer.close()
     for before, after in zip(plain, held, strict=True):
         assert after.score == (pytest.approx(before.score) if before.parts["two.safe"] >= bound else -100)
+
+
+def test_rewards_of_steps_are_refused_where_no_model_judges_steps(scalar: Callable[..., str], process: str) -> None:
+    told: dict[str, Any] = {"dtype": torch.float32, "in_turns": False, "media": {}}
+    with pytest.raises(ConfigError, match="--step_reward_coef has no effect: none of --reward_pretrain judges steps"):
+        build_judges(RewardArgs(), JudgesArgs(reward_pretrain=scalar()), None, **told, steps=True)
+    for judges in (JudgesArgs(reward_pretrain=process), JudgesArgs(remote_rm_url="http://127.0.0.1:9")):
+        scorer = build_scorer(RewardArgs(), judges)
+        assert _judges_steps(scorer)
+        scorer.close()
 
 
 def test_a_part_that_a_model_does_not_have_is_an_error_that_names_those_it_has(scalar: Callable[..., str]) -> None:

@@ -62,6 +62,10 @@ CHIEF_FLAGS = {
     "eval-rm": "--reward_pretrain",
     "serve-reward": "--rule_reward",
     "reward": "--run",
+    "watch": "--run",
+    "completion": "bash",
+    "doctor": "--run",
+    "report": "--runs",
 }
 """Of commands that --pretrain means nothing to."""
 

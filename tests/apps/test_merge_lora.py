@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def test_a_missing_model_and_an_adapter_for_a_model_are_told_before_anything_loa
 def test_the_three_places_are_needed(lightrft: Command) -> None:
     ended = lightrft("merge-lora")
     assert ended.code == 2
-    assert all(f"--{flag} is needed" in ended.err for flag in ("pretrain", "adapter", "output"))
+    assert all(f"--{flag} is needed" in ended.err for flag in ("adapter", "output"))
 
 
 def test_a_merge_that_is_stopped_while_it_writes_leaves_no_folder(
@@ -155,3 +156,23 @@ def test_a_merge_that_is_stopped_while_it_writes_leaves_no_folder(
     ended = lightrft("merge-lora", pretrain=tiny_folder, adapter=adapter, output=tmp_path / "merged")
     assert ended.code == 130
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_runs_folder_says_which_adapter_and_the_adapter_says_which_model(
+    lightrft: Command, tiny_folder: Path, adapter: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(adapter, tmp_path / "run" / "final")
+    description = tmp_path / "run" / "final" / "adapter_config.json"
+    named = json.loads(description.read_text()) | {"base_model_name_or_path": str(tiny_folder)}
+    description.write_text(json.dumps(named))
+    ended = lightrft("merge-lora", str(tmp_path / "run"), str(tmp_path / "short"))
+    assert ended.code == 0, ended.err
+    assert lightrft("merge-lora", pretrain=tiny_folder, adapter=adapter, output=tmp_path / "long").code == 0
+    short, long = (load_file(tmp_path / name / "model.safetensors") for name in ("short", "long"))
+    assert all(torch.equal(short[name], long[name]) for name in short | long)
+
+    description.write_text(json.dumps(named | {"base_model_name_or_path": None}))
+    ended = lightrft("merge-lora", str(tmp_path / "run"), str(tmp_path / "none"))
+    assert ended.code == 2 and "--pretrain is needed" in ended.err
+    ended = lightrft("merge-lora", str(tmp_path / "nowhere"), str(tmp_path / "none"))
+    assert ended.code == 2 and "holds no adapter: adapter_config.json is missing" in ended.err

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from transformers import LlamaConfig
 
 from lightrft_apps import launch
-from lightrft_apps.config import ParallelArgs, RLConfig, check
+from lightrft_apps.config import ConfigError, ParallelArgs, RLConfig, check
 from lightrft_apps.parallel import by_the_first, hold_of
+from lightrft_apps.slicing import require_sliceable_models
 from lightrft_core import OneRank
 from lightrft_strategy.training import Whole
 from lightrft_strategy.training.fsdp2 import FullyShard
@@ -83,6 +86,22 @@ BASE = {
         ({"overlap_comm": True, "fsdp": True}, "--overlap_comm has no effect: set --zero_stage"),
         ({"ranks_timeout": 5.0}, "--ranks_timeout has no effect: start several processes by lightrft launch"),
         ({"ranks_timeout": 0.0}, "--ranks_timeout"),
+        ({"stall_timeout": 0.0}, "--stall_timeout 0.0: set it to a number above 0"),
+        ({"reward_timeout": 2000.0}, "--reward_timeout 2000: while a sample is judged for so long, the run"),
+        ({"stall_timeout": 10.0}, "--reward_timeout 10: while a sample is judged for so long, the run"),
+        ({"tp_size": 0}, "--tp_size 0: set it to 1 or more"),
+        ({"tp_size": 2}, "--tp_size 2: slices of layers are held in shards: add --fsdp"),
+        ({"tp_size": 2, "zero_stage": 1}, "--tp_size 2 with --zero_stage 1, which knows no slices: set --fsdp instead"),
+        (
+            {"tp_size": 2, "fsdp": True, "lora_rank": 4},
+            "--tp_size 2 with --lora_rank 4: adapters stand on whole layers",
+        ),
+        ({"tp_size": 2, "fsdp": True, "compile": True}, "--compile with --tp_size 2, whose layers exchange sums"),
+        ({"tp_size": 2, "fsdp": True}, "--tp_size 2: 1 process cannot be cut into groups of 2: lightrft launch"),
+        (
+            {"tp_size": 2, "fsdp": True, "sp_size": 3, "packing_samples": True},
+            "--tp_size 2 x --sp_size 3: 1 process cannot be cut into groups of 6: lightrft launch",
+        ),
         ({"sp_size": 0}, "--sp_size 0: set it to 1 or more"),
         ({"sp_size": 2}, "--sp_size 2: only packed rows are cut into slices: add --packing_samples"),
         (
@@ -111,6 +130,20 @@ def test_processes_that_no_group_is_left_over_of_may_share_rows(monkeypatch: pyt
         assert any("--sp_size" in each for each in check(config)) == problem
 
 
+def test_models_that_processes_cannot_share_are_told_from_their_configuration_before_anything_loads(
+    tmp_path: Path,
+) -> None:
+    LlamaConfig(hidden_size=36, num_attention_heads=3, num_key_value_heads=3).save_pretrained(tmp_path / "odd")
+    LlamaConfig(hidden_size=32, num_attention_heads=4, num_key_value_heads=2).save_pretrained(tmp_path / "even")
+    flags = BASE | {"pretrain": str(tmp_path / "even"), "critic_pretrain": str(tmp_path / "odd"), "fsdp": True}
+    with pytest.raises(ConfigError) as refused:
+        require_sliceable_models(RLConfig.create(**flags, tp_size=2))
+    start = f"--critic_pretrain {tmp_path / 'odd'} with --tp_size 2: a model of the type llama has 3 attention heads"
+    assert [problem.startswith(start) for problem in refused.value.problems] == [True]
+    require_sliceable_models(RLConfig.create(**flags))
+    require_sliceable_models(RLConfig.create(**flags | {"critic_pretrain": flags["pretrain"]}, tp_size=2))
+
+
 def test_deepspeed_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightrft_apps.config.parallel_checks.find_spec", lambda name: None)
     problems = check(RLConfig.create(**BASE, zero_stage=2))
@@ -124,6 +157,7 @@ def test_deepspeed_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None
         ({"fsdp": True}, FullyShard()),
         ({"fsdp": True, "fsdp_offload": True}, FullyShard(cpu_offload=True)),
         ({"fsdp": True, "fsdp_reshard": False}, FullyShard(reshard_after_forward=False)),
+        ({"fsdp": True, "tp_size": 2}, FullyShard(tp_size=2)),
         ({"zero_stage": 1}, Zero(stage=1)),
         ({"zero_stage": 3, "adam_offload": True}, Zero(stage=3, adam_offload=True)),
         ({"zero_stage": 2, "overlap_comm": True}, Zero(stage=2, overlap_comm=True)),

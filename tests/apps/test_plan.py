@@ -103,7 +103,7 @@ def flags_in(words: list[str]) -> dict[str, str]:
     [
         {"gpus": 4, "bf16": True, "gpu_mem": 1.53},
         pytest.param({"gpus": 2, "algorithm": "ppo", "zero_stage": 1, "gpu_mem": 2}, marks=pytest.mark.proof),
-        {"engine_type": "vllm", "engine_mem_util": 0.95, "gpu_mem": 16},
+        pytest.param({"engine_type": "vllm", "engine_mem_util": 0.95, "gpu_mem": 16}, marks=pytest.mark.proof),
     ],
 )
 def test_following_an_advice_does_what_it_says(plan: Callable[..., dict[str, Any]], flags: dict[str, Any]) -> None:
@@ -166,6 +166,10 @@ def test_people_get_a_table_and_a_verdict_for_each_phase(lightrft: Callable[...,
     for phase in PHASES:
         assert f"{phase}: does not fit by " in ended.out
     assert "activations" in ended.out
+    *_, verdict = ended.out.strip().splitlines()
+    assert verdict == "it does not fit as it stands; how long a step takes is not told"
+    roomy = lightrft("plan", pretrain=str(tiny_folder), **SMALL, device="H100").out.strip().splitlines()
+    assert roomy[-1].startswith("it fits; a step takes about ") and not any("what to change" in line for line in roomy)
 
 
 def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_folder: Path) -> None:
@@ -192,6 +196,7 @@ def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_
         ({"lora_rank": 2, "target_modules": "nothing"}, "--target_modules nothing"),
         ({"pretrain": "./no/such/folder"}, "--pretrain ./no/such/folder"),
         ({"train_batch_size": 33}, "--train_batch_size 33"),
+        ({"tp_size": 2, "fsdp": True, "gpus": 2}, "--tp_size 2: what slices of layers take is not counted"),
         ({"sp_size": 2, "packing_samples": True, "gpus": 3}, "--sp_size 2: --gpus 3"),
         ({"placement": "colocate"}, "--placement colocate: what rests in host memory is not counted"),
         ({"compile": True, "zero_stage": 3}, "--compile with --zero_stage 3"),

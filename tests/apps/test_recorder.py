@@ -112,6 +112,17 @@ def test_warnings_name_their_step_on_stderr(run: RunDirectory, capsys: pytest.Ca
     assert capsys.readouterr() == ("", "warning: step 7: entropy collapsed to [0.001]\n")
 
 
+def test_warnings_are_kept_but_for_those_of_steps_that_are_done_again(run: RunDirectory) -> None:
+    notes = recorder(run)
+    notes.checkpoint(2, lambda folder: None)
+    for step, warning in ((1, "first"), (2, "odd \x1b \udc80"), (3, "forgotten")):
+        notes.warn(step, warning)
+    newest, _ = run.rewind()
+    assert newest is not None and newest.name == "step_2"
+    kept = [json.loads(line) for line in run.warnings.read_text().splitlines()]
+    assert kept == [{"step": 1, "warning": "first"}, {"step": 2, "warning": "odd \x1b \udc80"}]
+
+
 class Threads:
     """Ranks that are threads. A rank that gathers alone gets a BrokenBarrierError soon."""
 

@@ -101,7 +101,7 @@ def test_a_function_may_judge_what_rules_did(replayed: Ask, tmp_path: Path) -> N
 
 
 def test_steps_limits_and_evaluations_choose_the_answers(replayed: Ask) -> None:
-    assert replayed(limit=4)[0]["steps"] == {"1": {"answers": 3, "differ": 0}, "2": {"answers": 1, "differ": 1}}
+    assert replayed(max_samples=4)[0]["steps"] == {"1": {"answers": 3, "differ": 0}, "2": {"answers": 1, "differ": 1}}
     assert replayed("--evaluations")[0]["steps"] == {"0": {"answers": 1, "differ": 0}}
     assert replayed(tolerance=1.0, steps="2-3")[0]["parts"]["number"]["differ"] == 0
 
@@ -130,7 +130,7 @@ def test_answers_of_a_run_before_routes_were_kept_can_be_read(run: Path, replaye
         ({}, {"steps": "4-5"}, "--steps 4-5: there are no saved answers"),
         ({}, {"steps": "5-4"}, "--steps 5-4: write it as 7, or as 1-20"),
         ({}, {"steps": "x"}, "--steps x: write it as 7, or as 1-20"),
-        ({}, {"limit": 0}, "--limit"),
+        ({}, {"max_samples": 0}, "--max_samples"),
         ({}, {"tolerance": -1}, "--tolerance"),
         ({}, {"rule_reward": "nmber"}, "did you mean number?"),
         (

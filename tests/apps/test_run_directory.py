@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 
 from lightrft_apps import RLConfig, train
-from lightrft_apps.run_directory import RunDirectoryError, open_run
+from lightrft_apps.run_directory import RunDirectoryError, in_use, open_run
 from lightrft_strategy.checkpoints import write_checkpoint
 
 ASKS_FOR_THE_LOCK = """
@@ -77,6 +79,17 @@ def test_a_run_in_use_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
     open_run(tmp_path, no_difference)[0].close()
 
 
+def test_who_looks_whether_a_run_is_in_use_keeps_none_from_beginning(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    looking = (tmp_path / ".lock").open("r")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    Timer(0.05, looking.close).start()
+    run, _ = open_run(tmp_path, no_difference)
+    assert in_use(run)
+    run.close()
+    assert not in_use(run)
+
+
 def test_other_processes_find_the_directory_locked_while_the_run_runs(flags: dict[str, Any], tmp_path: Path) -> None:
     reward = tmp_path / "reward.py"
     reward.write_text(ASKS_FOR_THE_LOCK.format(lock=str(tmp_path / "run" / ".lock")))
@@ -103,6 +116,22 @@ def test_settings_that_could_not_even_begin_may_be_corrected(
     assert lightrft("rl", **flags).code == 0
     assert RLConfig.from_file(tmp_path / "run" / "config.yaml") == RLConfig.create(**flags)
     assert (tmp_path / "run" / "rejected.jsonl").read_text() == ""
+
+
+def test_a_run_that_came_to_nothing_makes_way_with_all_that_it_wrote_before_its_reward_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 1\n_record: {}\n")
+    for name in ("judge.json", "warnings.jsonl", "rejected.jsonl", "progress.json", "trackers.json"):
+        (tmp_path / name).write_text("{}\n")
+    run, resuming = open_run(tmp_path, no_difference)
+    run.close()
+    assert resuming and run.judge.exists()
+    run, resuming = open_run(tmp_path, lambda path: {"seed": (1, 2)})
+    run.close()
+    assert not resuming
+    assert not run.judge.exists(), "the new run may train no judge"
+    (tmp_path / "verdicts.jsonl").touch()
+    with pytest.raises(RunDirectoryError, match="--seed: 1 there, 2 now"):
+        open_run(tmp_path, lambda path: {"seed": (1, 2)})
 
 
 def test_a_configuration_written_by_hand_is_not_overwritten(

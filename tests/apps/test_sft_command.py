@@ -80,6 +80,7 @@ def test_flags_are_grouped_by_section_in_order(command: Command, shown: str) -> 
         "Several processes (lightrft launch, torchrun):",
         "Evaluation:",
         "The run:",
+        "Trackers (the numbers of metrics.jsonl elsewhere, too):",
     ]
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from lightrft_apps import RLConfig, train
 from lightrft_apps.trajectories import SCHEMA, write_trajectories
-from lightrft_core import FinishReason, Group, Prompt, Rollout
+from lightrft_core import FinishReason, Group, Learnt, Message, Prompt, Rollout
 from lightrft_core.types import Verdict
 
 
@@ -40,9 +40,15 @@ def rows(path: Path, *groups: Group, step: int = 3) -> list[dict[str, Any]]:
 def test_a_row_holds_all_that_is_known_of_an_answer(tmp_path: Path) -> None:
     shown = (Shown("image", "ab"), Shown("audio", "cd"))
     label = {"answer": "é", "of": [1, 2]}
-    prompt = Prompt("sums.jsonl:4", (), "3+4=", (1, 2), label, "sums", occurrence=2, media=shown)
-    verdict = Verdict(0.75, accuracy=0.5, parts={"number": 1.0, "format": -0.25})
+    asked = (Message("user", ({"type": "text", "text": "é="}, {"type": "image", "sha256": "ab"})),)
+    prompt = Prompt("sums.jsonl:4", asked, "3+4=", (1, 2), label, "sums", occurrence=2, media=shown)
+    verdict = Verdict(
+        0.75, accuracy=0.5, parts={"number": 1.0, "format": -0.25}, steps=((1, 0.5), (3, -1.0)), notes={"rm": "é"}
+    )
     (row,) = rows(tmp_path / "deep" / "step.parquet", Group(prompt, [rollout(1, verdict, advantage=-1.25)]))
+    assert json.loads(row.pop("messages")) == [
+        {"role": "user", "content": [{"type": "text", "text": "é="}, {"type": "image", "sha256": "ab"}]}
+    ]
     assert row == {
         "step": 3,
         "prompt_uid": "sums.jsonl:4",
@@ -54,14 +60,21 @@ def test_a_row_holds_all_that_is_known_of_an_answer(tmp_path: Path) -> None:
         "label": '{"answer": "é", "of": [1, 2]}',
         "route": "sums",
         "token_ids": [5, 6],
+        "pieces": None,
         "logprobs": [-0.5, -1.5],
         "finish_reason": "stop",
         "reward": 0.75,
         "accuracy": 0.5,
         "parts": '{"number": 1.0, "format": -0.25}',
+        "steps": "[[1, 0.5], [3, -1.0]]",
         "error": "",
         "timed_out": False,
+        "notes": '{"rm": "é"}',
         "advantage": -1.25,
+        "advantages": None,
+        "trainer_logprobs": None,
+        "entropy": None,
+        "ratios": None,
     }
 
 
@@ -123,3 +136,21 @@ def test_answers_of_a_step_are_drawn_anew_for_each_sample_and_episode(
     for row in answers:
         by_prompt.setdefault(row["prompt_uid"], set()).add(row["response"])
     assert sum(map(len, by_prompt.values())) > 0.8 * len(answers)
+
+
+def test_numbers_of_tokens_stand_beside_their_tokens(tmp_path: Path) -> None:
+    learnt = Learnt([0.5, -0.5], [-1.0, -2.0], [0.25, 0.75], [1.0, 1.5])
+    ours = {"token_ids": [5, 6, 7], "logprobs": [-1.0] * 3, "loss_mask": [True, False, True]}
+    answers = [
+        rollout(0, Verdict(1.0), **ours, learnt=learnt),
+        rollout(1, Verdict(1.0), **ours, learnt=Learnt([0.0, 0.0])),
+        rollout(2, Verdict(1.0), **ours),
+    ]
+    prompt = Prompt("sums.jsonl:4", (), "3+4=", (1, 2))
+    found = rows(tmp_path / "step.parquet", Group(prompt, answers))
+    names = ("advantages", "trainer_logprobs", "entropy", "ratios")
+    assert [[row[name] for name in names] for row in found] == [
+        [[0.5, None, -0.5], [-1.0, None, -2.0], [0.25, None, 0.75], [1.0, None, 1.5]],
+        [[0.0, None, 0.0], [None] * 3, [None] * 3, [None] * 3],
+        [None] * 4,
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,13 +26,15 @@ from lightrft_core import (
     RewardShaping,
     RolloutFilter,
     RunningMoments,
+    collate,
     make_experience,
 )
-from lightrft_core.experience import estimate_advantages
+from lightrft_core.experience import estimate_advantages, note_tokens
 from lightrft_core.plan import training_sequences
 
 SIZES = BatchSizes(None, 100, 10**6, 32)
 GRPO = replace(ALGORITHMS["grpo"], kl_coef=0.0)
+ALL = RolloutFilter()
 
 
 @dataclass
@@ -235,3 +238,55 @@ def test_estimates_are_in_float64(build_group) -> None:
     assert {sequence.advantages.dtype for sequence in sequences} == {torch.float64}
     assert sequences[0].advantages.tolist() == pytest.approx([(1 / 3 - 0.1) / 2] * 2, rel=1e-15)
     assert math.isclose(sequences[1].advantages.item(), -(1 / 3 - 0.1) / 2, rel_tol=1e-15)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("micro_batch", [1, 2, 100])
+def test_rollouts_know_what_became_of_each_of_their_tokens(build_group, epochs: int, micro_batch: int) -> None:
+    groups = [build_group([1], [[2, 3], [4], [5, 6, 7]], [1, 0, 0]), build_group([2], [[8]] * 3, [1, 1, 1])]
+    groups[0].rollouts[2].loss_mask[1] = False
+    models, sizes = Models(), replace(SIZES, micro_train_batch_size=micro_batch, max_epochs=epochs)
+    steps, metrics = make_experience(rewarded(groups), GRPO, models, sizes)
+    for moved, batches in enumerate(steps * epochs):
+        for batch in batches:
+            output = models.output("policy", batch)
+            assert isinstance(output, PolicyOutput)
+            metrics.merge(GRPO.loss(replace(output, logprobs=output.logprobs + moved / 4), batch)[1])
+    note_tokens(groups, metrics, models, wanted=True)
+    assert not metrics.tokens
+    for rollout in groups[0].rollouts:
+        ids = [token for token, kept in zip(rollout.token_ids, rollout.loss_mask, strict=True) if kept]
+        assert rollout.learnt is not None
+        assert rollout.learnt.advantages == pytest.approx([rollout.advantage] * len(ids))
+        assert rollout.learnt.logprobs == pytest.approx([-token / 7 for token in ids])
+        assert rollout.learnt.entropy == pytest.approx([token / 10 for token in ids])
+        assert rollout.learnt.ratios == pytest.approx([math.exp((epochs - 1) / 4)] * len(ids))
+    assert all(rollout.learnt is not None and len(rollout.learnt.logprobs) == 0 for rollout in groups[1].rollouts)
+
+
+def test_a_rank_without_answers_says_nothing_of_the_first_one(build_group) -> None:
+    models, metrics = Models(), Metrics()
+    pairs = training_sequences(rewarded([build_group([1], [[2]], [1])]), ALL)
+    for batch in (collate([sequence for _, sequence in pairs]), collate([])):
+        output = models.output("policy", batch)
+        assert isinstance(output, PolicyOutput)
+        metrics.merge(GRPO.loss(output, batch)[1])
+    assert [(part.places, part.lengths.tolist()) for part in metrics.tokens] == [((0,), [1])]
+
+
+def test_numbers_of_tokens_are_gathered_only_if_they_are_wanted_and_at_their_own_size(build_group) -> None:
+    groups = [build_group([1], [[2, 3] * 50] * 64, [1, *[0] * 63])]
+    models = Models()
+    (batches,), metrics = make_experience(rewarded(groups), GRPO, models, SIZES)
+    for batch in batches:
+        output = models.output("policy", batch)
+        assert isinstance(output, PolicyOutput)
+        metrics.merge(GRPO.loss(output, batch)[1])
+    sent = len(pickle.dumps([part.on_host() for part in metrics.tokens]))
+    assert sent < 1.2 * 3 * 4 * 64 * 100 + 4096
+    unwanted = Metrics()
+    unwanted.merge(metrics)
+    note_tokens(groups, unwanted, models, wanted=False)
+    assert not unwanted.tokens
+    assert groups[0].rollouts[0].learnt is not None
+    assert len(groups[0].rollouts[0].learnt.logprobs) == 0

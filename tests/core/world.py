@@ -65,6 +65,7 @@ class World:
     score_of: Score
     num_steps: int = 2
     events: list[Any] = field(default_factory=list)
+    keeps_answers: bool = True
     records: dict[int, dict[str, float]] = field(default_factory=dict)
     warnings: list[tuple[int, str]] = field(default_factory=list)
 

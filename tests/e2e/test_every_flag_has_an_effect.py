@@ -13,14 +13,16 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from lightrft_apps import RLConfig, engines, judge_models, judging, train, training
+from lightrft_apps import RLConfig, engines, judge_models, judging, reward_models, train, training
 from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
+from lightrft_strategy.engines.attended import Attended
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.engines.fleet import Fleet
 from lightrft_strategy.lora import AdapterOff
@@ -38,6 +40,8 @@ LORA = {"lora_rank": 4}
 MEDIA_KEYS = ("images_key", "videos_key", "audios_key", "media_root", "media_urls")
 MEDIA_LIMITS = tuple(f"limit_mm_{modality}_per_prompt" for modality in ("image", "video", "audio"))
 SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm")
+TRACKERS = ("use_wandb", "use_tensorboard", "use_swanlab", "use_trackio", "tensorboard_dir")
+TRACKING = (*TRACKERS, *(f"tracker_{name}" for name in ("online", "project", "run_name", "group", "org")))
 RM = {"reward_pretrain": "<model>", "rule_reward": "number,rm"}
 SERVICE = {"remote_rm_url": "http://one:1", "rule_reward": "number,remote"}
 LLM = {"llm_judge_url": "http://one:1", "llm_judge_model": "one", "rule_reward": "number,llm"}
@@ -148,6 +152,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "reward_pretrain": (RM, "<other>"),
     "reward_max_len": (RM, 64),
     "reward_token_budget": (RM, 64),
+    "trust_remote_code": (RM, True),
     "remote_rm_url": (SERVICE, "http://other:1"),
     "remote_rm_dialect": (SERVICE, "openrlhf"),
     "remote_rm_key_env": (SERVICE, "PATH"),
@@ -187,6 +192,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
     "max_ckpt_mem": ({}, 5.0),
     "save_hf_ckpt": ({}, True),
     "save_trajectories": ({}, False),
+    "save_media": ({}, False),
 }
 """Flag -> the flags it needs beside it, and a value other than it has there. <names> are places of the test's own."""
 
@@ -201,8 +207,11 @@ ELSEWHERE = {
     "load_in_4bit": "needs an accelerator; tests/apps/test_config_lora_checks.py shows when it is refused",
     **dict.fromkeys((*MEDIA_KEYS, *MEDIA_LIMITS), "is for prompts with media: tests/strategy/test_prompt_media.py"),
     **dict.fromkeys(SHARDING, "needs a launcher; tests/apps/test_parallel.py shows what it builds"),
+    "strategy": "is another package's: tests/apps/test_foreign_package.py",
+    "tp_size": "needs several processes; tests/strategy/training/test_tensor_parallel.py, tests/faults/test_ranks.py",
     "sp_size": "needs several processes; tests/strategy/training/test_sequence_parallel.py, tests/faults/test_ranks.py",
     "ranks_timeout": "is for several processes",
+    "stall_timeout": "ends a run that is stuck; tests/faults/test_stuck.py",
     "balance_speeds": "is for several processes; tests/apps/test_speed_flags.py and tests/core/test_pace.py",
     "compile": "computes the same; tests/apps/test_speed_flags.py shows what is compiled",
     "placement": "needs an accelerator; tests/strategy/training/test_resting.py shows what it moves",
@@ -211,7 +220,7 @@ ELSEWHERE = {
         "is for judges that write: tests/apps/test_judging.py",
     ),
     "profile_steps": "computes the same; tests/apps/test_profiling.py shows what it writes",
-    "trust_remote_code": "goes to transformers as it is, which would need a repository with code to show it",
+    **dict.fromkeys(TRACKING, "computes the same; tests/apps/trackers shows what is written"),
 }
 """Flags whose effect cannot be seen in what a run is made of, and why."""
 
@@ -228,7 +237,7 @@ class Built(Exception):
 class Backend:
     """Stands for another project's engine: what it was made with."""
 
-    name = "a stand-in"
+    name, url = "a stand-in", "http://nowhere"
     survives = True
     cannot: Mapping[str, str] = {}
 
@@ -239,13 +248,18 @@ class Backend:
         pass
 
 
+TOOLS = ("journal", "rounds", "closing", "judging", "asking")
+"""Arguments of judges that are functions of the run's own."""
+
+
 class Recorded:
     """Stands for the judge, or a part of it: what it was made with."""
 
-    parts, module = ("rm",), torch.nn.Linear(1, 1)
+    parts, module, card = ("rm",), torch.nn.Linear(1, 1), SimpleNamespace(process=True)
 
     def __init__(self, *parts: Any, **made_with: Any) -> None:
-        plain = {name: value for name, value in made_with.items() if name not in ("journal", "rounds", "closing")}
+        self.scorers = parts[0] if parts and isinstance(parts[0], dict) else {}
+        plain = {name: value for name, value in made_with.items() if name not in TOOLS}
         self.made_with = [*map(recorded, parts), plain]
 
     @classmethod
@@ -280,8 +294,9 @@ def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
         "averages": {name: average.beta for name, average in strategy.averages.items()},
         "models": {name: described(held.module) for name, held in strategy.held.items()},
         "engine": [backend.made_with for backend in backends(engine)] or (engine.seed, engine.max_sequences),
-        "recorder": (recorder.keep, recorder.max_bytes, recorder.save_trajectories, recorder.placement.engine is None),
+        "recorder": (recorder.keep, recorder.max_bytes, recorder.keeps_answers, recorder.placement.engine is None),
         "exported": recorder.export is not None,
+        "media": recorder.media is not None,
         "prompts": [prompts.batch(step + 1) for step in range(prompts.num_steps)],
         "reward": type(trainer["reward"]).__name__,
         "judge": trainer["eval_reward"].made_with,
@@ -291,7 +306,8 @@ def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
 def backends(engine: Any) -> list[Backend]:
     if isinstance(engine, EmbeddedEngine):
         return []
-    return list(engine.backend.members) if isinstance(engine.backend, Fleet) else [engine.backend]
+    members = engine.backend.members if isinstance(engine.backend, Fleet) else [engine.backend]
+    return [member.server if isinstance(member, Attended) else member for member in members]
 
 
 def described(model: Any) -> tuple[object, ...]:
@@ -356,8 +372,10 @@ def build(places: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> B
             patch.setattr(training, "Trainer", stop)
             for name in ("Judge", "Panel", "RewardPool"):
                 patch.setattr(judging, name, Recorded)
-            for name in ("ModelScorer", "RemoteScorer", "LLMJudge"):
+            for name in ("RemoteScorer", "LLMJudge"):
                 patch.setattr(judge_models, name, Recorded)
+            for module in (judging, judge_models, reward_models):
+                patch.setattr(module, "ModelScorer", Recorded)
             patch.setattr("lightrft_strategy.roofline.memory_bandwidth", lambda: 1e10)
             patch.setattr(engines, "_server", partial(Backend, "server"))
             patch.setattr(engines, "_in_process", partial(Backend, "in process"))
@@ -391,7 +409,8 @@ def test_the_flag_builds_another_run(flag: str, build: Build) -> None:
 
 
 def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not counting what is read to check, save or describe the configuration, nor what is for other engines alone."""
+    """Not counting what is read to check, save or describe the configuration, nor what is for other engines or for
+    trackers alone."""
     config = RLConfig.create(
         pretrain=places["<model>"],
         prompt_data=places["<rows>"],
@@ -425,7 +444,7 @@ def test_a_run_reads_every_field(places: dict[str, str], tmp_path: Path, monkeyp
     for section in {type(getattr(config, field.section)) for field in FIELDS.values()}:
         watch(section)
     train(config)
-    unread = {name for name in FIELDS.keys() - read if FIELDS[name].section != "engine"}
+    unread = {name for name in FIELDS.keys() - read if FIELDS[name].section not in ("engine", "tracking")}
     idle = {name for name in FIELDS if FIELDS[name].section == "judges"}
     assert unread == {"lora_dropout", *SHARDING, *idle} - {"fsdp", "zero_stage", *JUDGING}, (
         "0 stays 0, one process shards nothing, and rules alone judge"

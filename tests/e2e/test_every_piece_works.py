@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import fmean
 from typing import Any
 
@@ -58,7 +58,12 @@ def column(lines: list[dict[str, Any]], name: str) -> list[float]:
     return [line[name] for line in lines if name in line]
 
 
-@pytest.mark.parametrize("row", [name for name, row in ALGORITHMS.items() if row.kl_coef])
+def quick(*rows: str, of: Iterable[str]) -> list[Any]:
+    """All rows, of which the quick ones are tried by default; in what this is about, the others do the same."""
+    return [row if row in rows else pytest.param(row, marks=pytest.mark.proof) for row in of]
+
+
+@pytest.mark.parametrize("row", quick("grpo", "ppo", of=[name for name, row in ALGORITHMS.items() if row.kl_coef]))
 def test_the_reference_holds_the_policy_the_nearer_the_larger_its_coefficient(row: str, course: Lines) -> None:
     flags = {"algorithm": row, "max_steps": 8, "train_batch_size": 32}
     flags |= {"critic_learning_rate": 0.003} if row == "ppo" else {}
@@ -173,7 +178,10 @@ def test_cispos_clipped_tokens_go_on_learning(course: Lines) -> None:
     assert weighed[-1]["reward/mean"] > cut[-1]["reward/mean"] + 0.25
 
 
-@pytest.mark.parametrize("row", ["batch_mean", "rloo", "reinforce_pp", "reinforce_pp_baseline"])
+WHITENED = ["batch_mean", "rloo", "reinforce_pp", "reinforce_pp_baseline"]
+
+
+@pytest.mark.parametrize("row", quick("batch_mean", "rloo", of=WHITENED))
 def test_a_baseline_or_whitening_makes_up_for_rewards_that_are_all_high(
     row: str, course: Lines, reward: Reward
 ) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
 
-from lightrft_apps import GRMConfig, judge_training, supervised, train_judge
+from lightrft_apps import GRMConfig, judge_training, train_judge
 from lightrft_apps.config.schema import fields_of
 from lightrft_rewards.models.judges import JudgeForm
 
 from . import test_sft
+from .built import Build, builder, comparisons, copy_with_template, write_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,10 +59,6 @@ def test_no_flag_is_left_out() -> None:
     assert EFFECTS.keys().isdisjoint(ELSEWHERE)
 
 
-class Built(Exception):
-    """Carries out of `train_judge` what its run would have been made of."""
-
-
 def parts(trainer: Mapping[str, Any], form: JudgeForm) -> dict[str, Any]:
     read = [trainer["examples"].batch(step + 1) for step in range(trainer["examples"].num_steps)]
     return {
@@ -77,66 +71,40 @@ def parts(trainer: Mapping[str, Any], form: JudgeForm) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def build(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+def build(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """build(**flags) -> what the run is made of; the tokenizer knows figures and no letters."""
     root = tmp_path_factory.mktemp("places")
-    copytree(tiny_folder, root / "model")
-    settings = json.loads((root / "model/tokenizer_config.json").read_text())
-    settings["chat_template"] = "{% for m in messages %}{{ m.content }}<end>{% endfor %}"
-    (root / "model/tokenizer_config.json").write_text(json.dumps(settings))
-    (root / "folder").mkdir()
-
-    def write(name: str, rows: list[dict[str, Any]]) -> None:
-        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def pairs(first: int) -> list[dict[str, Any]]:
-        texts = [(f"{i}+1", f"{i + 1}" * i, f"{i}", "2") for i in range(first, first + 5)]
-        return [dict(zip(("prompt", "chosen", "rejected", "other"), row, strict=True)) for row in texts]
-
+    copy_with_template(tiny_folder, root / "model", "{% for m in messages %}{{ m.content }}<end>{% endfor %}")
     for name, first in (("pairs", 1), ("held", 4), ("folder/train", 2), ("folder/test", 3)):
-        write(name, pairs(first))
-    write("judged", [{"prompt": "1", "answers": ["1", "2"], "labels": {"score": [1, 0], "safe": [0, 1]}}])
+        write_rows(root / f"{name}.jsonl", comparisons(first))
+    two = {"prompt": "1", "answers": ["1", "2"]}
     thought = {"reasoning": "<think>1</think><answer>Answer 1 is better</answer>"}
-    write("thoughts", [{"prompt": "1", "answers": ["1", "2"], "scores": [1, 0]} | thought])
-    write("graded", [{"prompt": "1", "answers": ["1", "2"], "scores": [1, 2]}])
-    places = {f"<{name}>": str(root / name) for name in ("model", "folder")}
-    places |= {f"<{name}>": str(root / f"{name}.jsonl") for name in ("pairs", "held", "judged", "graded", "thoughts")}
-
-    def placed(value: Any) -> Any:
-        for name, place in places.items() if isinstance(value, str) else ():
-            value = value.replace(name, place)
-        return value
-
+    write_rows(root / "judged.jsonl", [two | {"labels": {"score": [1, 0], "safe": [0, 1]}}])
+    write_rows(root / "thoughts.jsonl", [two | {"scores": [1, 0]} | thought])
+    write_rows(root / "graded.jsonl", [two | {"scores": [1, 2]}])
+    places = {name: root / name for name in ("model", "folder")}
+    places |= {name: root / f"{name}.jsonl" for name in ("pairs", "held", "judged", "graded", "thoughts")}
     forms: list[JudgeForm] = []
+    form_of = judge_training.form_of
 
     def remember(config: GRMConfig) -> JudgeForm:
         forms.append(form_of(config))
         return forms[-1]
 
-    def stop(**trainer: Any) -> None:
-        raise Built(parts(trainer, forms[-1]))
-
-    form_of = judge_training.form_of
-
-    @cache
-    def remembered(flags: str) -> dict[str, Any]:
-        base = {"pretrain": "<model>", "train_data": "<pairs>", "train_batch_size": 3, "progress": False}
-        flat = {name: placed(value) for name, value in (base | json.loads(flags)).items()}
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
-            patch.setattr(supervised, "SupervisedTrainer", stop)
+    def start(**flags: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(judge_training, "form_of", remember)
-            train_judge(GRMConfig.create(**flat, output_dir=str(tmp_path_factory.mktemp("run") / "run")))
-        built: dict[str, Any] = stopped.value.args[0]
-        return built
+            train_judge(GRMConfig.create(**flags))
 
-    return lambda **flags: remembered(json.dumps(flags))
+    base = {"pretrain": "<model>", "train_data": "<pairs>"}
+    return builder(start, lambda trainer: parts(trainer, forms[-1]), base, places, tmp_path_factory.mktemp)
 
 
 @pytest.mark.parametrize("flag", EFFECTS)
-def test_another_value_builds_another_run(build: Callable[..., dict[str, Any]], flag: str) -> None:
+def test_another_value_builds_another_run(build: Build, flag: str) -> None:
     beside, value = EFFECTS[flag]
     assert build(**beside) != build(**beside | {flag: value})
 
 
-def test_the_same_flags_build_the_same_run(build: Callable[..., dict[str, Any]]) -> None:
+def test_the_same_flags_build_the_same_run(build: Build) -> None:
     assert build() == build(seed=42)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from lightrft_apps import SFTConfig, supervised, tune, tuning
 from lightrft_apps.config import ConfigError
 from lightrft_apps.config.schema import fields_of
 from lightrft_core import TrainState
+
+from .built import Build, Built, builder, two_models, write_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -160,8 +161,19 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
 }
 """Flag -> the flags it needs beside it, and a value other than it has there. <names> are places of the test's own."""
 
-SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm", "sp_size")
-SHARED = ("ranks_timeout", "balance_speeds", "compile", "profile_steps", "trust_remote_code", "lora_dropout")
+SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm", "sp_size", "tp_size")
+TRACKERS = ("use_wandb", "use_tensorboard", "use_swanlab", "use_trackio", "tensorboard_dir")
+TRACKING = (*TRACKERS, *(f"tracker_{name}" for name in ("online", "project", "run_name", "group", "org")))
+SHARED = (
+    "ranks_timeout",
+    "stall_timeout",
+    "strategy",
+    "balance_speeds",
+    "compile",
+    "profile_steps",
+    "trust_remote_code",
+    "lora_dropout",
+)
 MEDIA = ("images_key", "videos_key", "audios_key", "media_root", "media_urls")
 ELSEWHERE = {
     "progress": "shows on a terminal alone",
@@ -170,6 +182,7 @@ ELSEWHERE = {
     "aux_loss_coef": "needs a mixture of experts; tests/strategy/test_sft_loss.py",
     "load_in_4bit": "needs an accelerator",
     **dict.fromkeys(SHARDING, "needs a launcher; tests/strategy/training/test_sft_ranks.py"),
+    **dict.fromkeys(TRACKING, "computes the same; tests/apps/trackers shows what is written"),
     **dict.fromkeys(SHARED, "the same code as for lightrft rl, whose table names where it is shown"),
     **dict.fromkeys(MEDIA, "needs a model that sees; tests/multimodal/test_sft_media.py"),
     **{
@@ -182,10 +195,6 @@ ELSEWHERE = {
 def test_no_flag_is_left_out() -> None:
     assert {**EFFECTS, **ELSEWHERE}.keys() == fields_of(SFTConfig).keys()
     assert EFFECTS.keys().isdisjoint(ELSEWHERE)
-
-
-class Built(Exception):
-    """Carries out of `tune` what its run would have been made of."""
 
 
 def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,64 +217,32 @@ def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def build(
-    tiny_folder: Path, tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., dict[str, Any]]:
+def build(tiny_folder: Path, tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Build:
     """build(**flags) -> what the run is made of."""
-    from shutil import copytree
-
     root = tmp_path_factory.mktemp("places")
-    for name, seed in (("model", 0), ("other", 1)):
-        copytree(tiny_folder, root / name)
-        settings = json.loads((root / name / "tokenizer_config.json").read_text())
-        settings["chat_template"] = (
-            "{% for m in messages %}{{ m.content }}{{ '<end>' if m.role == 'assistant' else '=' }}{% endfor %}"
-        )
-        (root / name / "tokenizer_config.json").write_text(json.dumps(settings))
-        tiny_model(seed, vocab_size=18, eos_token_id=0, initializer_range=0.1).save_pretrained(root / name)
-
-    def write(name: str, rows: list[dict[str, Any]]) -> None:
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def pairs(first: int) -> list[dict[str, Any]]:
-        return [{"input": f"{i}+1", "output": f"{i + 1}" * i, "other": "2"} for i in range(first, first + 5)]
-
-    for name, first in (("rows.jsonl", 1), ("held.jsonl", 4), ("folder/train.jsonl", 2), ("folder/test.jsonl", 3)):
-        write(name, pairs(first))
+    two_models(tiny_folder, tiny_model, root)
+    for name, first in (("rows", 1), ("held", 4), ("folder/train", 2), ("folder/test", 3)):
+        rows = [{"input": f"{i}+1", "output": f"{i + 1}" * i, "other": "2"} for i in range(first, first + 5)]
+        write_rows(root / f"{name}.jsonl", rows)
     roles = ("user", "assistant", "user", "assistant")
-    write("chats.jsonl", [{"input": [{"role": r, "content": str(i)} for i, r in enumerate(roles)]}])
-    places = {f"<{name}>": str(root / name) for name in ("model", "other", "folder")}
-    places |= {f"<{name}>": str(root / f"{name}.jsonl") for name in ("rows", "held", "chats")}
+    chat = [{"role": role, "content": str(i)} for i, role in enumerate(roles)]
+    write_rows(root / "chats.jsonl", [{"input": chat}])
+    places = {name: root / name for name in ("model", "other", "folder")}
+    places |= {name: root / f"{name}.jsonl" for name in ("rows", "held", "chats")}
 
-    def placed(value: Any) -> Any:
-        for name, place in places.items() if isinstance(value, str) else ():
-            value = value.replace(name, place)
-        return value
+    def start(**flags: Any) -> None:
+        tune(SFTConfig.create(**flags))
 
-    def stop(**trainer: Any) -> None:
-        raise Built(parts(trainer))
-
-    @cache
-    def remembered(flags: str) -> dict[str, Any]:
-        base = {"pretrain": "<model>", "dataset": "<rows>", "train_batch_size": 3, "progress": False}
-        flat = {name: placed(value) for name, value in (base | json.loads(flags)).items()}
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
-            patch.setattr(supervised, "SupervisedTrainer", stop)
-            tune(SFTConfig.create(**flat, output_dir=str(tmp_path_factory.mktemp("run") / "run")))
-        built: dict[str, Any] = stopped.value.args[0]
-        return built
-
-    return lambda **flags: remembered(json.dumps(flags))
+    return builder(start, parts, {"pretrain": "<model>", "dataset": "<rows>"}, places, tmp_path_factory.mktemp)
 
 
 @pytest.mark.parametrize("flag", EFFECTS)
-def test_another_value_builds_another_run(build: Callable[..., dict[str, Any]], flag: str) -> None:
+def test_another_value_builds_another_run(build: Build, flag: str) -> None:
     beside, value = EFFECTS[flag]
     assert build(**beside) != build(**beside | {flag: value})
 
 
-def test_the_same_flags_build_the_same_run(build: Callable[..., dict[str, Any]]) -> None:
+def test_the_same_flags_build_the_same_run(build: Build) -> None:
     assert build() == build(seed=42)
 
 

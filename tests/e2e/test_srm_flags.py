@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
 
-from lightrft_apps import RMConfig, supervised, train_reward_model
+from lightrft_apps import RMConfig, train_reward_model
 from lightrft_apps.config.schema import fields_of
 
 from . import test_sft
+from .built import Build, builder, comparisons, two_models, write_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,10 +73,6 @@ def test_no_flag_is_left_out() -> None:
     assert EFFECTS.keys().isdisjoint(ELSEWHERE)
 
 
-class Built(Exception):
-    """Carries out of `train_reward_model` what its run would have been made of."""
-
-
 def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
     strategy, recorder, examples = (trainer[name] for name in ("strategy", "recorder", "examples"))
     model = strategy.held["rm"].module
@@ -98,61 +92,28 @@ def parts(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def build(
-    tiny_folder: Path, tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., dict[str, Any]]:
+def build(tiny_folder: Path, tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Build:
     """build(**flags) -> what the run is made of, and what its folder would say of the head."""
     root = tmp_path_factory.mktemp("places")
-    for name, seed in (("model", 0), ("other", 1)):
-        copytree(tiny_folder, root / name)
-        settings = json.loads((root / name / "tokenizer_config.json").read_text())
-        settings["chat_template"] = (
-            "{% for m in messages %}{{ m.content }}{{ '<end>' if m.role == 'assistant' else '=' }}{% endfor %}"
-        )
-        (root / name / "tokenizer_config.json").write_text(json.dumps(settings))
-        tiny_model(seed, vocab_size=18, eos_token_id=0, initializer_range=0.1).save_pretrained(root / name)
-
-    def write(name: str, rows: list[dict[str, Any]]) -> None:
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def pairs(first: int) -> list[dict[str, Any]]:
-        texts = [(f"{i}+1", f"{i + 1}" * i, f"{i}", "2") for i in range(first, first + 5)]
-        return [dict(zip(("prompt", "chosen", "rejected", "other"), row, strict=True)) for row in texts]
-
-    for name, first in (("pairs.jsonl", 1), ("held.jsonl", 4), ("folder/train.jsonl", 2), ("folder/test.jsonl", 3)):
-        write(name, pairs(first))
+    two_models(tiny_folder, tiny_model, root)
+    for name, first in (("pairs", 1), ("held", 4), ("folder/train", 2), ("folder/test", 3)):
+        write_rows(root / f"{name}.jsonl", comparisons(first))
     judged = {"score": [1, 0], "safe": [0, 1]}
-    write("judged.jsonl", [{"prompt": "1", "answers": ["1", "2"], "labels": judged}])
-    places = {f"<{name}>": str(root / name) for name in ("model", "other", "folder")}
-    places |= {f"<{name}>": str(root / f"{name}.jsonl") for name in ("pairs", "held", "judged")}
+    write_rows(root / "judged.jsonl", [{"prompt": "1", "answers": ["1", "2"], "labels": judged}])
+    places = {name: root / name for name in ("model", "other", "folder")}
+    places |= {name: root / f"{name}.jsonl" for name in ("pairs", "held", "judged")}
 
-    def placed(value: Any) -> Any:
-        for name, place in places.items() if isinstance(value, str) else ():
-            value = value.replace(name, place)
-        return value
+    def start(**flags: Any) -> None:
+        train_reward_model(RMConfig.create(**flags))
 
-    def stop(**trainer: Any) -> None:
-        raise Built(parts(trainer))
-
-    @cache
-    def remembered(flags: str) -> dict[str, Any]:
-        base = {"pretrain": "<model>", "train_data": "<pairs>", "train_batch_size": 3, "progress": False}
-        flat = {name: placed(value) for name, value in (base | json.loads(flags)).items()}
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Built) as stopped:
-            patch.setattr(supervised, "SupervisedTrainer", stop)
-            train_reward_model(RMConfig.create(**flat, output_dir=str(tmp_path_factory.mktemp("run") / "run")))
-        built: dict[str, Any] = stopped.value.args[0]
-        return built
-
-    return lambda **flags: remembered(json.dumps(flags))
+    return builder(start, parts, {"pretrain": "<model>", "train_data": "<pairs>"}, places, tmp_path_factory.mktemp)
 
 
 @pytest.mark.parametrize("flag", EFFECTS)
-def test_another_value_builds_another_run(build: Callable[..., dict[str, Any]], flag: str) -> None:
+def test_another_value_builds_another_run(build: Build, flag: str) -> None:
     beside, value = EFFECTS[flag]
     assert build(**beside) != build(**beside | {flag: value})
 
 
-def test_the_same_flags_build_the_same_run(build: Callable[..., dict[str, Any]]) -> None:
+def test_the_same_flags_build_the_same_run(build: Build) -> None:
     assert build() == build(seed=42)

@@ -62,12 +62,18 @@ def flags(backbone: Path, tmp_path: Path, rows_file: Callable[..., str]) -> dict
 
 
 def test_steps_are_learnt_and_credit_the_policy_at_the_tokens_that_end_them(
-    flags: dict[str, Any], backbone: Path, tmp_path: Path, rows_file: Callable[..., str]
+    flags: dict[str, Any],
+    backbone: Path,
+    tmp_path: Path,
+    rows_file: Callable[..., str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     summary = train_reward_model(RMConfig.create(**flags))
     estimate = summary["accuracy_after"]["score"]
     assert estimate["value"] > 0.9 > summary["accuracy_before"]["score"]["value"]
     assert estimate["n"] == sum(len(row["labels"]) for row in solutions(40, 1, marked=False))
+    assert summary["accuracy_of"] == "steps"
+    assert f"{estimate['n']} steps)" in " ".join(capfd.readouterr().err.split())
     line = json.loads((tmp_path / "prm" / "metrics.jsonl").read_text().splitlines()[-1])
     assert line["eval/first_error_accuracy"] > 0.8
 

@@ -139,6 +139,7 @@ def _read(path: Path) -> Any:
     readers: dict[str, Callable[[Path], Any]] = {
         "metrics.jsonl": _numbers,
         "summary.json": _without_times,
+        "report.html": lambda path: None,  # full of times
         "config.yaml": lambda path: yaml.safe_load(path.read_text()) | {"output_dir": None, "_record": None},
     }
     return readers.get(path.name, Path.read_bytes)(path)

@@ -95,9 +95,9 @@ def tear_weights(path: Path, tensors: Any) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def tear_parquet(table: Any, path: Path) -> None:
+def tear_parquet(table: Any, path: Path, *, row_group_size: int) -> None:
     """Write half a Parquet file."""
-    write_table(table, path)
+    write_table(table, path, row_group_size=row_group_size)
     os.truncate(path, path.stat().st_size // 2)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ SCENARIOS: dict[str, tuple[list[str], Kills]] = {
             ("in a line of the metrics", 2),
             ("rewinding the metrics", 1),
             ("in the trajectories", 2),
+            ("in the final export", 1),
+            ("before the summary", 1),
         ],
     ),
     "several optimiser steps a batch, on a schedule, against a reference": (
@@ -40,8 +43,9 @@ SCENARIOS: dict[str, tuple[list[str], Kills]] = {
             ("after the weights of a checkpoint", 1),
             ("after an optimiser step", 8),
             ("after rewinding", 1),
-            ("in a line of the metrics", 1),
+            ("in the weights of a checkpoint", 2),
             ("dooming an old checkpoint", 1),
+            ("naming the final export", 1),
         ],
     ),
     "two epochs over a batch": (
@@ -59,7 +63,7 @@ SCENARIOS: dict[str, tuple[list[str], Kills]] = {
         [
             ("after an optimiser step", 9),
             ("between line and checkpoint", 1),
-            ("in a line of the metrics", 1),
+            ("naming a checkpoint", 1),
         ],
     ),
     "groups without signal replaced": (
@@ -67,7 +71,8 @@ SCENARIOS: dict[str, tuple[list[str], Kills]] = {
         [
             ("while a worker judges", 9),
             ("between two sampled tokens", 25),
-            ("between line and checkpoint", 1),
+            ("removing an old checkpoint", 1),
+            ("naming the summary", 1),
         ],
     ),
     "bf16": (
@@ -81,6 +86,8 @@ SCENARIOS: dict[str, tuple[list[str], Kills]] = {
         ],
     ),
 }
+PROOFS = ("two epochs over a batch", "bf16")
+"""Scenarios of the proof alone; the others have every moment among them."""
 
 EVERY_MOMENT = [
     "naming config.yaml",
@@ -108,39 +115,61 @@ RANDOM_KILLS = 30
 """In each scenario of the proof."""
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.fixture(scope="module")
+def never_killed(task: Any, launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """never_killed(flag, ...) -> the folder of a run that nobody killed."""
+
+    @cache
+    def run(*flags: str) -> Path:
+        folder: Path = tmp_path_factory.mktemp("never_killed") / "run"
+        assert launch(task.words(folder, *flags)) == 0
+        return folder
+
+    return run
+
+
+def test_every_moment_has_its_run() -> None:
+    tried = {moment for name, (_, kills) in SCENARIOS.items() if name not in PROOFS for moment, _ in kills}
+    assert tried == {*EVERY_MOMENT}
+
+
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=pytest.mark.proof) if name in PROOFS else name for name in SCENARIOS]
+)
 def test_a_run_killed_many_times_ends_as_one_never_killed(
-    scenario: str, task: Any, launch: Launch, assert_same: AssertSame, tmp_path: Path
+    scenario: str,
+    task: Any,
+    launch: Launch,
+    never_killed: Callable[..., Path],
+    assert_same: AssertSame,
+    tmp_path: Path,
 ) -> None:
     flags, kills = SCENARIOS[scenario]
-    assert launch(task.words(tmp_path / "never killed", *flags)) == 0
     words = task.words(tmp_path / "killed", *flags)
     for moment, count in kills:
         assert launch(words, moment, count) == -9, f"the run ended before it could be killed {moment}"
     assert launch(words) == 0
-    assert_same(tmp_path / "killed", tmp_path / "never killed")
+    assert_same(tmp_path / "killed", never_killed(*flags))
 
 
 def test_the_installed_command_in_a_fresh_process_finishes_a_killed_run(
-    task: Any, launch: Launch, assert_same: AssertSame, tmp_path: Path
+    task: Any, launch: Launch, never_killed: Callable[..., Path], assert_same: AssertSame, tmp_path: Path
 ) -> None:
-    assert launch(task.words(tmp_path / "never killed")) == 0
     words = task.words(tmp_path / "killed")
     assert launch(words, "after an optimiser step", 4) == -9
     subprocess.run([Path(sysconfig.get_path("scripts")) / "lightrft", *words], timeout=300, check=True)
-    assert_same(tmp_path / "killed", tmp_path / "never killed")
+    assert_same(tmp_path / "killed", never_killed())
 
 
 def test_an_answer_that_once_took_too_long_to_judge_stays_timed_out(
-    task: Any, launch: Launch, assert_same: AssertSame, tmp_path: Path
+    task: Any, launch: Launch, never_killed: Callable[..., Path], assert_same: AssertSame, tmp_path: Path
 ) -> None:
-    first, never, killed = (tmp_path / name for name in ("first steps", "never killed", "killed"))
-    assert launch(task.words(first, "--max_steps=3")) == 0
+    first, never, killed = never_killed(), tmp_path / "never killed", tmp_path / "killed"
     slow = max(judged(first, 3), key=len)
     assert slow not in judged(first, 1) | judged(first, 2)
     assert judged(first, 3)[slow] is not None
 
-    flags = ["--reward_timeout=2"]
+    flags = ["--reward_timeout=2", "--max_steps=4"]
     task.switch.write_text(slow)
     assert launch(task.words(never, *flags)) == 0
     assert launch(task.words(killed, *flags), "after an optimiser step", 3) == -9

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,21 @@ HOLDINGS = {
     "fsdp": ["--fsdp"],
     "zero 2": ["--zero_stage=2"],
     "zero 3": ["--zero_stage=3"],
+    "slices of layers": ["--tp_size=2", "--fsdp"],
     "slices of rows": ["--sp_size=2", "--packing_samples"],
     "slices of rows in shards": ["--sp_size=2", "--packing_samples", "--fsdp"],
 }
+
+
+@dataclass(frozen=True)
+class BrokenOff:
+    """A run that lost a rank. seconds: from then to its end."""
+
+    folder: Path
+    ranks: list[psutil.Process]
+    output: str
+    code: int
+    seconds: float
 
 
 @contextmanager
@@ -61,9 +74,8 @@ def alone(task: Any, launch: Callable[..., int], tmp_path_factory: pytest.TempPa
     return folder
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "fsdp" else pytest.mark.proof) for name in HOLDINGS]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("name", HOLDINGS)
 def test_two_processes_do_the_run_of_one(task: Any, alone: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "run"
     with launched(task.words(folder, *HOLDINGS[name])) as process:
@@ -91,19 +103,34 @@ def first_children(process: subprocess.Popen[str], folder: Path, step: int) -> l
     return sorted(children, key=lambda child: int(child.environ()["RANK"]))
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.proof), 1])
-def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(task: Any, tmp_path: Path, victim: int) -> None:
-    folder = tmp_path / "run"
-    with launched(task.words(folder, "--max_steps=200", "--num_episodes=200")) as process:
-        ranks = first_children(process, folder, 2)
-        ranks[victim].send_signal(signal.SIGKILL)
+@pytest.fixture(scope="module")
+def broken_off(task: Any, tmp_path_factory: pytest.TempPathFactory) -> BrokenOff:
+    """A long run of two processes in shards, of which the second was killed after the sixth step."""
+    folder = tmp_path_factory.mktemp("broken") / "run"
+    with launched(task.words(folder, "--fsdp", "--max_steps=200", "--num_episodes=200")) as process:
+        ranks = first_children(process, folder, 6)
+        ranks[1].send_signal(signal.SIGKILL)
         started = time.monotonic()
         output, _ = process.communicate(timeout=60)
-        assert time.monotonic() - started < 60
-        assert process.returncode != 0
-        assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
-    assert f"rank {victim} (process {ranks[victim].pid}" in output
-    assert " of step " in output.split("last seen in: ")[1]
+        return BrokenOff(folder, ranks, output, process.returncode, time.monotonic() - started)
+
+
+def test_two_processes_take_the_steps_of_one(alone: Path, broken_off: BrokenOff) -> None:
+    mine, theirs = metrics(broken_off.folder)[:7], metrics(alone)
+    assert [line["step"] for line in mine] == [0, 1, 2, 3, 4, 5, 6]
+    for one, other in zip(mine, theirs, strict=True):
+        assert one.keys() == other.keys()
+        assert one == pytest.approx(other, **CLOSE)
+    assert broken_off.output.count("step    6") == 1, "the first process alone talks"
+
+
+def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(broken_off: BrokenOff) -> None:
+    victim = broken_off.ranks[1]
+    assert broken_off.seconds < 60
+    assert broken_off.code != 0
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in broken_off.ranks)
+    assert f"rank 1 (process {victim.pid}" in broken_off.output
+    assert " of step " in broken_off.output.split("last seen in: ")[1]
 
 
 @pytest.mark.proof

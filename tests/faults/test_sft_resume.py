@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 Launch = Callable[..., int]
+Kills = Sequence[tuple[str, int]]
 
 KILLS = [
     ("naming config.yaml", 1),
@@ -61,6 +62,23 @@ def content(run: Path) -> dict[str, Any]:
     return found
 
 
+def assert_ends_alike(
+    launch: Launch, words: Callable[[Path], list[str]], kills: Kills, place: Path, *, lines: int
+) -> dict[str, Any]:
+    """A run that is killed at these moments ends with the files of one that never was. Returns them."""
+    killed, never = place / "killed", place / "never"
+    assert launch(words(never)) == 0
+    for moment, count in kills:
+        assert launch(words(killed), moment, count) == -9, f"the run ended before it could be killed {moment}"
+    assert launch(words(killed)) == 0
+    one, other = content(killed), content(never)
+    assert list(one) == list(other)
+    assert len(one["metrics.jsonl"]) == lines
+    assert [name for name in one if one[name] != other[name]] == [], "these files differ"
+    assert {path.name for path in never.iterdir()} >= FILES
+    return one
+
+
 @pytest.mark.parametrize(
     ("flags", "kills"),
     [
@@ -74,15 +92,6 @@ def content(run: Path) -> dict[str, Any]:
     ],
 )
 def test_a_run_killed_many_times_ends_as_one_never_killed(
-    task: Any, launch: Launch, tmp_path: Path, flags: list[str], kills: list[tuple[str, int]]
+    task: Any, launch: Launch, tmp_path: Path, flags: list[str], kills: Kills
 ) -> None:
-    assert launch(words(task, tmp_path / "never", *flags)) == 0
-    killed = words(task, tmp_path / "killed", *flags)
-    for moment, count in kills:
-        assert launch(killed, moment, count) == -9, f"the run ended before it could be killed {moment}"
-    assert launch(killed) == 0
-    one, other = content(tmp_path / "killed"), content(tmp_path / "never")
-    assert list(one) == list(other)
-    assert len(one["metrics.jsonl"]) == 10
-    assert [name for name in one if one[name] != other[name]] == [], "these files differ"
-    assert {path.name for path in (tmp_path / "never").iterdir()} >= FILES
+    assert_ends_alike(launch, lambda folder: words(task, folder, *flags), kills, tmp_path, lines=10)

@@ -10,21 +10,12 @@ from typing import Any
 
 import pytest
 
-from .test_sft_resume import FILES, content
+from .test_sft_resume import KILLS as KILLS_OF_SFT
+from .test_sft_resume import Kills, assert_ends_alike
 
 Launch = Callable[..., int]
 
-KILLS = [
-    ("naming config.yaml", 1),
-    ("in a line of the metrics", 3),
-    ("after an optimiser step", 4),
-    ("in the weights of a checkpoint", 1),
-    ("between line and checkpoint", 1),
-    ("rewinding the metrics", 1),
-    ("after an optimiser step", 3),
-    ("naming the final export", 1),
-    ("naming the summary", 1),
-]
+KILLS = [kill for kill in KILLS_OF_SFT if kill[0] != "in the final export"]
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +59,7 @@ def words(judge: Path, folder: Path, *more: str) -> list[str]:
     ],
 )
 def test_a_run_killed_many_times_ends_as_one_never_killed(
-    judge: Path, launch: Launch, tmp_path: Path, flags: list[str], kills: list[tuple[str, int]]
+    judge: Path, launch: Launch, tmp_path: Path, flags: list[str], kills: Kills
 ) -> None:
-    assert launch(words(judge, tmp_path / "never", *flags)) == 0
-    killed = words(judge, tmp_path / "killed", *flags)
-    for moment, count in kills:
-        assert launch(killed, moment, count) == -9, f"the run ended before it could be killed {moment}"
-    assert launch(killed) == 0
-    one, other = content(tmp_path / "killed"), content(tmp_path / "never")
-    assert list(one) == list(other)
-    assert len(one["metrics.jsonl"]) == 9
-    assert len(one["rejected.jsonl"].splitlines()) == 1
-    assert [name for name in one if one[name] != other[name]] == [], "these files differ"
-    assert {path.name for path in (tmp_path / "never").iterdir()} >= FILES
+    files = assert_ends_alike(launch, lambda folder: words(judge, folder, *flags), kills, tmp_path, lines=9)
+    assert len(files["rejected.jsonl"].splitlines()) == 1

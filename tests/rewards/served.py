@@ -22,7 +22,8 @@ SECRET = "xyzzy-the-answer-of-a-user"
 class Scripted:
     """A scorer by the texts of its answers: the length is the score, and some answers do more.
 
-    "error" has an error, "late" has timed out, "nan" is not a number, "crash" raises, "wait" waits for `let_go`.
+    "error" has an error, "late" has timed out, "nan" is not a number, "crash" raises, "wait" waits for `let_go`; one
+    that begins with "quote " is quoted in a note.
     batches: how many samples each call of `score` had; calls: how they were nested.
     """
 
@@ -56,7 +57,8 @@ class Scripted:
                 assert self.let_go.wait(20)
         length = len(sample.response)
         steps = ((length, 0.25),) if length else ()
-        return Outcome(float(length), 0.5, {"length": 1.0}, {"seen": 2.0}, steps=steps)
+        notes = {"length": sample.response} if sample.response.startswith("quote ") else {}
+        return Outcome(float(length), 0.5, {"length": 1.0}, {"seen": 2.0}, steps=steps, notes=notes)
 
     def fingerprint(self) -> str:
         return self._fingerprint

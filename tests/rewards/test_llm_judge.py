@@ -11,6 +11,7 @@ import time
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -24,6 +25,7 @@ from lightrft_multimodal import load_audio, load_image
 from lightrft_rewards import Outcome, RewardSetupError, Sample
 from lightrft_rewards.judge_prompt import NoGrade, Question
 from lightrft_rewards.llm_judge import LLMJudge
+from lightrft_rewards.notes import LIMIT
 
 KEY = "sk-nobody-may-read-this"
 Answer = tuple[int, Any, dict[str, str]]
@@ -92,7 +94,8 @@ def test_a_grade_becomes_a_score_from_0_to_1() -> None:
     with chat_server(answer) as (url, seen), LLMJudge([url], model="m", temperature=0.5, max_tokens=9) as judge:
         outcomes = judge.score([[Sample("fine"), Sample("poor")], [], [Sample("fine")]])
     assert [[outcome.score for outcome in call] for call in outcomes] == [[0.75, 0.0], [], [0.75]]
-    assert outcomes[0][0] == Outcome(score=0.75, accuracy=0.75, parts={"judge": 0.75})
+    first = outcomes[0][0]
+    assert replace(first, notes={}) == Outcome(score=0.75, accuracy=0.75, parts={"judge": 0.75})
     assert {body["path"] for body in seen} == {"/v1/chat/completions"}
     assert all((body["model"], body["temperature"], body["max_tokens"]) == ("m", 0.5, 9) for body in seen)
     assert {body["authorization"] for body in seen} == {None}
@@ -280,6 +283,30 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capl
     with pytest.raises(RewardSetupError, match="letters that no key has") as refusal:
         LLMJudge(["http://127.0.0.1:1"], model="m", key_env="JUDGE_KEY")
     assert "sk-" not in str(refusal.value)
+
+
+def test_what_the_llm_wrote_is_a_note_even_without_a_grade_and_never_shows_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    padding = "b" * (LIMIT - len(KEY) // 2)
+    replies = {"a": f"well, {KEY}. Grade: 7", "c": f"{padding}{KEY} Grade: 7", "d": "I cannot say \ud800"}
+
+    def answer(body: dict[str, Any]) -> Answer:
+        return graded(next(text for response, text in replies.items() if f"[{response}]" in str(body["messages"])))
+
+    question = Question("[{response}]")
+    with (
+        chat_server(answer) as (url, _),
+        LLMJudge([url], model="m", name="llm", question=question, key_env="JUDGE_KEY") as judge,
+    ):
+        graded_one, cut, silent = judged(judge, "a", "c", "d")
+    assert (graded_one.score, graded_one.notes) == (0.7, {"llm": "well, ***. Grade: 7"})
+    assert len(cut.notes["llm"]) == LIMIT
+    assert KEY[: len(KEY) // 2] not in cut.notes["llm"]
+    assert silent.score is None
+    assert silent.error
+    assert silent.notes == {"llm": "I cannot say ?"}
 
 
 def test_a_reply_that_is_cut_off_before_it_begins_says_what_to_raise() -> None:

@@ -205,3 +205,18 @@ def test_steps_come_through_as_they_were_judged() -> None:
     [[outcome]] = panel.score([[Sample("one. two.")]])
     panel.close()
     assert (outcome.score, outcome.steps) == (1.5, steps)
+
+
+def test_what_judges_wrote_is_kept_of_all_also_where_one_of_them_failed() -> None:
+    def said(sample: Sample) -> Outcome:
+        return Outcome(1.0, parts={"rm": 1.0}, notes={"rm": f"liked {sample.response}"})
+
+    def fails(sample: Sample) -> Outcome:
+        ill = sample.response == "ill"
+        return Outcome(error="broken", notes={"llm": "no"}) if ill else Outcome(2.0, parts={"llm": 2.0})
+
+    panel = Panel({"rm": Stub(said), "llm": Stub(fails)}, parse_routes({"": "rm,llm"}, ("rm", "llm")))
+    [[well, ill]] = panel.score([[Sample("well"), Sample("ill")]])
+    panel.close()
+    assert (well.score, well.notes) == (3.0, {"rm": "liked well"})
+    assert (ill.score, ill.error, ill.notes) == (None, "broken", {"rm": "liked ill", "llm": "no"})

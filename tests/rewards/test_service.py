@@ -172,6 +172,20 @@ def test_what_is_late_when_its_turn_comes_is_not_judged() -> None:
     assert late.outcomes == [Outcome(timed_out=True)]
 
 
+def test_a_timer_that_fires_early_makes_no_client_that_waits_one_that_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wait = asyncio.wait
+
+    async def early(tasks: Any, *, timeout: float | None = None, **more: Any) -> Any:
+        return await wait(tasks, timeout=None if timeout is None else timeout / 2, **more)
+
+    monkeypatch.setattr(asyncio, "wait", early)
+    with running(Scripted()) as server, client_of(server) as client:
+        (found,) = results(client.post("/v1/score", json=request("wait", deadline=0.4)))
+    assert found["status"] == "timeout"
+
+
 def test_a_sample_waits_a_moment_for_company_and_no_longer() -> None:
     scorer = Scripted()
     with running(scorer, max_wait=0.3) as server, client_of(server) as client, ThreadPoolExecutor(2) as threads:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from lightrft_rewards.errors import RewardSetupError
+from lightrft_rewards.notes import LIMIT
 from lightrft_rewards.samples import Outcome, Sample
 from lightrft_rewards.service.client import RemoteScorer
 from lightrft_rewards.service.endpoints import Endpoint, Rotation
@@ -91,6 +92,43 @@ def test_failures_are_outcomes_and_only_failed_samples_are_sent_again() -> None:
     assert [outcome.timed_out for outcome in judged] == [False, False, True, False, False]
     assert judged[3].error == "rm: row 3: not now"
     assert scorer.asked == {"a": 1, "once": 2, "late": 1, "always": 2, "bb": 1, "crash": 2}
+
+
+def test_what_judges_wrote_comes_along_without_the_key_and_as_a_file_can_hold_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEY_OF_REWARDS", "k-" + "y" * 40)
+    long = "quote " + "a" * (LIMIT - 20) + " k-" + "y" * 40
+    with running(Scripted()) as server:
+        client = RemoteScorer([server.url], name="far", key_env="KEY_OF_REWARDS")
+        quoted, half, cut, plain = flat(client.score(calls_of("quote k-" + "y" * 40, "quote \ud800", long, "plain")))
+        client.close()
+    assert quoted.notes == {"far.length": "quote ***"}
+    assert half.notes == {"far.length": "quote ?"}
+    assert len(cut.notes["far.length"]) <= LIMIT
+    assert plain.notes == {}
+
+
+def test_a_gateway_without_a_service_behind_it_is_waited_for_and_no_samples_time_is_spent() -> None:
+    back = time.monotonic() + 1.5
+
+    def gateway(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        return (200, {"rewards": [1.0] * len(body["query"])}) if time.monotonic() > back else (503, "no backend")
+
+    with foreign(gateway) as url:
+        client = RemoteScorer([url], dialect="openrlhf", timeout=0.4, patience=20)
+        judged = flat(client.score(calls_of("a", "bb", size=2)))
+        client.close()
+    assert [outcome.score for outcome in judged] == [1.0, 1.0]
+
+
+def test_a_gateway_that_nobody_ever_stands_behind_is_an_error_after_patience() -> None:
+    with foreign(lambda path, body: (503, "no backend")) as url:
+        client = RemoteScorer([url], dialect="openrlhf", timeout=60, patience=0.6)
+        (judged,) = flat(client.score(calls_of("a")))
+        client.close()
+    assert "no reward service answered for 0.6 s" in judged.error
+    assert "HTTP 503" in judged.error
 
 
 def test_a_sample_that_a_service_rejects_is_an_error_and_not_sent_again() -> None:

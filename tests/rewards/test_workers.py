@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,14 @@ def test_a_worker_that_dies_is_an_error_of_the_sample_it_had(obedient: Scoring, 
         assert scores(outcomes) == [1.0, None, 3.0]
         assert outcomes[1].error == f"{obedient.function} on row, sample 1: {ending}"
         assert scores(pool.score([samples("4")])[0]) == [4.0]
+
+
+def test_a_worker_that_takes_the_place_of_another_gives_a_sign_when_it_is_ready(obedient: Scoring) -> None:
+    signs = list[str]()
+    with RewardPool(obedient, num_workers=1, judging=lambda: nullcontext(lambda: signs.append("got on"))) as pool:
+        pool.score([samples("die", "1")])
+    both_end, one_ends, ready, judged = 1, 1, 1, 1
+    assert len(signs) == both_end + ready + one_ends + ready + judged
 
 
 def test_a_dead_worker_is_noticed_even_if_a_child_of_it_lives_on(

@@ -228,5 +228,6 @@ def test_text_image_and_sound_are_mixed_by_shares(tmp_path: Path, tokenizer: Pre
 
 
 def test_what_is_no_format_is_an_error_that_names_those_there_are(tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(PromptDataError, match=r"before a colon: avqa, geo3k, gsm8k, muchomusic"):
+    known = "aime, avqa, geo3k, gpqa, gsm8k, livecodebench, math500, mmmu, muchomusic"
+    with pytest.raises(PromptDataError, match=rf"before a colon: {known}"):
         load_prompts(PromptSpec("geometry:rows.json"), tokenizer)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from lightrft_strategy.engines.backend import EngineDied, EngineTimeout
-from lightrft_strategy.engines.server_process import ServerProcess, free_port
+from lightrft_strategy.engines.server_process import GRACE_SECONDS, ServerProcess, free_port
 
 from ..forked import a_pipe, start
 
@@ -123,6 +123,15 @@ def test_a_server_that_ignores_requests_to_end_is_killed(
     server.start()
     server.stop()
     assert not marked(mark)
+
+
+def test_a_server_that_is_stopped_is_ended_without_waiting_for_it(make: Make, mark: str) -> None:
+    server = make()
+    server.start()
+    os.killpg(server.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    server.stop()
+    assert not marked(mark) and time.monotonic() - began < GRACE_SECONDS / 2
 
 
 def test_a_dead_server_leaves_no_workers_after_stop(make: Make, mark: str) -> None:

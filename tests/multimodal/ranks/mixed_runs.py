@@ -44,6 +44,7 @@ HOLDS: dict[str, Hold] = {
     "one": Whole,
     "ddp": Whole,
     "fsdp2": FullyShard(),
+    "slices": FullyShard(tp_size=2),
     "zero 2": Zero(2),
     "zero 3": Zero(3, persistence_threshold=0),
 }
@@ -150,7 +151,7 @@ def build(case: Case) -> TorchStrategy:
         {"policy": policy, "reference": reference},
         {"policy": CONFIG},
         hold=HOLDS[case.hold],
-        ranks=OneRank() if case.hold == "one" else TorchRanks(),
+        ranks=OneRank() if case.hold == "one" else TorchRanks(2 if case.hold == "slices" else 1),
     )
 
 

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy
 import pytest
 
+from lightrft_multimodal.tiny import build_qwen2_5_omni
+
 from ...strategy.training.processes import Processes
+from .conftest import SIZES
 from .mixed_runs import Case, Run, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,6 +80,15 @@ def test_two_ranks_that_hold_shards_make_the_run_of_one_process_whoever_sees_or_
     runs = processes(2).run(train, case, seconds=60)
     assert any(run.without_media for run in runs) and any(run.without_media < run.micro_batches for run in runs)
     same_run(runs, case, EXACT)
+
+
+@pytest.mark.proof
+def test_ranks_with_slices_of_layers_and_whole_towers_make_the_run_of_one_process(
+    processes: Groups, tmp_path: Path
+) -> None:
+    folder = build_qwen2_5_omni(tmp_path, replace(SIZES, num_key_value_heads=2))
+    case = Case(str(folder), "slices", packing=True, optimiser_steps=8)
+    same_run(processes(4).run(train, case), case, EXACT)
 
 
 @pytest.mark.proof

@@ -57,7 +57,7 @@ def test_accuracy_counts_each_comparison_once_and_what_failed_as_wrong(judged: S
         else:
             assert share is not None
             assert (share.value, share.n) == (pytest.approx(float(expected[0])), expected[1])
-            assert share.interval == pytest.approx(wilson_interval(float(expected[0]), expected[1]), abs=1e-4)
+            assert share.interval == pytest.approx(wilson_interval(float(expected[0]), expected[1]))
     there = [comparison for comparison in judged if not comparison.error]
     assert found.pairs == sum(len(unequal(comparison)) for comparison in there)
     assert found.score_ties == sum(c.scores[i] == c.scores[j] for c in there for i, j in unequal(c))

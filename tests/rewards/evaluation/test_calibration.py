@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from math import exp, isclose, log, sqrt
 from statistics import fmean
 
@@ -34,6 +35,23 @@ def rows_by_hand(judged: Sequence[JudgedComparison]) -> list[tuple[float, float,
             right = 0.5 if scores[i] == scores[j] else float(scores[i] > scores[j])
             rows.append((probability, max(probability, 1 - probability), right, 1 / len(places)))
     return rows
+
+
+@given(judgements(), st.floats(0.1, 10))
+def test_scores_at_a_temperature_are_as_sure_as_those_divided_by_it(
+    judged: Sequence[JudgedComparison], temperature: float
+) -> None:
+    unsure = [replace(one, variances=tuple(0.5 + i for i in range(len(one.scores)))) for one in judged]
+    divided = [
+        replace(
+            one,
+            scores=tuple(score / temperature for score in one.scores),
+            variances=tuple(variance / temperature**2 for variance in one.variances),
+        )
+        for one in unsure
+    ]
+    found = [pair.probability for one in unsure for pair in decided_pairs(replace(one, temperature=temperature))]
+    assert found == pytest.approx([pair.probability for one in divided for pair in decided_pairs(one)], abs=1e-12)
 
 
 @given(judgements(), st.integers(1, 12))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightrft_rewards.models.judges import GenerativeScorer, JudgeForm, JudgeWriter
+from lightrft_rewards.notes import LIMIT
 from lightrft_rewards.samples import Sample
 
 from . import toys
@@ -99,6 +100,20 @@ def test_grades_are_scaled_to_a_share_and_averaged(tokenizer: Any) -> None:
     assert outcome.metrics == {"judge/unreadable_share": 1 - 2 / 3}
     by_worth = scorer(tokenizer, form=form).score([samples([0, 1, 2, 3, 4])])[0]
     assert [outcome.score for outcome in by_worth] == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_what_the_judge_wrote_is_a_note_and_says_as_which_answer_it_was_judged(tokenizer: Any) -> None:
+    low, high = scorer(tokenizer).score([samples([0, 4])])[0]
+    second, first = "<answer>Answer 2 is better</answer>", "<answer>Answer 1 is better</answer>"
+    assert low.notes == {"judge": f"[as Answer 1] {second}\n\n[as Answer 2] {first}"}
+    assert high.notes == {"judge": f"[as Answer 2] {second}\n\n[as Answer 1] {first}"}
+    (graded,) = scorer(tokenizer, name="j", form=JudgeForm(kind="pointwise")).score([samples([2])])[0]
+    assert graded.notes == {"j": "<answer>3</answer>"}
+    (mute, _) = scorer(tokenizer, lambda text: "h" * 9000).score([samples([1, 2])])[0]
+    assert mute.error
+    assert len(mute.notes["judge"]) == LIMIT
+    (never_asked,) = scorer(tokenizer).score([samples([1])])[0]
+    assert never_asked.notes == {}
 
 
 def test_the_same_answers_are_asked_about_by_the_same_key_whatever_else_is_judged(tokenizer: Any) -> None:

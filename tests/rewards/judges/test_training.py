@@ -167,9 +167,12 @@ def judging(pairs: Path, folder: Path, model: Path, **flags: Any) -> RLConfig:
 
 def test_judges_learn_by_reinforcement_from_how_far_they_agree(tmp_path: Path, judge_folder: Path) -> None:
     pairs = toys.write(toys.rows(4, 1), tmp_path / "pairs.jsonl")
-    summary = train(judging(pairs, tmp_path / "run", judge_folder, eval_dataset=f"judge:{pairs}", max_steps=1))
+    flags = {"eval_dataset": f"judge:{pairs}", "max_steps": 1, "save_steps": 1}
+    summary = train(judging(pairs, tmp_path / "run", judge_folder, **flags))
     assert summary["steps"] == 1
     assert JudgeForm.read(tmp_path / "run/final") == JudgeForm(), "what it leaves is known as a judge"
+    export_checkpoint(ExportArgs(str(tmp_path / "run"), str(tmp_path / "exported")))
+    assert JudgeForm.read(tmp_path / "exported") == JudgeForm(), "and so is a checkpoint of it"
     (line,) = (
         json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines() if '"step": 1' in line
     )
@@ -233,7 +236,7 @@ def test_a_judge_stays_one_when_it_is_exported_or_its_adapter_merged(
     pytest.importorskip("peft")
     flags = {**LEARNS, **places(), "eval_data": None, "max_steps": 1, "judge_ties": False}
     train_judge(GRMConfig.create(**flags | {"lora_rank": 2, "save_steps": 1}))
-    merge_adapter(MergeArgs(flags["pretrain"], str(tmp_path / "run/final"), str(tmp_path / "merged")))
+    merge_adapter(MergeArgs(str(tmp_path / "run/final"), str(tmp_path / "merged"), flags["pretrain"]))
     export_checkpoint(ExportArgs(str(tmp_path / "run"), str(tmp_path / "exported"), merge=True))
     forms = [JudgeForm.read(tmp_path / name) for name in ("run/final", "merged", "exported")]
     assert forms[0] is not None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -11,11 +10,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from lightrft_core import BatchSizes, Group, Schedule
+from lightrft_core import BatchSizes, Schedule
 from lightrft_rewards.models.passage import Contest, Passage
 from lightrft_rewards.models.reward_model import RewardModel
 from lightrft_strategy.sft import SupervisedTrainer
 from lightrft_strategy.training import OptimiserConfig, TorchStrategy
+
+from ...recorder import Recorder
 
 VOCABULARY, GOOD = 50, 7
 """Tokens there are; the one that answers are better for."""
@@ -73,28 +74,6 @@ class Stream:
     def batch(self, step: int) -> list[Contest]:
         start = (step - 1) * self.per_step
         return [self.rows[place % len(self.rows)] for place in range(start, start + self.per_step)]
-
-
-class Recorder:
-    """Keeps the numbers."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, float]] = []
-
-    def phase(self, name: str, step: int) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def record(self, step: int, metrics: Mapping[str, float], groups: Sequence[Group]) -> None:
-        self.lines.append(dict(metrics))
-
-    def evaluated(self, step: int, groups: Sequence[Group]) -> None:
-        raise AssertionError("nothing is answered")
-
-    def warn(self, step: int, message: str) -> None:
-        raise AssertionError(message)
-
-    def checkpoint(self, step: int, save: Any) -> None:
-        pass
 
 
 def run_steps(

@@ -231,7 +231,7 @@ def test_an_answer_is_as_good_as_its_worst_step(tmp_path: Path) -> None:
     assert [response[:end] for end in ends] == [response[:13], response[:34], response]
     assert outcome.score == outcome.accuracy == outcome.parts["prm"] == min(rewards)
     assert len(set(rewards)) == 3 and all(0 < reward < 1 for reward in rewards)
-    assert outcome.metrics == {"steps": 3.0}
+    assert outcome.metrics == {f"{scorer.name}/steps": 3.0}
     assert "has no steps to judge" in blank.error and blank.score is None
     assert len(other.steps) == 1
     ((alone,),) = scorer.score([[sample]])

@@ -102,8 +102,16 @@ def test_heads_are_parts_and_their_mean_is_the_score() -> None:
     assert outcome.score == pytest.approx(sum(outcome.parts.values()) / 2)
     assert outcome.accuracy == pytest.approx(1 / (1 + exp(0.2 - outcome.score)))
     assert outcome.metrics == pytest.approx(
-        {f"{head}_sigma": readings[head].variance ** 0.5 for head in ("helpful", "safe")}, rel=1e-4
+        {f"judge/{head}_sigma": readings[head].variance ** 0.5 for head in ("helpful", "safe")}, rel=1e-4
     )
+
+
+def test_accuracy_is_by_the_temperature_the_model_was_taught_at() -> None:
+    sample = Sample("four", prompt="What is 2 + 2?")
+    for temperature in (0.5, 4.0):
+        card = RewardCard(means={"score": 0.3}, temperature=temperature)
+        (((outcome,),)) = a_scorer(card=card).score([[sample]])
+        assert outcome.accuracy == pytest.approx(1 / (1 + exp(-(outcome.score - 0.3) / temperature)))
 
 
 def test_a_folder_judges_as_the_model_did(tmp_path: Path) -> None:

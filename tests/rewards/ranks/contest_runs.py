@@ -26,6 +26,7 @@ HOLDS: dict[str, Hold] = {
     "one": Whole,
     "ddp": Whole,
     "fsdp2": FullyShard(),
+    "slices": FullyShard(tp_size=2),
     "zero 1": Zero(1),
     "zero 2": Zero(2),
     "zero 3": Zero(3, persistence_threshold=0),
@@ -76,7 +77,7 @@ def train(case: Case) -> Run:
         {"rm": model},
         {"rm": OptimiserConfig(learning_rate=1e-2, total_steps=case.steps)},
         hold=HOLDS[case.hold],
-        ranks=TorchRanks() if torch.distributed.is_initialized() else OneRank(),
+        ranks=TorchRanks(2 if case.hold == "slices" else 1) if torch.distributed.is_initialized() else OneRank(),
         timed=case.hold != "zero 3",
     )
     recorder, contests, objective, empty = Recorder(), rows(), RewardObjective(HEADS, options), 0

@@ -81,6 +81,12 @@ def test_any_ranks_make_the_run_of_one_process(
     write_row({"ranks": world, **asdict(case), "empty_micro_batches": [run.empty for run in runs]} | worst)
 
 
+@pytest.mark.proof
+def test_ranks_with_slices_of_layers_make_the_run_of_one_process(processes: Groups) -> None:
+    case = Case("slices")
+    same_run(processes(4).run(train, case), case)
+
+
 def write_row(row: dict[str, object]) -> None:
     known = json.loads(REPORT.read_text())["runs"] if REPORT.exists() else []
     key = ("hold", "ranks", "pooling", "loss")

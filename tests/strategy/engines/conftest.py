@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,13 +62,28 @@ def engine_config(folder: Path, dtype: str) -> EngineConfig:
 
 
 @pytest.fixture(scope="package")
-def vllm_server(folder: Path) -> Iterator[Any]:
-    """A server of our own, the one of all tests here: starting it takes longer than they do."""
+def starting_server(folder: Path) -> Iterator[Future[Any]]:
+    """A server of our own, the one of all tests here: it takes longer to start than they do, and starts beside them."""
     from lightrft_strategy.engines.vllm.server import VllmServer
 
-    server = VllmServer(engine_config(folder, "float32"), EOS, None)
-    yield server
-    server.close()
+    with ThreadPoolExecutor(1) as thread:
+        server = thread.submit(VllmServer, engine_config(folder, "float32"), EOS, None)
+        yield server
+        server.result().close()
+
+
+@pytest.fixture(scope="package")
+def vllm_server(starting_server: Future[Any]) -> Any:
+    """The server, once it is ready."""
+    return starting_server.result()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def begin_with_the_server(request: pytest.FixtureRequest) -> None:
+    """Let the server start with the first test of a module that will ask for it."""
+    mine = (item for item in request.session.items if item.path == request.path)
+    if any("vllm_server" in item.name or "vllm_server" in getattr(item, "fixturenames", ()) for item in mine):
+        request.getfixturevalue("starting_server")
 
 
 @dataclass

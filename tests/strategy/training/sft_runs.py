@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from lightrft_core import BatchSizes, Example, Group, Likelihood, OneRank, Schedule, example_batches
+from lightrft_core import BatchSizes, Example, Likelihood, OneRank, Schedule, example_batches
 from lightrft_strategy.data import ExampleStream
 from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.sft import SupervisedTrainer
@@ -20,29 +18,9 @@ from lightrft_strategy.training.full import full_tensors
 from lightrft_strategy.training.zero import Zero
 from lightrft_strategy.ulysses import sequence_group
 
+from ...recorder import Recorder
+
 HOLDS: dict[str, Hold] = {"whole": Whole, "fsdp": FullyShard(), "zero2": Zero(2), "zero3": Zero(3)}
-
-
-class Recorder:
-    """Keeps the numbers."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, float]] = []
-
-    def phase(self, name: str, step: int) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def record(self, step: int, metrics: Mapping[str, float], groups: Sequence[Group]) -> None:
-        self.lines.append(dict(metrics))
-
-    def evaluated(self, step: int, groups: Sequence[Group]) -> None:
-        raise AssertionError("nothing is answered")
-
-    def warn(self, step: int, message: str) -> None:
-        raise AssertionError(message)
-
-    def checkpoint(self, step: int, save: Any) -> None:
-        pass
 
 
 def examples() -> list[Example]:
