@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ from lightrft_apps.config import (
     SamplingArgs,
     stop_texts,
 )
-from lightrft_apps.parallel import hold_of
+from lightrft_apps.parallel import hold_of, rows_of
 from lightrft_apps.precision import compute_dtype
 from lightrft_apps.senses import Senses
 from lightrft_core import Algorithm, BatchSizes, Cost, FirstToken, Prompt, Ranks, SamplingParams, Schedule
@@ -38,7 +37,6 @@ from lightrft_strategy.training.compiling import compile_layers
 from lightrft_strategy.training.held import Held
 from lightrft_strategy.training.optimiser import OptimiserConfig, set_precision
 from lightrft_strategy.training.replica import Replica
-from lightrft_strategy.ulysses import sequence_group
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -98,7 +96,14 @@ def _naming(pretrain: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ConfigError([f"--pretrain {pretrain} cannot be loaded: {error}"]) from error
+        raise ConfigError([not_loaded("pretrain", pretrain, error)]) from error
+
+
+def not_loaded(flag: str, pretrain: str, error: Exception) -> str:
+    """What to say of a model that cannot be loaded; of one with code of its own, by which flag it may run it."""
+    if "trust_remote_code" in str(error):
+        return f"--{flag} {pretrain} brings Python code of its own: read it, and set --trust_remote_code if you trust it"
+    return f"--{flag} {pretrain} cannot be loaded: {error}"
 
 
 def prompt_spec(data: DataArgs) -> PromptSpec:
@@ -144,12 +149,11 @@ def build_strategy(
     temperature, wanted = config.rollout.temperature, algorithm.models(off_policy=False)
     adapt(model, config)
     freeze_named(model, config)
-    together = sequence_group(ranks, timedelta(seconds=config.parallel.ranks_timeout), config.parallel.tp_size)
     rows: dict[str, Any] = {
         "reader": senses.reader(config.parallel),
         "packing": config.train.packing_samples,
         "sharing": shares_prompts(config),
-        "sequence_group": together,
+        "sequence_group": rows_of(config.parallel, ranks),
     }
 
     def actor(model: Any, *, balance: bool = False) -> LanguageActor:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from lightrft_apps import compose
 from lightrft_apps.adaptation import adapt
 from lightrft_apps.config import ConfigError, GRMConfig, ModelArgs, RLConfig, RMConfig, RunConfig, stored_config
 from lightrft_apps.config.export_command import ExportArgs
+from lightrft_apps.config.lora_checks import NO_BITSANDBYTES
 from lightrft_apps.hugging_face import fill_new, write_new
 from lightrft_apps.judge_training import form_of
 from lightrft_apps.precision import dtype_name
@@ -28,6 +30,7 @@ from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.run_lines import read_lines
 from lightrft_rewards.models.judges import JudgeForm
 from lightrft_strategy.checkpoints import checkpoints, newest_whole
+from lightrft_strategy.four_bit import round_to_four_bits
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.lora import merged
 from lightrft_strategy.training.average import EMA
@@ -146,10 +149,21 @@ def _trained(args: ExportArgs, of: ModelArgs, adapted: RunConfig | None, part: P
     if adapted is not None and args.merge:
         with TemporaryDirectory() as adapter:
             model.save_pretrained(adapter)
-            model = merged(compose.load_model(of), Path(adapter))
+            model = merged(_base(of, adapted), Path(adapter))
     if critic is not None:
         model = _token_classifier(model, critic.value_head)
     return model, 0 if adapted is not None else len(missing)
+
+
+def _base(of: ModelArgs, config: RunConfig) -> Any:
+    """The model that a run's adapter was trained on: of a run with --load_in_4bit, the numbers its 4 bits stood for."""
+    if not config.lora.load_in_4bit:
+        return compose.load_model(of)
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError([NO_BITSANDBYTES])
+    model = compose.load_model(of)
+    round_to_four_bits(model)
+    return model
 
 
 def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | None) -> None:
@@ -159,9 +173,10 @@ def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | Non
     if args.merge:
         raise ConfigError(["--merge: a reward model is written with its adapter merged in any case: leave it out"])
     of = _began_as(args, config)
+    base = _base(of, config)
     config = replace(config, model=of, lora=replace(config.lora, load_in_4bit=False))
     senses = compose.load_senses(of)
-    rewards = reward_model(config, compose.load_model(of), senses)
+    rewards = reward_model(config, base, senses)
     with _refused(config):
         missing = load_masters(rewards, folder / "rm", EMA if args.ema else MASTER)
     step = int(folder.name.removeprefix("step_"))

@@ -25,7 +25,11 @@ LESS_TO_ANSWER = "set --bf16, lower --micro_rollout_batch_size, or use a device 
 
 @contextmanager
 def explained(command: str) -> Iterator[None]:
-    """Turn an expected failure into its message on stderr and exit code 1, an interrupt into exit code 130."""
+    """Turn an expected failure into its message on stderr and exit code 1, an interrupt into exit code 130.
+
+    What is expected is known by classes whose import costs seconds: they are looked at once something has failed, and
+    whatever else it was is raised as it is.
+    """
     resumes = command.removeprefix("lightrft ") in RESUMING
     try:
         yield

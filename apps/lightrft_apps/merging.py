@@ -15,6 +15,7 @@ from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.merge_command import MergeArgs
 from lightrft_apps.hugging_face import write_new
 from lightrft_rewards.models.judges.form import JudgeForm
+from lightrft_strategy.four_bit import round_to_four_bits
 from lightrft_strategy.lora import merged, read_adapter
 from lightrft_strategy.training.optimiser import set_precision
 
@@ -28,6 +29,8 @@ def merge_adapter(args: MergeArgs) -> None:
     with _naming_the_adapter():
         read_adapter(adapter)
     base = compose.load_model(of)
+    if args.load_in_4bit:
+        round_to_four_bits(base)
     with _naming_the_adapter():
         model = merged(base, adapter)
     beside = (adapter / "tokenizer_config.json").is_file()

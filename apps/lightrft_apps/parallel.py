@@ -13,6 +13,8 @@ from typing import TypeVar
 from lightrft_apps.any_hold import find_hold
 from lightrft_apps.config import RanksArgs
 from lightrft_core import Ranks
+from lightrft_strategy.ring import Ring
+from lightrft_strategy.sequence import SequenceGroup, sequence_group
 from lightrft_strategy.training import Hold, Whole
 from lightrft_strategy.training.fsdp2 import FullyShard
 from lightrft_strategy.training.heartbeat import Heartbeat
@@ -20,6 +22,7 @@ from lightrft_strategy.training.pulse import Awaited, Pulse
 from lightrft_strategy.training.ranks import open_ranks
 from lightrft_strategy.training.stacks import Frame, waits_for_ranks
 from lightrft_strategy.training.zero import Zero
+from lightrft_strategy.ulysses import Ulysses
 
 T = TypeVar("T")
 
@@ -63,7 +66,7 @@ def several(args: RanksArgs) -> Iterator[Together]:
 
     Raises RankLost in place of what a collective says when another process has ended in it, or has not come to it.
     """
-    with open_ranks(timedelta(seconds=args.ranks_timeout), args.tp_size * args.sp_size) as ranks:
+    with open_ranks(timedelta(seconds=args.ranks_timeout), args.tp_size * args.row_ranks) as ranks:
         alone, pulse = ranks.world_size == 1, Pulse()
         heartbeat = Heartbeat(pulse) if alone else Heartbeat.of_launch(pulse, ranks.rank, ranks.world_size)
         failure = "it was not told"
@@ -119,3 +122,9 @@ def hold_of(args: RanksArgs) -> Hold:
     if args.zero_stage is not None:
         return Zero(args.zero_stage, args.adam_offload, args.overlap_comm)
     return Whole if args.strategy is None else find_hold(args.strategy)
+
+
+def rows_of(args: RanksArgs, ranks: Ranks) -> SequenceGroup | None:
+    """The ranks that compute each packed row with this one, as the flags want it; every rank calls it, once a run."""
+    kind = Ring if args.ring_attn_size > 1 else Ulysses
+    return sequence_group(kind, ranks, timedelta(seconds=args.ranks_timeout), args.tp_size)

@@ -10,7 +10,7 @@ import torch
 
 from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.algorithm import build_algorithm
-from lightrft_apps.compose import config_of, model_folder, shares_prompts
+from lightrft_apps.compose import config_of, model_folder, not_loaded, shares_prompts
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.plan_command import PlanCommand
 from lightrft_apps.config.sections.engine import ENGINES
@@ -125,7 +125,7 @@ def _reading(flag: str, pretrain: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ConfigError([f"--{flag} {pretrain}: its configuration cannot be read: {error}"]) from error
+        raise ConfigError([not_loaded(flag, pretrain, error)]) from error
 
 
 def _build(command: PlanCommand, flag: str, args: ModelArgs, role: str) -> Subject:
@@ -196,7 +196,7 @@ def _workload(command: PlanCommand) -> Workload:
         most_sequences=train.micro_train_batch_size,
         shared=shares_prompts(command),
         budget_len=rollout.generate_max_len,
-        slices=command.parallel.sp_size,
+        slices=command.parallel.row_ranks,
     )
 
 

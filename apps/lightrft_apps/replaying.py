@@ -135,7 +135,8 @@ def replay(command: ReplayCommand) -> dict[str, Any]:
     files = _files(command)
     comparison = Comparison(command.replay.tolerance, _truncated_coefficient(command))
     dtype = compute_dtype(run_config(command.replay.run).model)
-    scorer = build_scorer(command.reward(), command.judges, dtype=dtype)
+    trusted = command.replay.trust_remote_code
+    scorer = build_scorer(command.reward(), command.judges, dtype=dtype, trust_remote_code=trusted)
     try:
         for groups in _steps(files, command):
             judged = scorer.score([[_sample(row) for row in group] for group in groups])

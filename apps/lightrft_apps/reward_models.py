@@ -105,4 +105,4 @@ def _naming(folder: str) -> Iterator[None]:
     except ConfigError:
         raise
     except (OSError, ValueError) as error:
-        raise ConfigError([f"--reward_pretrain {folder} cannot be loaded: {error}"]) from error
+        raise ConfigError([compose.not_loaded("reward_pretrain", folder, error)]) from error

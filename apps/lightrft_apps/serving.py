@@ -55,6 +55,6 @@ def _scorer(command: ServeCommand) -> Scorer:
     if judge_names(command.judges) or command.judges.reward_gates is not None:
         from lightrft_apps.judging import build_scorer
 
-        return build_scorer(reward, command.judges)
+        return build_scorer(reward, command.judges, trust_remote_code=command.service.trust_remote_code)
     scoring = Scoring(function=reward.reward_fn) if reward.reward_fn else Scoring(parse_routes(rules_by_route(reward)))
     return RewardPool(scoring, timeout=reward.reward_timeout, num_workers=reward.reward_workers)

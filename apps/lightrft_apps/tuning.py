@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from lightrft_apps.adaptation import adapt, freeze_named
 from lightrft_apps.config import SFTConfig, SupervisedConfig, require_valid_sft
 from lightrft_apps.given_answers import read_answers
 from lightrft_apps.hugging_face import write_model
-from lightrft_apps.parallel import Together
+from lightrft_apps.parallel import Together, rows_of
 from lightrft_apps.run_directory import RunDirectory
 from lightrft_apps.running import in_its_directory
 from lightrft_apps.senses import Senses
@@ -24,7 +23,6 @@ from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.training import TorchStrategy
 from lightrft_strategy.training.compiling import compile_layers
 from lightrft_strategy.training.cost import cost_of
-from lightrft_strategy.ulysses import sequence_group
 
 
 def tune(config: SFTConfig) -> dict[str, Any]:
@@ -74,14 +72,14 @@ def hold_policy(config: SupervisedConfig, model: Any, senses: Senses, ranks: Ran
     """The strategy that trains a model for so many steps. Raises ConfigError if it cannot be trained so."""
     adapt(model, config)
     freeze_named(model, config)
-    train, timeout = config.train, timedelta(seconds=config.parallel.ranks_timeout)
+    train = config.train
     with compose.packable(config.model.pretrain):
         actor = LanguageActor(
             model,
             reader=senses.reader(config.parallel),
             packing=train.packing_samples,
             sharing=False,
-            sequence_group=sequence_group(ranks, timeout, config.parallel.tp_size),
+            sequence_group=rows_of(config.parallel, ranks),
             balance=train.aux_loss_coef > 0,
         )
     if train.compile:

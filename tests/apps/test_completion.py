@@ -38,7 +38,7 @@ def offered(folder: Path) -> Callable[..., list[str]]:
 
     def ask(*words: str) -> list[str]:
         command = ["bash", "--norc", "-c", PROGRAM, "-", str(folder / "lightrft.bash"), "lightrft", *words]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert ran.stderr == ""
         return ran.stdout.split()
 
@@ -84,7 +84,7 @@ def test_bash_offers_all_commands_first_and_files_where_it_knows_nothing(
         ["bash", "--norc", "-c", f"source {folder / 'lightrft.bash'}; complete -p lightrft"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=True,
     ).stdout
     assert shown == "complete -o default -F _lightrft lightrft\n"
@@ -106,7 +106,7 @@ def test_the_scripts_are_made_without_torch() -> None:
         "import sys\nfrom lightrft_apps.completing import script\nscript('fish')\n"
         "print({'torch', 'transformers', 'numpy'} & {*sys.modules})"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True)
     assert ran.stdout == "set()\n"
 
 
@@ -114,7 +114,7 @@ def test_the_scripts_are_made_without_torch() -> None:
 def test_a_shell_that_is_there_reads_its_script(shell: str, folder: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    subprocess.run([shell, "-n", folder / f"lightrft.{shell}"], timeout=20, check=True)
+    subprocess.run([shell, "-n", folder / f"lightrft.{shell}"], timeout=120, check=True)
 
 
 def test_documentation_in_quotes_stays_in_one_word_for_fish(folder: Path) -> None:

@@ -89,5 +89,5 @@ def test_what_they_share_is_begun(words: list[str], lightrft: Command, started: 
 )
 def test_the_program_for_ray_explains_itself_without_ray(words: list[str], code: int, said: str) -> None:
     program = [sys.executable, "-S", str(ROOT / "examples/launch/ray_train.py"), *words]
-    ended = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=240)
     assert ended.returncode == code and said in ended.stdout + ended.stderr

@@ -39,7 +39,7 @@ class Rank(OneRank):
 
 def on_two(action: Callable[[int], Any]) -> list[Any]:
     """What by_the_first gave or raised on each rank."""
-    met, brought = Barrier(2, timeout=10), [[], []]
+    met, brought = Barrier(2, timeout=60), [[], []]
 
     def run(rank: int) -> Any:
         return by_the_first(Rank(rank, met, brought), lambda: action(rank))

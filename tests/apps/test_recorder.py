@@ -124,12 +124,12 @@ def test_warnings_are_kept_but_for_those_of_steps_that_are_done_again(run: RunDi
 
 
 class Threads:
-    """Ranks that are threads. A rank that gathers alone gets a BrokenBarrierError soon."""
+    """Ranks that are threads. A rank that gathers alone gets a BrokenBarrierError in the end."""
 
     world_size = 2
 
     def __init__(self) -> None:
-        self.barrier = Barrier(2, timeout=1.0)
+        self.barrier = Barrier(2, timeout=60)
         self.given: list[list[Any]] = [[], []]
 
     def rank(self, rank: int) -> Any:

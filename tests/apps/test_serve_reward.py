@@ -31,8 +31,8 @@ def serving(log: Path, *flags: str, port: int = 0) -> Iterator[tuple[subprocess.
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file)
         try:
-            patience, url = time.monotonic() + 60, ""
-            while not url or httpx.get(f"{url}/health", trust_env=False).status_code != 200:
+            patience, url = time.monotonic() + 300, ""
+            while not url or httpx.get(f"{url}/health", trust_env=False, timeout=60).status_code != 200:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < patience, log.read_text()
                 found = re.search(r"listening on (http://127\.0\.0\.1:\d+)", log.read_text())
@@ -41,7 +41,7 @@ def serving(log: Path, *flags: str, port: int = 0) -> Iterator[tuple[subprocess.
             yield process, url
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(120)
 
 
 def test_a_service_of_rules_and_routes_judges_and_ends_in_order(
@@ -57,7 +57,7 @@ def test_a_service_of_rules_and_routes_judges_and_ends_in_order(
         {"id": "unlabelled", "response": "\\boxed{4}", "route": "boxed"},
     ]
     with serving(tmp_path / "log", *flags) as (process, url):
-        client = httpx.Client(headers={"authorization": "Bearer s3cret"}, trust_env=False)
+        client = httpx.Client(headers={"authorization": "Bearer s3cret"}, trust_env=False, timeout=60)
         answer = client.post(f"{url}/v1/score", json={"version": 1, "samples": samples})
         found = {result["id"]: result for result in answer.json()["results"]}
         assert found["right"]["score"] == 1.5
@@ -66,11 +66,11 @@ def test_a_service_of_rules_and_routes_judges_and_ends_in_order(
         assert (found["unlabelled"]["status"], found["unlabelled"]["score"]) == ("error", None)
         more = [sample | {"id": str(i)} for i, sample in enumerate(samples * 2)]
         assert client.post(f"{url}/v1/score", json={"version": 1, "samples": more}).status_code == 413
-        assert httpx.post(f"{url}/v1/score", trust_env=False).status_code == 401
+        assert httpx.post(f"{url}/v1/score", trust_env=False, timeout=60).status_code == 401
         modules = Path(f"/proc/{process.pid}/maps").read_text()
         assert "libtorch" not in modules
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     said = (tmp_path / "log").read_text()
     assert [line.split(" ", 2)[2].split(" http")[0] for line in said.splitlines()] == [
         "listening on",
@@ -189,7 +189,7 @@ def test_a_run_whose_service_is_killed_and_started_again_ends_with_the_same_bits
                 time.sleep(0.01)
             time.sleep(moment)
             process.kill()
-            process.wait(10)
+            process.wait(120)
 
         striker = threading.Thread(target=strike)
         striker.start()

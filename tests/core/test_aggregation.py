@@ -205,7 +205,7 @@ def on_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with what all ranks wrote: those of every number of ranks, forked from one process for all."""
     folder = tmp_path_factory.mktemp("ranks")
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, __file__, str(folder)], env=environment, timeout=120, check=True)
+    subprocess.run([sys.executable, __file__, str(folder)], env=environment, timeout=300, check=True)
     return folder
 
 
@@ -229,7 +229,7 @@ def all_ranks(folder: str) -> None:
     for rank in ranks:
         rank.start()
     for rank in ranks:
-        rank.join(60)
+        rank.join(240)
     sys.exit(any(rank.exitcode != 0 for rank in ranks))
 
 

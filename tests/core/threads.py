@@ -44,7 +44,7 @@ class ThreadRank:
 
 def on_ranks(world_size: int, work: Callable[[ThreadRank], R]) -> list[R]:
     """What every rank made of the work. Raises what one of them raised, so that no other waits for it in vain."""
-    met, brought = Barrier(world_size, timeout=30), [b""] * world_size
+    met, brought = Barrier(world_size, timeout=240), [b""] * world_size
 
     def run(rank: int) -> R:
         try:

@@ -22,7 +22,7 @@ switch = pathlib.Path(__file__).with_name("hang")
 
 def score(prompts, responses, labels):
     if switch.exists() and set(responses) & set(switch.read_text().splitlines()):
-        time.sleep(60)
+        time.sleep(600)
     return [sum(letter in "02468" for letter in response) / max(1, len(response)) for response in responses]
 """
 

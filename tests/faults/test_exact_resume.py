@@ -169,7 +169,7 @@ def test_an_answer_that_once_took_too_long_to_judge_stays_timed_out(
     assert slow not in judged(first, 1) | judged(first, 2)
     assert judged(first, 3)[slow] is not None
 
-    flags = ["--reward_timeout=2", "--max_steps=4"]
+    flags = ["--reward_timeout=5", "--max_steps=4"]
     task.switch.write_text(slow)
     assert launch(task.words(never, *flags)) == 0
     assert launch(task.words(killed, *flags), "after an optimiser step", 3) == -9

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CLOSE = {"rel": 2e-3, "abs": 2e-4}
 """Float32 through six steps of AdamW, whose first ones divide by tiny moments."""
@@ -95,7 +95,7 @@ def test_two_processes_do_the_run_of_one(task: Any, alone: Path, tmp_path: Path,
 
 def first_children(process: subprocess.Popen[str], folder: Path, step: int) -> list[psutil.Process]:
     """The ranks of a launched run, by rank, once it has finished a step."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (folder / "metrics.jsonl").exists() or len(metrics(folder)) <= step:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
@@ -111,7 +111,7 @@ def broken_off(task: Any, tmp_path_factory: pytest.TempPathFactory) -> BrokenOff
         ranks = first_children(process, folder, 6)
         ranks[1].send_signal(signal.SIGKILL)
         started = time.monotonic()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
         return BrokenOff(folder, ranks, output, process.returncode, time.monotonic() - started)
 
 
@@ -126,7 +126,7 @@ def test_two_processes_take_the_steps_of_one(alone: Path, broken_off: BrokenOff)
 
 def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(broken_off: BrokenOff) -> None:
     victim = broken_off.ranks[1]
-    assert broken_off.seconds < 60
+    assert broken_off.seconds < 100, "200 steps would take longer"
     assert broken_off.code != 0
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in broken_off.ranks)
     assert f"rank 1 (process {victim.pid}" in broken_off.output
@@ -149,7 +149,7 @@ def test_a_run_begun_in_shards_goes_on_in_one_process(task: Any, alone: Path, tm
     folder = tmp_path / "run"
     with launched(task.words(folder, "--fsdp")) as process:
         first_children(process, folder, 3)[0].send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     assert not (folder / "summary.json").exists()
     subprocess.run([sys.executable, "-m", "lightrft_apps", *task.words(folder)], check=True)
     for one, other in zip(metrics(folder), metrics(alone), strict=True):

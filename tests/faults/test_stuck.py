@@ -23,13 +23,14 @@ from lightrft_strategy.training.heartbeat import EXIT_CODE
 
 from ..forked import a_pipe, start
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
-STALL = 5.0
+STALL = 12.0
+"""Long enough for the doctor to look in before the end, on a machine that has other things to do."""
 
 
 def sleeps_at_its_desk() -> None:
-    time.sleep(300)
+    time.sleep(900)
 
 
 def a_rank(environment: dict[str, str], folder: Path, errors: Connection) -> None:
@@ -58,7 +59,7 @@ def two_ranks(port: int, folder: Path) -> Iterator[tuple[list[Any], Connection]]
             rank.kill()
 
 
-def verdict_once(folder: Path, holds: Callable[[Found], bool], seconds: float = 60) -> list[str]:
+def verdict_once(folder: Path, holds: Callable[[Found], bool], seconds: float = 200) -> list[str]:
     """The doctor's lines on a run, as soon as they are such."""
     deadline = time.monotonic() + seconds
     while not holds(found := examine_run(folder)):
@@ -77,7 +78,7 @@ def test_a_rank_that_sleeps_while_the_other_waits_is_named_by_the_doctor_and_by_
     with two_ranks(unused_port, tmp_path) as (ranks, said):
         stuck, waits = verdict_once(tmp_path, is_bad)
         for rank in ranks:
-            rank.join(60)
+            rank.join(200)
         assert [rank.exitcode for rank in ranks] == [EXIT_CODE, EXIT_CODE]
         told = os.read(said.fileno(), 1 << 20).decode()
     name = f"rank 1 (process {ranks[1].pid} on {socket.gethostname()})"
@@ -89,7 +90,9 @@ def test_a_rank_that_sleeps_while_the_other_waits_is_named_by_the_doctor_and_by_
     assert [line.split(":")[0] for line in sorted(lines)] == ["rank 0", "rank 1"]
     for line in lines:
         why = line.split(" because ")[1]
-        assert re.match(rf"{re.escape(name)} makes no progress for \d+ s in judge of step 3 \(--stall_timeout 5\)", why)
+        assert re.match(
+            rf"{re.escape(name)} makes no progress for \d+ s in judge of step 3 \(--stall_timeout {STALL:g}\)", why
+        )
         assert "stands at test_stuck.py:" in why and "in sleeps_at_its_desk" in why
         assert "lost" not in line
     dump = (tmp_path / "heartbeats" / "rank_1.stack.txt").read_text()

@@ -27,7 +27,7 @@ def write_function(tmp_path: Path) -> WriteFunction:
 
 @pytest.fixture
 def gone() -> Callable[[int], bool]:
-    """Whether a process ends within three seconds. One that is dead but not yet reaped counts as ended."""
+    """Whether a process ends within a minute. One that is dead but not yet reaped counts as ended."""
 
     def state(pid: int) -> str:
         try:
@@ -37,7 +37,7 @@ def gone() -> Callable[[int], bool]:
 
     def wait(pid: int) -> bool:
         assert pid != os.getpid()
-        patience = time.monotonic() + 3
+        patience = time.monotonic() + 60
         while time.monotonic() < patience:
             if state(pid) in ("gone", "Z", "X"):
                 return True

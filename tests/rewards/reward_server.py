@@ -13,7 +13,7 @@ from lightrft_rewards.service.server import RewardServer
 
 def main(port: int, target: str) -> None:
     """Serve a function until a signal comes."""
-    RewardServer(lambda: RewardPool(Scoring(function=target), timeout=0.5, num_workers=2), port=port).run()
+    RewardServer(lambda: RewardPool(Scoring(function=target), timeout=60.0, num_workers=2), port=port).run()
 
 
 if __name__ == "__main__":

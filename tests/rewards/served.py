@@ -54,7 +54,7 @@ class Scripted:
                 raise RuntimeError(f"crashed on {sample.response} {SECRET}")
             case "wait":
                 self.waiting.set()
-                assert self.let_go.wait(20)
+                assert self.let_go.wait(300)
         length = len(sample.response)
         steps = ((length, 0.25),) if length else ()
         notes = {"length": sample.response} if sample.response.startswith("quote ") else {}
@@ -85,7 +85,7 @@ def running(scorer: Any, *, port: int = 0, key: str | None = None, **limits: Any
             scorer.let_go.set()
         server.stop()
         if port:
-            thread.join(10)
+            thread.join(120)
             assert not thread.is_alive(), "others take the port next"
 
 
@@ -123,10 +123,10 @@ def foreign(
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(60)
 
 
-def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait until something holds; fails if it does not in time."""
     patience = time.monotonic() + seconds
     while not holds():
@@ -136,7 +136,7 @@ def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
 
 def client_of(server: RewardServer, key: str | None = None) -> httpx.Client:
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, verify=False, timeout=30.0)
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, verify=False, timeout=120.0)
 
 
 def request(*responses: str, **more: Any) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_more_failures_than_the_bound_stop_the_run_with_the_first_of_them(write_
                 time.sleep(60)
             return [1 / float(r) for r in responses]
     """)
-    with judge_by(reward_fn=target, num_workers=2, timeout=0.5) as judge:
+    with judge_by(reward_fn=target, num_workers=2, timeout=2.0) as judge:
         groups = [group("a", "0", "hang"), group("b", "1", "0", "0")]
         with pytest.raises(RewardFailure) as failure:
             judge.score(groups, step=3)
@@ -105,13 +105,13 @@ def test_more_failures_than_the_bound_stop_the_run_with_the_first_of_them(write_
         "a larger share than --max_reward_error_share 0.5."
     )
     assert shown[0].strip().startswith(f"{target} on a, sample 0: ZeroDivisionError: float division by zero (")
-    assert shown[1].strip() == f"{target} (0.5 s a sample) on a, sample 1: not done in time"
+    assert shown[1].strip() == f"{target} (2 s a sample) on a, sample 1: not done in time"
     assert len(shown) == 3
 
 
 def test_time_outs_count_towards_the_bound(write_function: WriteFunction) -> None:
     with (
-        judge_by(reward_fn=write_function(FUNCTION), num_workers=1, timeout=0.5, max_error_share=0) as judge,
+        judge_by(reward_fn=write_function(FUNCTION), num_workers=1, timeout=2.0, max_error_share=0) as judge,
         pytest.raises(RewardFailure, match=r"\(0 errors, 1 time-outs\)"),
     ):
         judge.score([group("a", "hang")], step=1)
@@ -128,7 +128,7 @@ def test_a_resumed_run_gets_the_same_verdicts_without_judging_again(
 ) -> None:
     target, journal = write_function(FUNCTION), tmp_path / "run" / "judged.jsonl"
     groups = [group("a", "hang", "seven"), group("b", "six", occurrence=1)]
-    with judge_by(reward_fn=target, num_workers=1, timeout=0.5, journal=journal) as judge:
+    with judge_by(reward_fn=target, num_workers=1, timeout=2.0, journal=journal) as judge:
         before = judge.score(groups, step=4)
     assert [verdict.timed_out for verdict in before[0]] == [True, False]
     calls(tmp_path)
@@ -143,7 +143,7 @@ def test_a_resumed_run_gets_the_same_verdicts_without_judging_again(
 
 def test_the_journal_answers_only_for_the_very_same_group(write_function: WriteFunction, tmp_path: Path) -> None:
     target, journal = write_function(FUNCTION), tmp_path / "judged.jsonl"
-    with judge_by(reward_fn=target, num_workers=1, timeout=0.3, journal=journal) as judge:
+    with judge_by(reward_fn=target, num_workers=1, timeout=2.0, journal=journal) as judge:
         judge.score([group("a", "hang", "seven")], step=4)
     (tmp_path / "healed").touch()
     changed = [

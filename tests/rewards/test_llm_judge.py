@@ -75,7 +75,7 @@ def chat_server(answer: Callable[[dict[str, Any]], Answer | bytes]) -> Iterator[
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(60)
 
 
 def asked(body: dict[str, Any]) -> str:
@@ -204,7 +204,7 @@ def test_retry_after_is_waited_for() -> None:
     times: list[float] = []
     with chat_server(answer) as (url, _), LLMJudge([url], model="m") as judge:
         assert judged(judge, "a")[0].score == 0.5
-    assert 0.4 < times[1] - times[0] < 2
+    assert times[1] - times[0] > 0.4
 
 
 def test_trouble_that_lasts_is_an_error_and_patience_has_its_end() -> None:
@@ -224,14 +224,14 @@ def test_trouble_that_lasts_is_an_error_and_patience_has_its_end() -> None:
 def test_a_reply_that_does_not_come_in_time_is_a_time_out(how: str) -> None:
     def answer(body: dict[str, Any]) -> Answer | bytes:
         if how == "dripping":
-            return b" " * 400
-        time.sleep(1.5)
+            return b" " * 4000
+        time.sleep(60)
         return graded("Grade: 5")
 
     with chat_server(answer) as (url, _), LLMJudge([url], model="m", timeout=0.5) as judge:
         began = time.monotonic()
         assert judged(judge, "a") == [Outcome(timed_out=True)]
-        assert time.monotonic() - began < 1.4
+        assert time.monotonic() - began < 50, "the reply would take longer"
 
 
 def test_a_dead_endpoint_costs_nothing_while_another_lives() -> None:
@@ -246,14 +246,16 @@ def test_a_dead_endpoint_costs_nothing_while_another_lives() -> None:
 
 def test_requests_are_at_once_but_no_more_than_allowed() -> None:
     def answer(body: dict[str, Any]) -> Answer:
-        with lock:
+        with changed:
             busy.append(busy[-1] + 1)
+            changed.notify_all()
+            assert changed.wait_for(lambda: max(busy) >= 3, 60)
         time.sleep(0.1)
-        with lock:
+        with changed:
             busy.append(busy[-1] - 1)
         return graded("Grade: 5")
 
-    lock, busy = threading.Lock(), [0]
+    changed, busy = threading.Condition(), [0]
     with chat_server(answer) as (url, _), LLMJudge([url], model="m", concurrency=3) as judge:
         judged(judge, *"abcdefgh")
     assert max(busy) == 3
@@ -323,7 +325,7 @@ def test_every_sample_has_one_outcome_whatever_the_endpoint_does() -> None:
         ways += [(200, [], {}), (400, {}, {}), (200, {"choices": []}, {})]
         return chance.choice(ways)
 
-    with chat_server(answer) as (url, _), LLMJudge([url, f"{url}/v1/"], model="m", timeout=0.8, concurrency=8) as judge:
+    with chat_server(answer) as (url, _), LLMJudge([url, f"{url}/v1/"], model="m", timeout=20, concurrency=8) as judge:
         outcomes = judge.score([[Sample(str(n)) for n in range(20)]] * 3)
     assert [len(call) for call in outcomes] == [20] * 3
     kinds = [(o.score is not None, bool(o.error), o.timed_out) for call in outcomes for o in call]

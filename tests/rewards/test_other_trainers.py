@@ -53,7 +53,7 @@ print(json.dumps([right, wrong, told, heavy]))
 
 def run(program: str) -> list[object]:
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", program], cwd=EXAMPLES, capture_output=True, text=True, timeout=300, check=True
     )
     result: list[object] = json.loads(done.stdout.splitlines()[-1])
     return result

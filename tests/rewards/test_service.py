@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import logging
 import threading
 import time
@@ -90,12 +91,14 @@ def test_neighbours_that_answer_one_prompt_are_one_call(client: httpx.Client, sc
 
 
 def test_answers_are_sent_at_once(client: httpx.Client) -> None:
-    took = []
-    for _ in range(40):
+    at_once = 0
+    for _ in range(1000):  # a busy machine may hold up many, but not all
         began = time.monotonic()
         client.post("/v1/score", json=request("a"))
-        took.append(time.monotonic() - began)
-    assert sorted(took)[10] < 0.035, "an acknowledgement that is waited for comes after 0.04 s"
+        at_once += time.monotonic() - began < 0.035
+        if at_once > 30:
+            return
+    raise AssertionError("an acknowledgement that is waited for comes after 0.04 s")
 
 
 def test_samples_arrive_with_all_that_was_sent(client: httpx.Client, scorer: Scripted) -> None:
@@ -139,7 +142,7 @@ def test_samples_of_several_requests_are_judged_together_while_the_scorer_is_bus
     scorer = Scripted()
     with running(scorer, max_batch=8) as server, client_of(server) as client, ThreadPoolExecutor(12) as threads:
         first = threads.submit(client.post, "/v1/score", json=request("wait"))
-        assert scorer.waiting.wait(5)
+        assert scorer.waiting.wait(60)
         others = [threads.submit(client.post, "/v1/score", json=request("a", "bb", "ccc")) for _ in range(4)]
         until(lambda: server.service.queue_length == 12)
         scorer.let_go.set()
@@ -187,13 +190,17 @@ def test_a_timer_that_fires_early_makes_no_client_that_waits_one_that_has_gone(
 
 
 def test_a_sample_waits_a_moment_for_company_and_no_longer() -> None:
-    scorer = Scripted()
-    with running(scorer, max_wait=0.3) as server, client_of(server) as client, ThreadPoolExecutor(2) as threads:
-        began = time.monotonic()
+    scorer, alone = Scripted(), Scripted()
+    company: dict[str, Any] = {"max_wait": 90.0, "max_batch": 2}
+    with running(scorer, **company) as server, client_of(server) as client, ThreadPoolExecutor(2) as threads:
         posts = [threads.submit(client.post, "/v1/score", json=request("a")) for _ in range(2)]
         assert [post.result().status_code for post in posts] == [200, 200]
-        assert 0.25 < time.monotonic() - began < 2.0
     assert scorer.batches == [2]
+    with running(alone, max_wait=0.3) as server, client_of(server) as client:
+        began = time.monotonic()
+        assert client.post("/v1/score", json=request("a")).status_code == 200
+        assert time.monotonic() - began > 0.25
+    assert alone.batches == [1]
 
 
 def test_a_call_of_more_than_a_batch_is_cut() -> None:
@@ -209,12 +216,12 @@ def test_a_scorer_that_hangs_holds_nobody_beyond_the_deadline_and_judges_nothing
     scorer = Scripted()
     with running(scorer, max_batch=1) as server, client_of(server) as client:
         began = time.monotonic()
-        found = results(client.post("/v1/score", json=request("aa", "wait", "bbb", deadline=0.4)))
-        assert 0.35 < time.monotonic() - began < 3.0
+        found = results(client.post("/v1/score", json=request("aa", "wait", "bbb", deadline=1.5)))
+        assert 1.45 < time.monotonic() - began < 60, "the scorer would hang for longer"
         assert [result["status"] for result in found] == ["ok", "timeout", "timeout"]
         health = client.get("/health").json()
         assert health["queue"] == 0
-        assert health["busy_seconds"] > 0.3
+        assert health["busy_seconds"] > 1.0
         scorer.let_go.set()
         assert results(client.post("/v1/score", json=request("cc")))[0]["score"] == 2.0
     assert [sample.response for sample in scorer.seen] == ["aa", "wait", "cc"]
@@ -224,7 +231,7 @@ def test_a_full_queue_sends_away_until_there_is_room() -> None:
     scorer = Scripted()
     with running(scorer, max_queue=3) as server, client_of(server) as client, ThreadPoolExecutor(2) as threads:
         first = threads.submit(client.post, "/v1/score", json=request("wait"))
-        assert scorer.waiting.wait(5)
+        assert scorer.waiting.wait(60)
         second = threads.submit(client.post, "/v1/score", json=request("a", "b"))
         until(lambda: server.service.queue_length == 2)
         refused = client.post("/v1/score", json=request("c", "d"))
@@ -248,7 +255,7 @@ def test_too_large_a_request_is_refused_before_it_is_held() -> None:
             refused = client.post("/v1/score", json=request("a" * size))
             assert refused.status_code == 413
             assert "larger than 4000000 bytes" in refused.json()["error"]
-        simple = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        simple = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         simple.request("POST", "/v1/score", b" " * 15_000_000)
         assert simple.getresponse().status == 413, "also a client hears it that sends all before it listens"
         simple.close()
@@ -265,7 +272,7 @@ def test_bodies_together_are_held_within_bounds() -> None:
         body = request("wait") | {"request_id": "a" * 100}
         body["samples"][0]["prompt"] = "p" * 8_000
         first = threads.submit(client.post, "/v1/score", json=body)
-        assert scorer.waiting.wait(5)
+        assert scorer.waiting.wait(60)
         refused = client.post("/v1/score", json=request("b" * 8_000))
         assert (refused.status_code, "too many bytes" in refused.text) == (503, True)
         scorer.let_go.set()
@@ -277,9 +284,11 @@ def test_a_client_that_goes_away_takes_its_samples_with_it() -> None:
     scorer = Scripted()
     with running(scorer, max_batch=1) as server, client_of(server) as client, ThreadPoolExecutor(1) as threads:
         first = threads.submit(client.post, "/v1/score", json=request("wait"))
-        assert scorer.waiting.wait(5)
-        with pytest.raises(httpx.ReadTimeout), client_of(server) as hasty:
-            hasty.post("/v1/score", json=request("a", "b"), timeout=0.3)
+        assert scorer.waiting.wait(60)
+        hasty = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        hasty.request("POST", "/v1/score", json.dumps(request("a", "b")), {"content-type": "application/json"})
+        until(lambda: server.service.queue_length == 2)
+        hasty.close()
         until(lambda: server.service.queue_length == 0 and server.service.open_requests == 1)
         scorer.let_go.set()
         assert results(first.result())[0]["status"] == "ok"
@@ -318,7 +327,7 @@ def test_while_it_loads_it_says_so_and_what_cannot_be_loaded_ends_it() -> None:
     gate = threading.Event()
 
     def build() -> Scripted:
-        assert gate.wait(10)
+        assert gate.wait(60)
         raise RewardSetupError("there is no such reward")
 
     server = RewardServer(build)
@@ -337,28 +346,27 @@ def test_while_it_loads_it_says_so_and_what_cannot_be_loaded_ends_it() -> None:
         early = client.post("/v1/score", json=request("a"))
         assert (early.status_code, early.json()["status"]) == (503, "loading")
         gate.set()
-        thread.join(10)
+        thread.join(60)
     assert [str(error) for error in failures] == ["there is no such reward"]
 
 
 def test_an_ending_service_answers_what_it_has_and_takes_nothing_new() -> None:
     scorer = Scripted()
-    server = RewardServer(lambda: scorer, drain_seconds=20.0)
+    server = RewardServer(lambda: scorer, drain_seconds=120.0)
     thread = threading.Thread(target=server.run)
     thread.start()
     with client_of(server) as client, ThreadPoolExecutor(2) as threads:
         until(lambda: server.service.state == "ready")
         inside = [threads.submit(client.post, "/v1/score", json=request("wait", "a")) for _ in range(2)]
         until(lambda: server.service.open_requests == 2)
-        assert scorer.waiting.wait(5)
+        assert scorer.waiting.wait(60)
         server.stop()
-        time.sleep(0.3)
-        assert client.get("/health").json()["status"] == "draining"
+        until(lambda: client.get("/health").json()["status"] == "draining")
         refused = client.post("/v1/score", json=request("b"))
         assert (refused.status_code, refused.json()["status"]) == (503, "draining")
         scorer.let_go.set()
         assert [[result["status"] for result in results(one.result())] for one in inside] == [["ok", "ok"]] * 2
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
         with pytest.raises(httpx.ConnectError):
             client.get("/health")

@@ -55,7 +55,7 @@ class Service:
     def kill(self, by: int = signal.SIGKILL) -> int:
         assert self.process is not None
         os.kill(self.process.pid, by)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def test_a_run_whose_service_is_killed_and_started_again_notices_nothing_but_the
     write_function: WriteFunction,
 ) -> None:
     with service(write_function(REWARD)) as server:
-        client = RemoteScorer([server.url], chunk_size=4, connections=4, timeout=10.0)
+        client = RemoteScorer([server.url], chunk_size=4, connections=4, timeout=120.0)
         print_of = client.fingerprint()
 
         def strike() -> None:
@@ -105,7 +105,7 @@ def test_a_run_whose_service_is_killed_and_started_again_notices_nothing_but_the
 
         striker = threading.Thread(target=strike)
         found = train(client, 4, lambda step: striker.start() if step == 0 else None)
-        striker.join(20)
+        striker.join(120)
         again = RemoteScorer([server.url])
         assert again.fingerprint() == print_of
         client.close(), again.close()

@@ -26,11 +26,11 @@ here = pathlib.Path(__file__).parent
 
 def one(response):
     if response == "hang":
-        time.sleep(60)
+        time.sleep(600)
     if response == "stuck":
         re.match("(a*)*b", "a" * 60)
     if response == "parent":
-        child = subprocess.Popen(["sleep", "60"])
+        child = subprocess.Popen(["sleep", "600"])
         (here / "child").write_text(f"{os.getpid()} {child.pid}")
         child.wait()
     if response == "die":
@@ -40,7 +40,7 @@ def one(response):
     if response == "fork and die":
         if os.fork() == 0:
             (here / "child").write_text(f"{os.getppid()} {os.getpid()}")
-            time.sleep(60)
+            time.sleep(600)
         while not (here / "child").exists():
             time.sleep(0.01)
         os._exit(7)
@@ -81,10 +81,10 @@ def scores(outcomes: list[Outcome]) -> list[float | None]:
 def test_a_sample_that_hangs_is_killed_at_its_deadline_and_the_others_are_scored(
     obedient: Scoring, culprit: str
 ) -> None:
-    with RewardPool(obedient, timeout=0.5, num_workers=2) as pool:
+    with RewardPool(obedient, timeout=2.0, num_workers=2) as pool:
         began = time.monotonic()
         first, second = pool.score([samples("1", culprit, "3"), samples("4", "5")])
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 50, "it would hang for longer"
         assert first == [
             Outcome(score=1.0, accuracy=1.0),
             Outcome(timed_out=True),
@@ -97,7 +97,7 @@ def test_a_sample_that_hangs_is_killed_at_its_deadline_and_the_others_are_scored
 def test_rules_have_a_deadline_for_every_sample() -> None:
     bomb = Sample(r"\boxed{9^{9^{9^{9}}}-1}", "1", name="bomb")
     fine = [Sample(rf"\boxed{{{number}}}", number) for number in range(6)]
-    with RewardPool(Scoring(routes=parse_routes("boxed")), timeout=1.0, num_workers=1) as pool:
+    with RewardPool(Scoring(routes=parse_routes("boxed")), timeout=2.0, num_workers=1) as pool:
         [outcomes] = pool.score([[*fine[:3], bomb, *fine[3:]]])
     assert scores(outcomes) == [1.0, 1.0, 1.0, None, 1.0, 1.0, 1.0]
     assert outcomes[3].timed_out
@@ -108,10 +108,10 @@ def test_the_clock_does_not_run_while_samples_wait_for_a_worker(write_function: 
         import time
 
         def score(prompts, responses, labels):
-            time.sleep(0.3)
+            time.sleep(0.5)
             return [1.0] * len(responses)
     """)
-    with RewardPool(Scoring(function=target), timeout=1.0, num_workers=1) as pool:
+    with RewardPool(Scoring(function=target), timeout=2.0, num_workers=1) as pool:
         assert scores([outcome for [outcome] in pool.score([samples("1")] * 6)]) == [1.0] * 6
 
 
@@ -141,10 +141,10 @@ def test_a_worker_that_takes_the_place_of_another_gives_a_sign_when_it_is_ready(
 def test_a_dead_worker_is_noticed_even_if_a_child_of_it_lives_on(
     obedient: Scoring, tmp_path: Path, gone: Callable[[int], bool]
 ) -> None:
-    with RewardPool(obedient, timeout=20, num_workers=1) as pool:
+    with RewardPool(obedient, timeout=300, num_workers=1) as pool:
         began = time.monotonic()
         [[outcome]] = pool.score([samples("fork and die")])
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 50, "the child lives on for longer"
     assert outcome.error.endswith("(exit code 7)")
     assert gone(int((tmp_path / "child").read_text().split()[1]))
 
@@ -189,7 +189,7 @@ def test_what_a_function_prints_or_reads_does_not_disturb_it(
 def test_children_of_a_killed_worker_die_with_it(
     obedient: Scoring, tmp_path: Path, gone: Callable[[int], bool]
 ) -> None:
-    with RewardPool(obedient, timeout=0.5, num_workers=1) as pool:
+    with RewardPool(obedient, timeout=2.0, num_workers=1) as pool:
         assert pool.score([samples("parent")])[0][0].timed_out
         worker, child = map(int, (tmp_path / "child").read_text().split())
         assert gone(worker)
@@ -242,10 +242,15 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_a_pool_can_be_used_on_after_an_interrupt(obedient: Scoring) -> None:
-    with RewardPool(obedient, timeout=30, num_workers=1) as pool:
-        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+def test_a_pool_can_be_used_on_after_an_interrupt(obedient: Scoring, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while not (tmp_path / "calls").exists():
+            time.sleep(0.02)
+        signal.raise_signal(signal.SIGINT)
+
+    with RewardPool(obedient, timeout=120, num_workers=1) as pool:
         with pytest.raises(KeyboardInterrupt):
+            threading.Thread(target=interrupt).start()
             pool.score([samples("hang")])
         assert scores(pool.score([samples("2")])[0]) == [2.0]
 
@@ -259,7 +264,7 @@ def test_workers_and_their_children_end_when_their_parent_is_killed(
         textwrap.dedent(f"""
             from lightrft_rewards import RewardPool, Sample, Scoring
             print("main module runs", flush=True)
-            pool = RewardPool(Scoring(function={obedient.function!r}), timeout=60, num_workers=2)
+            pool = RewardPool(Scoring(function={obedient.function!r}), timeout=600, num_workers=2)
             print(*(worker.process.pid for worker in pool._workers), flush=True)
             pool.score([[Sample({busy_with!r})]])
         """)

@@ -24,4 +24,4 @@ def config(policy: Any, tmp_path_factory: pytest.TempPathFactory) -> EngineConfi
     """An engine for that model."""
     folder: Path = tmp_path_factory.mktemp("model")
     policy.save_pretrained(folder)
-    return EngineConfig(str(folder), "float32", max_model_len=48, seed=5, max_num_seqs=8, timeout=120.0)
+    return EngineConfig(str(folder), "float32", max_model_len=48, seed=5, max_num_seqs=8, timeout=420.0)

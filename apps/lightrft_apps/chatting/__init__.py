@@ -30,14 +30,15 @@ def chat(command: ChatCommand) -> None:
     if command.file.input is not None:
         answer_file(command)
         return
-    console = Console(highlight=False)
-    with open_session(command, Console(stderr=True, highlight=False)) as session:
-        if command.page.web:
-            from lightrft_apps.chatting.web.server import serve_page
+    console, beside = Console(highlight=False), Console(stderr=True, highlight=False)
+    if command.page.web:
+        from lightrft_apps.chatting.web.server import serve_page
 
+        with open_session(command, beside) as session:
             serve_page(session, command.page, console)
-        else:
-            Terminal(session, console).run(typed())
+        return
+    with typed() as read, open_session(command, beside) as session:
+        Terminal(session, console).run(read)
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+import termios
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -46,6 +49,22 @@ def prompting(history: Path | None, commands: Sequence[str]) -> Callable[[], str
         prompt_continuation="  ",
     )
     return session.prompt
+
+
+@contextmanager
+def ctrl_d_waits(terminal: int) -> Iterator[None]:
+    """Ctrl-D pressed while there is no prompt waits for the next one, as all keys do.
+
+    A terminal makes it an end of input there, of which nobody would hear. terminal: its file descriptor.
+    """
+    before, changed = termios.tcgetattr(terminal), termios.tcgetattr(terminal)
+    changed[-1][termios.VEOF] = bytes([os.fpathconf(terminal, "PC_VDISABLE")])
+    termios.tcsetattr(terminal, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        with suppress(termios.error):  # the terminal may be gone
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 
 def unfinished(text: str) -> bool:

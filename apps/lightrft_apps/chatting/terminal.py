@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lightrft_apps.chatting.commands import COMMANDS, Done, End, run_command
 from lightrft_apps.chatting.conversation import ChatError, Exchange
-from lightrft_apps.chatting.keyboard import QUOTES, prompting
+from lightrft_apps.chatting.keyboard import QUOTES, ctrl_d_waits, prompting
 from lightrft_apps.chatting.session import Session
 from lightrft_apps.chatting.showing import columns, judgement, question, said, under
 from lightrft_apps.harmless import harmless
@@ -148,11 +148,14 @@ def history_file() -> Path | None:
     return path
 
 
-def typed() -> Read:
+@contextmanager
+def typed() -> Iterator[Read]:
     """Reads what a person types, with history and completion; lines of standard input where nobody types."""
     if not sys.stdin.isatty():
-        return _line
-    return prompting(history_file(), [f"/{name}" for name in COMMANDS])
+        yield _line
+        return
+    with ctrl_d_waits(sys.stdin.fileno()):
+        yield prompting(history_file(), [f"/{name}" for name in COMMANDS])
 
 
 def _line() -> str:

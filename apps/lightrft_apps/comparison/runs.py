@@ -68,7 +68,8 @@ def is_finished(run: PlannedRun) -> bool:
 def _run(run: PlannedRun) -> Outcome:
     """One run in a fresh interpreter; what it says goes to the terminal and into its log.
 
-    A finished run has no use for its checkpoints, and those of many runs fill a disk.
+    A finished run has no use for its checkpoints, and those of many runs fill a disk. Whatever stops this command, an
+    interrupt or a full disk under the log, stops the run with it: none is left behind.
     """
     run.path.parent.mkdir(parents=True, exist_ok=True)
     config = _beside(run.path, ".yaml")

@@ -65,6 +65,7 @@ BOUNDS = {
     "stall_timeout": ABOVE_ZERO,
     "tp_size": ONE_OR_MORE,
     "sp_size": ONE_OR_MORE,
+    "ring_attn_size": ONE_OR_MORE,
     "max_ckpt_mem": ABOVE_ZERO,
     "max_epochs": ONE_OR_MORE,
     "num_episodes": ONE_OR_MORE,

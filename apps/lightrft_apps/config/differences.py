@@ -32,6 +32,7 @@ FREE_ON_RESUME = frozenset(
         "overlap_comm",
         "tp_size",
         "sp_size",
+        "ring_attn_size",
         "ranks_timeout",
         "stall_timeout",
         "balance_speeds",

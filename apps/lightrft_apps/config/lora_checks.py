@@ -14,6 +14,8 @@ from lightrft_apps.config.rl import RLConfig
 OF_AN_ADAPTER = "adapter_config.json"
 """The file by which a folder holds an adapter, not a model."""
 
+NO_BITSANDBYTES = "--load_in_4bit: the package bitsandbytes is not installed: install it by uv pip install bitsandbytes"
+
 
 def lora_problems(config: RLConfig) -> Iterator[str]:
     """What to change about the flags that say what of the model is trained, and how it is then sampled from."""
@@ -75,20 +77,11 @@ def adapters_for_models(models: Mapping[str, str | None]) -> Iterator[str]:
 
 def _four_bit_rules(config: LearningConfig) -> Iterator[tuple[bool, str]]:
     """(whether it is broken, what to change), for --load_in_4bit."""
-    from lightrft_strategy.devices import device
-
     yield (
         config.lora.lora_rank <= 0,
         "--load_in_4bit: weights in 4 bits cannot be trained, an adapter on them can: set --lora_rank, such as 16",
     )
-    yield (
-        device().type == "cpu",
-        "--load_in_4bit: this machine has no accelerator for 4-bit weights: leave --load_in_4bit out",
-    )
-    yield (
-        find_spec("bitsandbytes") is None,
-        "--load_in_4bit: the package bitsandbytes is not installed: install it by uv pip install bitsandbytes",
-    )
+    yield find_spec("bitsandbytes") is None, NO_BITSANDBYTES
     yield (
         config.parallel.fsdp or config.parallel.zero_stage is not None,
         "--load_in_4bit: weights in 4 bits cannot be held in shards: leave --fsdp and --zero_stage out",

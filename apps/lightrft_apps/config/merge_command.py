@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from lightrft_apps.config.conversion_checks import conversion_problems
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.leading import named
+from lightrft_apps.config.lora_checks import NO_BITSANDBYTES
 from lightrft_apps.config.parse import exit_on_config_error, parse
 
 ABOUT = """\
@@ -20,7 +22,7 @@ A run with --lora_rank leaves an adapter in final/: small, and of use only toget
 stands alone: transformers, vLLM, SGLang and lightrft load it as any other model, and it answers as the adapter did.
 Of each layer with an adapter, W + lora_alpha / lora_rank * B A is written, added up in float32; the other weights and
 the configuration are those of --pretrain. The tokenizer is the one beside the adapter, or else that of --pretrain.
-An adapter of a run with --load_in_4bit is added to the model's weights as they were before they were quantised.
+An adapter of a run with --load_in_4bit was trained on rounded weights: give --load_in_4bit, and it is added to those.
 The folder appears whole or not at all.
 
 examples:
@@ -44,6 +46,8 @@ class MergeArgs:
     """model the adapter was trained on, a folder, a hub name or smollm2; default: what its adapter_config.json names"""
     dtype: Literal["bfloat16", "float16", "float32"] = "float32"
     """precision to write"""
+    load_in_4bit: bool = False
+    """of a run with --load_in_4bit: add the adapter to the numbers that the model's 4 bits stood for"""
     trust_remote_code: bool = False
     """let the model's repository run its own Python code"""
 
@@ -61,6 +65,8 @@ def parse_merge(argv: Sequence[str]) -> MergeArgs:
         words = named(argv, "adapter", "output")
         args = _of_its_model(_of_a_run(parse(MergeCommand, words, prog="lightrft merge-lora", about=ABOUT).merge))
         problems = list(conversion_problems(args.pretrain, args.output))
+        if args.load_in_4bit and find_spec("bitsandbytes") is None:
+            problems.append(NO_BITSANDBYTES)
         if problems:
             raise ConfigError(problems)
         return args

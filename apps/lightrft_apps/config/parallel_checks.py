@@ -14,6 +14,9 @@ from lightrft_apps.config.learning import LearningConfig
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.sections import ParallelArgs, RanksArgs
 
+IN_SLICES = ("sp_size", "ring_attn_size")
+"""The flags that spread the tokens of a packed row over processes."""
+
 
 def parallel_problems(config: RLConfig) -> Iterator[str]:
     """What to change about the flags that spread a run over the processes there are."""
@@ -40,7 +43,7 @@ def ranks_problems(config: LearningConfig) -> Iterator[str]:
     """The same where nothing but training is to be spread."""
     args, ranks = config.parallel, int(os.environ.get("WORLD_SIZE", "1"))
     yield from holding_problems(config)
-    together = {name: size for name in ("tp_size", "sp_size") if (size := getattr(args, name)) > 1}
+    together = {name: size for name in ("tp_size", *IN_SLICES) if (size := getattr(args, name)) > 1}
     if ranks % prod(together.values()):
         flags = " x ".join(f"--{name} {size}" for name, size in together.items())
         yield (
@@ -74,8 +77,11 @@ def holding_problems(config: LearningConfig) -> Iterator[str]:
     )
     if args.tp_size > 1:
         yield from _slicing_problems(config)
-    if args.sp_size > 1 and not config.train.packing_samples:
-        yield f"--sp_size {args.sp_size}: only packed rows are cut into slices: add --packing_samples"
+    slicing = [f"--{name} {size}" for name in IN_SLICES if (size := getattr(args, name)) > 1]
+    if slicing and not config.train.packing_samples:
+        yield f"{slicing[0]}: only packed rows are cut into slices: add --packing_samples"
+    if len(slicing) > 1:
+        yield f"{slicing[0]} with {slicing[1]} are two ways of cutting a row into slices: leave one of them out"
     if args.fsdp and args.zero_stage is not None:
         yield f"--fsdp and --zero_stage {args.zero_stage} are two ways of holding a model: leave one of them out"
     if args.strategy is not None:

@@ -13,7 +13,7 @@ from lightrft_apps.config.engine_checks import INSTALL
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.flat import to_flat
 from lightrft_apps.config.lora_checks import model_problems
-from lightrft_apps.config.parallel_checks import holding_problems
+from lightrft_apps.config.parallel_checks import IN_SLICES, holding_problems
 from lightrft_apps.config.parse import exit_on_config_error, parse
 from lightrft_apps.config.precision_checks import precision_conflict
 from lightrft_apps.config.rl import RLConfig
@@ -119,22 +119,23 @@ OF_MACHINES = {
 
 
 def _holding(command: PlanCommand) -> Iterator[str]:
-    lora, gpus, sp_size = command.lora, command.machine.gpus, command.parallel.sp_size
+    lora, gpus, parallel = command.lora, command.machine.gpus, command.parallel
     yield from holding_problems(command)
-    if command.parallel.tp_size > 1:
+    if parallel.tp_size > 1:
         yield (
-            f"--tp_size {command.parallel.tp_size}: what slices of layers take is not counted: leave --tp_size out, "
+            f"--tp_size {parallel.tp_size}: what slices of layers take is not counted: leave --tp_size out, "
             "which needs as much memory on a device or more"
         )
-    if gpus % sp_size:
-        yield f"--sp_size {sp_size}: --gpus {gpus} cannot be cut into groups of {sp_size}: set it to a multiple of it"
+    for name in IN_SLICES:
+        if gpus % (size := getattr(parallel, name)):
+            yield f"--{name} {size}: --gpus {gpus} cannot be cut into groups of {size}: set it to a multiple of it"
     if lora.load_in_4bit and not lora.lora_rank:
         yield "--load_in_4bit: weights in 4 bits cannot be trained, an adapter on them can: set --lora_rank, such as 16"
     if lora.lora_rank and find_spec("peft") is None:
         yield f"--lora_rank {lora.lora_rank}: the package peft is not installed: install lightrft-strategy[lora]"
-    if command.parallel.placement != "resident":
+    if parallel.placement != "resident":
         yield (
-            f"--placement {command.parallel.placement}: what rests in host memory is not counted: set --placement "
+            f"--placement {parallel.placement}: what rests in host memory is not counted: set --placement "
             "resident, which needs as much memory on the device or more"
         )
 

@@ -51,6 +51,8 @@ class ReplayArgs:
     """how far two numbers may lie apart and still count as equal"""
     output: str | None = None
     """file to write the report to; default: replay.json in the run's folder"""
+    trust_remote_code: bool = False
+    """let repositories of reward models run their own Python code, whether the run let them or not"""
 
 
 @dataclass(frozen=True, kw_only=True)

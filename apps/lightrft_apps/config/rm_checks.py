@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from lightrft_apps.config.effects import Condition, without_effect
 from lightrft_apps.config.errors import ConfigError
+from lightrft_apps.config.parallel_checks import IN_SLICES
 from lightrft_apps.config.preference_checks import preference_problems
 from lightrft_apps.config.rm import RMConfig, heads_of
 from lightrft_apps.config.sections.reward_model import SCORE
@@ -38,7 +39,7 @@ def check_rm(config: RMConfig) -> list[str]:
     padded = replace(
         config,
         train=replace(config.train, packing_samples=False, aux_loss_coef=0.0),
-        parallel=replace(config.parallel, sp_size=1),
+        parallel=replace(config.parallel, **dict.fromkeys(IN_SLICES, 1)),
     )
     return [
         *_refused(config),
@@ -55,11 +56,12 @@ def _refused(config: RMConfig) -> Iterator[str]:
             "--packing_samples: a reward model reads padded rows, sorted by length so that little is padded: "
             "leave --packing_samples out"
         )
-    if config.parallel.sp_size != 1:
-        yield (
-            f"--sp_size {config.parallel.sp_size}: only packed rows are cut into slices, and a reward model reads "
-            "padded ones: leave --sp_size out"
-        )
+    for name in IN_SLICES:
+        if getattr(config.parallel, name) != 1:
+            yield (
+                f"--{name} {getattr(config.parallel, name)}: only packed rows are cut into slices, and a reward model "
+                f"reads padded ones: leave --{name} out"
+            )
     if config.train.aux_loss_coef != 0:
         yield (
             f"--aux_loss_coef {config.train.aux_loss_coef:g}: the loss of a reward model does not look at routers: "

@@ -64,6 +64,8 @@ class ServiceArgs:
     """seconds to judge a sample, waiting included, where its request names none"""
     drain_seconds: float = 60.0
     """seconds that an ending service has to answer what it has"""
+    trust_remote_code: bool = False
+    """let repositories of reward models run their own Python code"""
 
 
 @dataclass(frozen=True, kw_only=True)

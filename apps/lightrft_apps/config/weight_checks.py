@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from lightrft_apps.config.effects import without_effect
 from lightrft_apps.config.learning import LearningConfig
+from lightrft_apps.config.parallel_checks import IN_SLICES
 
 
 def weight_problems(config: LearningConfig) -> Iterator[str]:
     """What to change about the flags that average weights and balance experts."""
     train = config.train
     yield from without_effect(config, [(("ema_beta",), train.enable_ema, "set --enable_ema")])
-    if train.aux_loss_coef > 0 and config.parallel.sp_size > 1:
-        yield (
-            f"--aux_loss_coef {train.aux_loss_coef:g} with --sp_size {config.parallel.sp_size}: a process sees the "
-            "experts of its own slice of a row alone: leave --sp_size out, or set --aux_loss_coef to 0"
-        )
+    for name in IN_SLICES:
+        if train.aux_loss_coef > 0 and getattr(config.parallel, name) > 1:
+            yield (
+                f"--aux_loss_coef {train.aux_loss_coef:g} with --{name} {getattr(config.parallel, name)}: a process "
+                f"sees the experts of its own slice of a row alone: leave --{name} out, or set --aux_loss_coef to 0"
+            )

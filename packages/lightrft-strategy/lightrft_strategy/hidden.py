@@ -13,7 +13,7 @@ from lightrft_core import Batch
 from lightrft_strategy.looking_ahead import looking_ahead_masks
 from lightrft_strategy.packing import flatten, packed_hidden, places_of
 from lightrft_strategy.reading import TEXT, Reader, Reading
-from lightrft_strategy.ulysses import SequenceGroup
+from lightrft_strategy.sequence import SequenceGroup, together
 
 
 def score_tokens(
@@ -36,7 +36,7 @@ def score_tokens(
     hidden, before, length = _packed(model, batch, reader, sharing, sequence_group)
     owned, places = sequence_group.owned(before, length)
     scores = score(hidden.index_select(0, places), tokens[owned])
-    return sequence_group.together(scores, owned, len(tokens))
+    return together(sequence_group.group, scores, owned, len(tokens))
 
 
 def hidden_before_tokens(
@@ -70,7 +70,7 @@ def _packed(
     model: Any, batch: Batch, reader: Reader, sharing: bool, sequence_group: SequenceGroup | None
 ) -> tuple[Tensor, Tensor, int]:
     """(this rank's hidden states of the batch as one row, where in the row each loss token's is, the row's length)."""
-    row, places, before = flatten(batch, sharing=sharing, multiple=sequence_group.size if sequence_group else 1)
+    row, places, before = flatten(batch, sharing=sharing, multiple=sequence_group.multiple if sequence_group else 1)
     reading = reader.read(model, batch)
     blocks = reading.blocks(places)
     if blocks is not None:

@@ -15,7 +15,7 @@ from lightrft_strategy.hidden import score_tokens, shares
 from lightrft_strategy.packing import pack_attention
 from lightrft_strategy.reading import TEXT, Reader
 from lightrft_strategy.routing import Routers, load_balancing_loss, read_counts
-from lightrft_strategy.ulysses import SequenceGroup, require_sliceable
+from lightrft_strategy.sequence import SequenceGroup
 
 
 class LanguageActor(nn.Module):
@@ -118,7 +118,7 @@ def _prepare(model: Any, reader: Reader, packing: bool, sequence_group: Sequence
     if sequence_group is not None:
         if not packing:
             raise ValueError("only packed rows can be computed by several ranks together: turn packing on")
-        require_sliceable(model, sequence_group.size)
+        sequence_group.require_sliceable(model)
 
 
 def _rows(scorer: LanguageActor | LanguageCritic) -> dict[str, Any]:

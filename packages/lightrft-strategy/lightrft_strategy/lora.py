@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lightrft_core import Ranks
+from lightrft_strategy.four_bit import state_of
 from lightrft_strategy.training.held import Held, Hold
 from lightrft_strategy.training.optimiser import OptimiserConfig
 from lightrft_strategy.training.whole import Whole
@@ -99,8 +100,11 @@ def sharing(hold: Hold) -> Hold:
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of a model by the names they have without an adapter, one that it has added; it stays as it is."""
-    state = model.state_dict()
+    """The weights of a model by the names they have without an adapter, one that it has added; it stays as it is.
+
+    Weights in 4 bits are the numbers that these stand for: the model that was trained, whole.
+    """
+    state = state_of(model)
     if not any(".lora_A." in name for name in state):
         return state
     from peft.tuners.lora import LoraLayer

@@ -18,7 +18,7 @@ import pyte
 from tests.forked import start
 
 COLUMNS, LINES = 100, 40
-SECONDS = 60.0
+SECONDS = 180.0
 """That something may take to appear."""
 
 
@@ -86,8 +86,12 @@ class ATerminal:
             self.read(0.05)
         return self.shown
 
-    def read(self, seconds: float) -> bytes:
-        """Take what comes within so many seconds."""
+    def prompted(self, holds: Callable[[str], bool] = lambda shown: True) -> str:
+        """Wait until the screen is as it should be with the prompt back at its end, and return it."""
+        return self.until(lambda shown: shown.endswith("\n>") and holds(shown))
+
+    def read(self, seconds: float = SECONDS) -> bytes:
+        """Take what comes next, b"" if nothing does within so many seconds."""
         if not select.select([self.master], [], [], seconds)[0]:
             return b""
         came = os.read(self.master, 65536)

@@ -69,7 +69,7 @@ def _reply(handler: BaseHTTPRequestHandler, reply: str, body: dict[str, Any]) ->
         handler.wfile.write(content)
         return
     if reply == "silent":
-        time.sleep(30)
+        time.sleep(100)
         return
     if reply == "refused at length":
         handler.send_response(400)
@@ -88,7 +88,7 @@ def _reply(handler: BaseHTTPRequestHandler, reply: str, body: dict[str, Any]) ->
     for piece in pieces:
         _event(handler, {"choices": [{"delta": {"content": piece}}]})
     if reply == "silent later":
-        time.sleep(30)
+        time.sleep(100)
         return
     if reply == "broken":
         return

@@ -44,7 +44,7 @@ def talk(there: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("KEY_OF_TESTS", KEY)
 
     def start(**flags: Any) -> Any:
-        of = {"remote": there.url, "remote_model": "far", "remote_key_env": "KEY_OF_TESTS", "remote_timeout": 10.0}
+        of = {"remote": there.url, "remote_model": "far", "remote_key_env": "KEY_OF_TESTS", "remote_timeout": 120.0}
         return open_session(from_flat(ChatCommand, of | flags), Console(file=StringIO()))
 
     return start
@@ -127,10 +127,10 @@ def test_the_wait_for_a_silent_endpoint_is_ended_from_another_thread(
 ) -> None:
     there.reply = reply
     with talk() as session:
-        room = Chatroom(session)
+        room, said = Chatroom(session), list[str]()
 
         def stop_it() -> None:
-            while not there.requests:
+            while not there.requests or "".join(said) != heard:
                 time.sleep(0.01)
             time.sleep(0.1)
             room.stop()
@@ -138,9 +138,9 @@ def test_the_wait_for_a_silent_endpoint_is_ended_from_another_thread(
         stopping = threading.Thread(target=stop_it)
         stopping.start()
         start = time.monotonic()
-        answer = session.ask("2+3?", lambda place, piece: None).answers[0]
+        answer = session.ask("2+3?", lambda place, piece: said.append(piece)).answers[0]
         stopping.join()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 60, "it would be silent for longer"
         assert (answer.text, answer.finish_reason) == (heard, "interrupted")
         there.reply = "words"
         assert session.ask("2+3?", lambda place, piece: None).answers[0].text == "It is 5.", "the chat goes on"
@@ -149,7 +149,7 @@ def test_the_wait_for_a_silent_endpoint_is_ended_from_another_thread(
 
 def test_a_wire_that_is_cut_before_it_is_connected_is_cut_then() -> None:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(2)
+    theirs.settimeout(60)
     with ours, theirs:
         wire = Wire()
         wire.cut()
@@ -167,7 +167,7 @@ def test_the_page_stops_an_answer_that_does_not_come(talk: Any, there: Endpoint)
             while not there.requests:
                 time.sleep(0.01)
             assert client.post("/stop").status_code == 200
-            assert "exchange" in asked.result(5).text
+            assert "exchange" in asked.result(60).text
         assert session.conversation.exchanges[0].answers[0].finish_reason == "interrupted"
         room.close()
 

@@ -18,27 +18,28 @@ def terminal(model: Path, tmp_path: Path) -> ATerminal:
 
 def test_a_chat_from_the_first_question_to_the_last(terminal: ATerminal, tmp_path: Path) -> None:
     with terminal:
-        terminal.until(lambda shown: "/help" in shown and "\n>" in shown)
+        terminal.prompted(lambda shown: "/help" in shown)
         terminal.type("hello\r")
-        first = terminal.until(lambda shown: "12 tokens" in shown and shown.endswith(">"))
+        first = terminal.prompted(lambda shown: "12 tokens" in shown)
         terminal.type("/reset\r/system be another\r")
-        terminal.until(lambda shown: "the system message is set" in shown)
+        terminal.prompted(lambda shown: "the system message is set" in shown)
         terminal.type("hello\r")
-        terminal.until(lambda shown: shown.count("12 tokens") == 2)
+        terminal.prompted(lambda shown: shown.count("12 tokens") == 2)
         terminal.type(f"/save {tmp_path / 'chat.json'}\r")
-        terminal.until(lambda shown: "saved in" in shown)
+        terminal.prompted(lambda shown: "saved in" in shown)
 
-        terminal.type("/set generate_max_len 30000\rgo on\r")
-        started = len(terminal.raw)
-        terminal.until(lambda shown: "30000\n" in shown and len(terminal.raw) > started + 2000)
-        pieces = [terminal.read(1) for _ in range(3)]
+        terminal.type("/set generate_max_len 30000\r")
+        terminal.prompted(lambda shown: "= 30000" in shown)
+        terminal.type("go on\r")
+        terminal.until(lambda shown: len(shown.partition("> go on\n")[2]) > 1000)
+        pieces = [terminal.read() for _ in range(3)]
         terminal.type("\x03")
-        stopped = terminal.until(lambda shown: ", stopped" in shown or " s, stopped" in shown)
-        assert all(pieces), "the answer is written piece by piece, not at its end"
+        stopped = terminal.prompted(lambda shown: ", stopped" in shown)
+        assert all(len(piece) < 30000 for piece in pieces), "the answer is written piece by piece, not at its end"
         assert "30000 tokens" not in stopped
 
         terminal.type(f"/set logit_bias {SAYS_HOSTILE}\r/set generate_max_len 3\rand now\r")
-        hostile = terminal.until(lambda shown: shown.count("3 tokens") >= 1 and "onerror" in shown)
+        hostile = terminal.prompted(lambda shown: "\n3 tokens" in shown)
         assert "\u241b]0;owned\u2407\u241b[2J\u241b[31m<U+009B>5A\u240d<img" in hostile.replace("\n", "")
         assert terminal.screen.title != "owned" and b"\x1b[2J" not in terminal.raw
         assert "\x9b" not in terminal.raw.decode() and "\u202e" not in terminal.raw.decode()
@@ -55,3 +56,19 @@ def test_a_chat_from_the_first_question_to_the_last(terminal: ATerminal, tmp_pat
     assert said not in first, "the system message reaches the model"
     history = tmp_path / "state" / "lightrft" / "chat_history"
     assert "+hello" in history.read_text() and history.stat().st_mode & 0o077 == 0
+
+
+def test_keys_pressed_while_an_answer_is_written_wait_for_the_prompt_ctrl_d_among_them(
+    terminal: ATerminal, tmp_path: Path
+) -> None:
+    with terminal:
+        terminal.prompted()
+        terminal.type("/set generate_max_len 1000\r")
+        terminal.prompted(lambda shown: "= 1000" in shown)
+        terminal.type("go on\r")
+        begun = terminal.until(lambda shown: len(shown.partition("> go on\n")[2]) > 100)
+        assert "1000 tokens" not in begun
+        terminal.type(f"/save {tmp_path / 'chat.json'}\r\x04")
+        assert terminal.ended() == 0
+        assert "1000 tokens" in terminal.shown
+    assert (tmp_path / "chat.json").exists()

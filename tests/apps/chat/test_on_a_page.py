@@ -14,7 +14,7 @@ from PIL import Image
 from tests.apps.chat.a_page import chat_on_a_page
 from tests.apps.chat.a_terminal import SECONDS
 from tests.apps.chat.conftest import HOSTILE, SAYS_HOSTILE, SAYS_WORDS
-from tests.apps.chromium import CHROMIUM, MISSING, a_browser
+from tests.apps.chromium import CHROMIUM, MILLISECONDS, MISSING, a_browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
@@ -23,6 +23,12 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 def browser() -> Iterator[Any]:
     with a_browser() as chromium:
         yield chromium
+
+
+def new_page(browser: Any) -> Any:
+    page = browser.new_page()
+    page.set_default_timeout(MILLISECONDS)
+    return page
 
 
 def until(page: Any, holds: str) -> None:
@@ -43,8 +49,9 @@ def ask(page: Any, text: str) -> None:
 def change(page: Any, name: str, value: str) -> None:
     field = page.locator(f"input[name={name}]")
     field.fill(value)
-    with page.expect_response("**/do"):
-        field.press("Tab")
+    page.evaluate("globalThis.before = state")
+    field.press("Tab")
+    until(page, "state !== before")
 
 
 def test_a_chat_side_by_side_with_rewards_and_a_model_that_means_harm(
@@ -57,7 +64,7 @@ def test_a_chat_side_by_side_with_rewards_and_a_model_that_means_harm(
     words = ["--pretrain", str(model), "--side-by-side", str(other), "--temperature", "0", "--generate_max_len", "8"]
     words += ["--reward_fn", f"{tmp_path / 'reward.py'}:score", "--logit_bias", SAYS_WORDS, "--reward_workers", "1"]
     with chat_on_a_page(*words) as (process, url):
-        page = browser.new_page()
+        page = new_page(browser)
         troubles: list[str] = []
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
@@ -122,7 +129,7 @@ def test_a_picture_is_uploaded_and_reaches_the_model_and_strangers_are_not_let_i
         Image.new("RGB", (64, 48), colour).save(tmp_path / f"{name}.png")
     words = ("--pretrain", str(seeing), "--temperature", "0", "--generate_max_len", "10", "--max_upload_mb", "1")
     with chat_on_a_page(*words) as (process, url):
-        page = browser.new_page()
+        page = new_page(browser)
         page.goto(url)
         until(page, "state !== null")
         said = []
@@ -131,7 +138,7 @@ def test_a_picture_is_uploaded_and_reaches_the_model_and_strangers_are_not_let_i
             until(page, "document.querySelectorAll('#waiting li').length === 1")
             ask(page, "What colour is this?")
             said.append(page.locator(".answer .text").first.evaluate("one => one.textContent"))
-            assert page.locator(".question img").evaluate("one => one.complete && one.naturalWidth") == 64
+            until(page, "document.querySelector('.question img').naturalWidth === 64")
             page.locator("#reset").click()
             until(page, "document.querySelectorAll('.exchange').length === 0")
         assert said[0] != said[1], "what the picture shows reaches the model"
@@ -140,7 +147,7 @@ def test_a_picture_is_uploaded_and_reaches_the_model_and_strangers_are_not_let_i
         until(page, "document.getElementById('error').textContent.includes('page.png')")
 
         base, path = url[: url.index("/", 8)], url[url.index("/", 8) :]
-        with httpx.Client(base_url=base, trust_env=False) as client:
+        with httpx.Client(base_url=base, trust_env=False, timeout=60) as client:
             assert client.get(path).status_code == 200
             assert client.get(f"{path}state").json()["names"] == [str(seeing)]
             for stranger in ("/", "/state", "/page.js", "/wrong-secret/", path[:-2] + "/state", "//state"):

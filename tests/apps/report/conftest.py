@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.apps.chromium import CHROMIUM, MISSING, a_browser
+from tests.apps.chromium import CHROMIUM, MILLISECONDS, MISSING, a_browser
 
 from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import FinishReason, Group, Learnt, Message, Prompt, Rollout, Verdict
@@ -113,7 +113,7 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
 
     def go(path: Path, address: str = "", **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1360, "height": 900}} | options)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(MILLISECONDS)
         contexts.append(context)
         page, url = context.new_page(), path.resolve().as_uri()
         page.on("pageerror", lambda error: troubles.append(f"error: {error}"))

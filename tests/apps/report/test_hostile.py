@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.apps.chromium import MILLISECONDS
 
 from lightrft_apps.reporting.writing import write_report
 from lightrft_apps.trajectories import write_trajectories
@@ -123,6 +124,7 @@ def test_the_policy_of_the_page_lets_in_nothing_but_its_own_code(
     folder = write_run(tmp_path / "run")
     write_report([folder], tmp_path / "report.html")
     page = browser.new_page()
+    page.set_default_timeout(MILLISECONDS)
     page.goto((tmp_path / "report.html").as_uri())
     page.wait_for_selector("html[data-ready]")
     refused = page.evaluate(
@@ -136,8 +138,10 @@ def test_the_policy_of_the_page_lets_in_nothing_but_its_own_code(
           box.innerHTML = "<img src='http://127.0.0.1:9/x' onerror='window.__pwned = 1'><b style='color:red'>x</b>";
           document.body.append(box);
           try { await fetch("http://127.0.0.1:9/x"); } catch { }
-          await new Promise((done) => setTimeout(done, 200));
-          return [...new Set(refused)].sort();
+          const kinds = () => [...new Set(refused)].sort();
+          for (let tries = 0; kinds().length < 4 && tries < 1000; tries += 1)
+            await new Promise((done) => setTimeout(done, 50));
+          return kinds();
         }"""
     )
     assert page.evaluate("window.__pwned") is None

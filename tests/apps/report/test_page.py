@@ -127,7 +127,6 @@ def test_keys_walk_through_answers_steps_pages_and_colours_and_the_address_remem
     assert page.evaluate("document.activeElement.dataset.answer") == "0"
     for key in "]nc":
         page.keyboard.press(key)
-        page.wait_for_timeout(50)
         settle(page)
     address = page.evaluate("location.hash")
     assert {"step=2", "page=2", "colour=ratio"} <= {*address.removeprefix("#").split("&")}

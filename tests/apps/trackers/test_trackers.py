@@ -171,7 +171,7 @@ def killed_while_tracking(folder: Path, config: RLConfig, count: int) -> None:
         os._exit(1)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 240) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until

@@ -122,7 +122,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         seed=0,
         max_num_seqs=16,
         enforce_eager=True,
-        timeout=180,
+        timeout=420,
         media={modality: MOST[modality] if modality in kind.modalities else 0 for modality in adapter.towers},
     )
     served = ServedEngine(

@@ -77,7 +77,7 @@ def test_two_ranks_that_hold_shards_make_the_run_of_one_process_whoever_sees_or_
     processes: Groups, thinker: Path
 ) -> None:
     case = Case(str(thinker), "fsdp2", packing=True, optimiser_steps=4)
-    runs = processes(2).run(train, case, seconds=60)
+    runs = processes(2).run(train, case)
     assert any(run.without_media for run in runs) and any(run.without_media < run.micro_batches for run in runs)
     same_run(runs, case, EXACT)
 

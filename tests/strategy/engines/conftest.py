@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., A
 def engine_config(folder: Path, dtype: str) -> EngineConfig:
     """vLLM over the folder's model."""
     return EngineConfig(
-        str(folder), dtype, max_model_len=LONGEST, seed=0, max_num_seqs=32, enforce_eager=True, timeout=180
+        str(folder), dtype, max_model_len=LONGEST, seed=0, max_num_seqs=32, enforce_eager=True, timeout=420
     )
 
 

@@ -111,13 +111,13 @@ def test_a_broadcast_reaches_every_worker() -> None:
     received: dict[int, torch.Tensor] = {}
 
     def take(rank: int) -> None:
-        channel = Channel("127.0.0.1", port, rank, 3, "gloo", 30)
+        channel = Channel("127.0.0.1", port, rank, 3, "gloo", 240)
         received[rank] = channel.take(len(sent))
 
     workers = [threading.Thread(target=take, args=(rank,)) for rank in (1, 2)]
     for worker in workers:
         worker.start()
-    Channel("127.0.0.1", port, 0, 3, "gloo", 30).send(sent)
+    Channel("127.0.0.1", port, 0, 3, "gloo", 240).send(sent)
     for worker in workers:
         worker.join()
     assert all(torch.equal(received[rank], sent) for rank in (1, 2))

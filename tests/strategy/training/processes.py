@@ -20,7 +20,7 @@ class Processes:
         self.pipes: list[Connection] = []
         self.processes: list[Any] = []
 
-    def run(self, function: Callable[..., Any], *args: Any, seconds: float = 120) -> list[Any]:
+    def run(self, function: Callable[..., Any], *args: Any, seconds: float = 300) -> list[Any]:
         """What function(*args) returned on each rank. All are killed if one fails or takes longer."""
         if not self.processes:
             self._start()
@@ -44,7 +44,7 @@ class Processes:
             for pipe in self.pipes:
                 pipe.send(None)
             for process in self.processes:
-                process.join(30)
+                process.join(240)
             assert [process.exitcode for process in self.processes] == [0] * len(self.processes)
         finally:
             self._kill()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import rms_norm
 
 from lightrft_core import (
     ALGORITHMS,
@@ -109,6 +110,17 @@ def language_model(family: str = "Llama", *, seed: int = 0, **changes: Any) -> A
         return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
+class GemmaNorm(nn.Module):
+    """Gemma's norm in the precision that it is given."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.weight, self.eps = norm.weight, norm.eps
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return rms_norm(hidden, self.weight.shape, eps=self.eps) * (1 + self.weight)
+
+
 def exactly(model: Any, dtype: torch.dtype) -> Any:
     """The model in a precision. In float64 its plain norms too, which Transformers computes in float32."""
     if dtype == torch.float64:
@@ -118,6 +130,8 @@ def exactly(model: Any, dtype: torch.dtype) -> Any:
                     exact = nn.RMSNorm(len(norm.weight), norm.variance_epsilon)
                     exact.weight = norm.weight
                     setattr(owner, name, exact)
+                elif type(norm).__name__ in ("GemmaRMSNorm", "Gemma3RMSNorm"):
+                    setattr(owner, name, GemmaNorm(norm))
     return model.to(dtype)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -24,10 +25,13 @@ from lightrft_core import (
     collate,
 )
 from lightrft_core.experience import make_experience
+from lightrft_strategy.checkpoints import newest_whole, write_checkpoint
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.lora import AdapterOff, add_adapter, sharing
+from lightrft_strategy.ring import Ring
+from lightrft_strategy.sequence import SequenceGroup, sequence_group
 from lightrft_strategy.training import Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
-from lightrft_strategy.ulysses import SequenceGroup, sequence_group
+from lightrft_strategy.ulysses import Ulysses
 
 from .recorded import FAMILIES, SMALL, VOCABULARY, Outcome, exactly, recorded, step, weights
 
@@ -37,14 +41,18 @@ HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
 Lengths = tuple[tuple[int, tuple[int, ...]], ...]
 """(tokens of a prompt, tokens of its answers) of a batch."""
 
-_made: dict[int, SequenceGroup | None] = {}
+_made: dict[tuple[int, bool], SequenceGroup | None] = {}
 
 
 @dataclass(frozen=True)
 class Case:
-    """sp_size: ranks a row; 0: one process without a group. adapter: what learns is one, and the reference has none."""
+    """sp_size: ranks a row; 0: one process without a group. ring: as --ring_attn_size, not as --sp_size.
+
+    adapter: what learns is one, and the reference has none.
+    """
 
     sp_size: int = 0
+    ring: bool = False
     dtype: str = "float64"
     algorithm: str = "grpo"
     checkpointing: bool = False
@@ -56,17 +64,17 @@ class Case:
 
     @property
     def alone(self) -> Case:
-        return replace(self, sp_size=0)
+        return replace(self, sp_size=0, ring=False)
 
 
-def together(sp_size: int) -> tuple[Ranks, SequenceGroup | None]:
+def together(sp_size: int, ring: bool = False) -> tuple[Ranks, SequenceGroup | None]:
     """The ranks of a run and those that compute rows with this one; each kind of group is made once."""
     if sp_size == 0:
         return OneRank(), None
     ranks = TorchRanks(sp_size)
-    if sp_size not in _made:
-        _made[sp_size] = sequence_group(ranks, timedelta(seconds=60))
-    return ranks, _made[sp_size]
+    if (sp_size, ring) not in _made:
+        _made[sp_size, ring] = sequence_group(Ring if ring else Ulysses, ranks, timedelta(seconds=60))
+    return ranks, _made[sp_size, ring]
 
 
 def language_model(case: Case, seed: int = 0) -> Any:
@@ -86,7 +94,7 @@ def model(case: Case, seed: int = 0) -> Any:
 
 
 def build(case: Case, hold: Hold = Whole) -> TorchStrategy:
-    ranks, group = together(case.sp_size)
+    ranks, group = together(case.sp_size, case.ring)
     algorithm, how = ALGORITHMS[case.algorithm], {"packing": True, "sequence_group": group}
     policy = model(case)
     if case.adapter:
@@ -103,12 +111,37 @@ def build(case: Case, hold: Hold = Whole) -> TorchStrategy:
 
 def train(case: Case, hold: Hold = Whole) -> Outcome:
     """Optimiser steps of five rollouts each over the recorded groups."""
-    strategy, algorithm, outcome = build(case, hold), ALGORITHMS[case.algorithm], Outcome([], [], {}, [])
-    for number in range(5):
+    strategy = build(case, hold)
+    outcome = advance(strategy, case, range(5))
+    outcome.weights.update(weights(strategy))
+    return outcome
+
+
+def advance(strategy: TorchStrategy, case: Case, numbers: range) -> Outcome:
+    """The optimiser steps over these batches of recorded groups."""
+    algorithm, outcome = ALGORITHMS[case.algorithm], Outcome([], [], {}, [])
+    for number in numbers:
         steps, _ = make_experience(recorded(number), algorithm, strategy, BatchSizes(5, case.micro_batch, 60, 8))
         for batches in steps:
             if len(outcome.losses) < case.optimiser_steps:
                 step(strategy, batches, algorithm.losses(), outcome)
+    return outcome
+
+
+def begun(case: Case, hold: Hold, stop: int, checkpoints: Path) -> None:
+    """The run over its first batches, and a checkpoint."""
+    strategy = build(case, hold)
+    advance(strategy, case, range(stop))
+    write_checkpoint(checkpoints, stop, strategy.save, keep=1, ranks=strategy.ranks)
+
+
+def gone_on(case: Case, hold: Hold, stop: int, checkpoints: Path) -> Outcome:
+    """The rest of the run from that checkpoint."""
+    strategy = build(case, hold)
+    newest, faults = newest_whole(checkpoints, checksums=True, ranks=strategy.ranks)
+    assert newest is not None and faults == []
+    strategy.load(newest)
+    outcome = advance(strategy, case, range(stop, 5))
     outcome.weights.update(weights(strategy))
     return outcome
 
@@ -150,7 +183,7 @@ class Said:
 
 def passes(case: Case, lengths: Lengths) -> Said:
     """What comes of a batch; every learner has the same."""
-    ranks, group = together(case.sp_size)
+    ranks, group = together(case.sp_size, case.ring)
     actor = LanguageActor(model(case), packing=True, sequence_group=group)
     strategy = TorchStrategy({"policy": actor}, {"policy": CONFIG}, ranks=ranks)
     batch, found, computed = a_batch(lengths), {}, []
@@ -176,7 +209,7 @@ def passes(case: Case, lengths: Lengths) -> Said:
 
 def refusal(case: Case) -> str:
     """What is said of a model that so many ranks cannot compute together, before anything is trained."""
-    _, group = together(case.sp_size)
+    _, group = together(case.sp_size, case.ring)
     try:
         LanguageActor(language_model(case), packing=True, sequence_group=group)
     except ValueError as error:

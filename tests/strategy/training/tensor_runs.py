@@ -16,23 +16,26 @@ from lightrft_core import ALGORITHMS, BatchSizes, OneRank, Ranks
 from lightrft_core.experience import make_experience
 from lightrft_strategy.checkpoints import newest_whole, write_checkpoint
 from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
-from lightrft_strategy.training import FullyShard, OptimiserConfig, TorchRanks, TorchStrategy, Whole
+from lightrft_strategy.sequence import SequenceGroup, sequence_group
+from lightrft_strategy.training import FullyShard, Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
 from lightrft_strategy.training.full import full, local
 from lightrft_strategy.training.meta import empty_language_model, load_shards
-from lightrft_strategy.ulysses import SequenceGroup, sequence_group
+from lightrft_strategy.training.zero import Zero
+from lightrft_strategy.ulysses import Ulysses
 
 from .layout_runs import Curve
 from .recorded import SMALL, Outcome, a_batch, exactly, plain_loss, recorded, step, weights
 
 CONFIG = OptimiserConfig(3e-3, 24, "cosine", warmup_ratio=0.1, weight_decay=0.1)
 SHAPE = SMALL | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 44}
+MINUTE = timedelta(minutes=1)
 
 _made: dict[tuple[int, int], SequenceGroup | None] = {}
 
 
 @dataclass(frozen=True)
 class Case:
-    """tp_size, sp_size: ranks a layer and ranks a row; 0: one process without a group."""
+    """tp_size, sp_size: ranks a layer and ranks a row; 0: one process without a group. zero: its stage; 0: FSDP2."""
 
     tp_size: int = 0
     sp_size: int = 1
@@ -44,12 +47,22 @@ class Case:
     offload: bool = False
     micro_batch: int = 3
     optimiser_steps: int = 5
+    zero: int = 0
     family: str = "Llama"
     changes: tuple[tuple[str, Any], ...] = ()
 
     @property
     def alone(self) -> Case:
-        return replace(self, tp_size=0, sp_size=1, offload=False)
+        return replace(self, tp_size=0, sp_size=1, offload=False, zero=0)
+
+    @property
+    def hold(self) -> Hold:
+        """How it lies on the ranks."""
+        if self.tp_size == 0:
+            return Whole
+        if self.zero:
+            return Zero(self.zero, self.offload, tp_size=self.tp_size, timeout=MINUTE)
+        return FullyShard(cpu_offload=self.offload, tp_size=self.tp_size, timeout=MINUTE)
 
 
 def language_model(case: Case, seed: int = 0) -> Any:
@@ -73,7 +86,7 @@ def together(case: Case) -> tuple[Ranks, SequenceGroup | None]:
         return OneRank(), None
     ranks, key = TorchRanks(case.tp_size * case.sp_size), (case.tp_size, case.sp_size)
     if key not in _made:
-        _made[key] = sequence_group(ranks, timedelta(seconds=60), case.tp_size)
+        _made[key] = sequence_group(Ulysses, ranks, MINUTE, case.tp_size)
     return ranks, _made[key]
 
 
@@ -87,8 +100,7 @@ def build(case: Case) -> TorchStrategy:
     if algorithm.estimator.critic:
         models["critic"] = LanguageCritic(language_model(case, 2), **how).to(getattr(torch, case.dtype))
         optimisers["critic"] = replace(CONFIG, learning_rate=1e-2)
-    hold = FullyShard(cpu_offload=case.offload, tp_size=case.tp_size) if case.tp_size else Whole
-    return TorchStrategy(models, optimisers, bf16=case.bf16, hold=hold, ranks=ranks)
+    return TorchStrategy(models, optimisers, bf16=case.bf16, hold=case.hold, ranks=ranks)
 
 
 def advance(strategy: TorchStrategy, case: Case, numbers: range) -> Outcome:
@@ -149,8 +161,8 @@ def shares(case: Case) -> tuple[float, float]:
 def filled(case: Case, folder: Path, meta: bool) -> dict[str, numpy.ndarray]:
     """The weights of a model in a folder, which ranks load whole, or each its own part of, after an optimiser step."""
     model = empty_language_model(folder) if meta else load_language_model(folder)
-    ranks, hold = together(case)[0], FullyShard(tp_size=case.tp_size)
-    strategy = TorchStrategy({"policy": LanguageActor(model)}, {"policy": CONFIG}, hold=hold, ranks=ranks)
+    ranks = together(case)[0]
+    strategy = TorchStrategy({"policy": LanguageActor(model)}, {"policy": CONFIG}, hold=case.hold, ranks=ranks)
     if meta:
         load_shards(model, folder)
     strategy.train_step("policy", [a_batch(ranks.learner)], plain_loss)

@@ -37,7 +37,7 @@ def beat(port: int, rank: int, phase: str, ready: Connection, errors: Connection
     Heartbeat(pulse, rank, 2, dist.TCPStore("127.0.0.1", port, is_master=False))
     pulse.doing(phase, 7)
     ready.send("ready")
-    time.sleep(300)
+    time.sleep(900)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_disk_that_stalls_holds_up_neither_the_run_nor_what_the_others_hear(
     disk, written = threading.Event(), list[str]()
 
     def stall(folder: Path, beat: Beat) -> None:
-        assert disk.wait(60)
+        assert disk.wait(300)
         written.append(beat.phase)
 
     monkeypatch.setattr(last_word, "write_beat", stall)
@@ -155,9 +155,9 @@ def test_a_disk_that_stalls_holds_up_neither_the_run_nor_what_the_others_hear(
         own.pulse.doing(phase, 1)
         assert json.loads(store.get("lightrft/beat/0"))["phase"] == phase
     own.close("ValueError: x")
-    assert time.monotonic() - began < 5 and not disk.is_set()
+    assert time.monotonic() - began < 60 and written == [], "the disk would hold it up for longer"
     disk.set()
-    assert own._file is not None and own._file.close(60)
+    assert own._file is not None and own._file.close(240)
     assert len(written) == 2 and written[-1] == "optimise", "of all that piled up, the last"
 
 
@@ -199,13 +199,13 @@ def test_a_rank_waiting_for_a_killed_one_ends_by_itself_and_says_why(store: dist
         for rank, phase in enumerate(("estimate", "optimise")):
             ready, theirs = a_pipe(duplex=False)
             ranks.append(start(beat, store.port, rank, phase, theirs, errors))
-            assert ready.poll(60) and ready.recv() == "ready"
+            assert ready.poll(240) and ready.recv() == "ready"
         errors.close()
         ranks[0].join(2 * OFTEN)
         assert ranks[0].is_alive()
         ranks[1].kill()
         ranks[1].join()
-        ranks[0].join(30)
+        ranks[0].join(240)
         assert ranks[0].exitcode == EXIT_CODE
         told = os.read(said.fileno(), 10_000).decode()
     finally:

@@ -29,12 +29,12 @@ def beside(work: Callable[[Pulse, threading.Event], None]) -> Iterator[Pulse]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(60)
         time.sleep(0.05)
         yield made[0]
     finally:
         over.set()
-        thread.join(10)
+        thread.join(60)
 
 
 def looked(pulse: Pulse, times: int = 4, most: float = 10.0) -> float:
@@ -46,7 +46,7 @@ def looked(pulse: Pulse, times: int = 4, most: float = 10.0) -> float:
 
 
 def sleeps(pulse: Pulse, over: threading.Event) -> None:
-    over.wait(60)
+    over.wait(600)
 
 
 def computes(pulse: Pulse, over: threading.Event) -> None:
@@ -75,7 +75,7 @@ def is_answered(pulse: Pulse, over: threading.Event) -> None:
 
 def asks_a_server(pulse: Pulse, over: threading.Event) -> None:
     pulse.doing("sample", 1, Awaited("the server", "bounded"))
-    over.wait(60)
+    over.wait(600)
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_a_signal_that_comes_amid_a_change_finds_out_what_is_awaited() -> None:
 
     thread = threading.Thread(target=interrupted, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(120)
     assert found == [None]

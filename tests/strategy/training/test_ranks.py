@@ -104,9 +104,9 @@ def test_torchruns_environment_makes_a_group_that_ends_by_itself() -> None:
             ours, theirs = a_pipe()
             started.append((start(told_by_torchrun, shared | {"RANK": rank, "LOCAL_RANK": rank}, theirs), ours))
         for rank, (process, said) in enumerate(started):
-            assert said.poll(60)
+            assert said.poll(240)
             assert said.recv() == ("TorchRanks", rank, 2, [0, 1])
-            process.join(60)
+            process.join(240)
             assert process.exitcode == 0
     finally:
         for process, _ in started:

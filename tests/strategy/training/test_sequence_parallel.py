@@ -13,7 +13,7 @@ from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.packing import flatten
 from lightrft_strategy.training import FullyShard, Whole
 from lightrft_strategy.training.zero import Zero
-from lightrft_strategy.ulysses import SequenceGroup, require_sliceable
+from lightrft_strategy.ulysses import Ulysses
 
 from .recorded import Outcome
 from .sequence_runs import HEADS, Case, Lengths, Said, a_batch, language_model, passes, refusal, train
@@ -48,7 +48,7 @@ MODELS: dict[str, tuple[Case, float]] = {
 
 @cache
 def alone(case: Case) -> Outcome:
-    return train(replace(case, sp_size=0))
+    return train(case.alone)
 
 
 @cache
@@ -161,23 +161,26 @@ def test_under_zero_the_run_is_that_of_one_process_in_float32(processes, stage: 
 def test_a_model_whose_heads_the_ranks_cannot_share_is_refused_by_name(processes) -> None:
     case = replace(llama(hidden_size=48, num_attention_heads=3, num_key_value_heads=1), sp_size=2)
     expected = "LlamaForCausalLM has 3 attention heads, which 2 ranks cannot share equally"
-    assert processes(2).run(refusal, case) == [f"{expected}: set --sp_size to one of 1, 3"] * 2
+    assert (
+        processes(2).run(refusal, case)
+        == [f"{expected}: set --sp_size to one of 1, 3, or --ring_attn_size in its place"] * 2
+    )
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
 def test_positions_that_depend_on_the_whole_row_are_refused(kind: str) -> None:
     model = language_model(llama())
-    require_sliceable(model, 2)
+    Ulysses(None, 0, 2).require_sliceable(model)
     model.config.rope_parameters = {"rope_type": kind}
     with pytest.raises(ValueError, match=rf"LlamaForCausalLM has rotary positions that .* \({kind}\)"):
-        require_sliceable(model, 2)
+        Ulysses(None, 0, 2).require_sliceable(model)
 
 
 def test_rows_that_are_not_packed_are_refused() -> None:
     with pytest.raises(ValueError, match="turn packing on"):
-        LanguageActor(language_model(llama()), sequence_group=SequenceGroup(None, 0, 2))
+        LanguageActor(language_model(llama()), sequence_group=Ulysses(None, 0, 2))
 
 
 def test_the_balance_of_routers_that_see_a_slice_of_each_row_is_refused() -> None:
     with pytest.raises(ValueError, match="leave balance or sequence_group out"):
-        LanguageActor(language_model(llama()), packing=True, balance=True, sequence_group=SequenceGroup(None, 0, 2))
+        LanguageActor(language_model(llama()), packing=True, balance=True, sequence_group=Ulysses(None, 0, 2))

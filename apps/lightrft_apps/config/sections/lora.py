@@ -21,6 +21,6 @@ class LoraArgs:
     target_modules: str = ALL_LINEAR
     """layers that get an adapter, by the ends of their names, such as q_proj,v_proj; all-linear: all but the head"""
     load_in_4bit: bool = False
-    """with lora_rank: hold the model in 4 bits (QLoRA); needs an accelerator and the package bitsandbytes"""
+    """with lora_rank: hold the model in 4 bits (QLoRA); needs the package bitsandbytes and an engine_type embedded"""
     freeze_prefix: str | None = None
     """parameters that are not trained, by the beginnings of their names, such as model.embed_tokens,model.layers.0."""

@@ -28,12 +28,19 @@ class RanksArgs:
     """with --fsdp: processes that compute every micro-batch together, each with a slice of every layer's weights"""
     sp_size: int = 1
     """processes that compute each packed row together, a slice of its tokens each (Ulysses); needs --packing_samples"""
+    ring_attn_size: int = 1
+    """the same with keys and values that travel round (Ring Attention): for more processes than there are heads"""
     balance_speeds: bool = False
     """give faster processes more to learn from, by what they were seen to do; such a run cannot be repeated exactly"""
     ranks_timeout: float = 1800.0
     """seconds a process waits for the others before it gives up"""
     stall_timeout: float | None = None
     """seconds in which a process makes no progress, after which the run ends and names it; default: ranks_timeout"""
+
+    @property
+    def row_ranks(self) -> int:
+        """Processes that compute each packed row together; they do it in one way or the other."""
+        return self.sp_size * self.ring_attn_size
 
 
 @dataclass(frozen=True)

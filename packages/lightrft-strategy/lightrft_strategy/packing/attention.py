@@ -15,7 +15,7 @@ from lightrft_strategy.packing.flex import flexible_attention
 from lightrft_strategy.packing.piecewise import piecewise_attention
 from lightrft_strategy.packing.row import FlatRow
 from lightrft_strategy.reading import TEXT, Reader
-from lightrft_strategy.ulysses import SequenceGroup
+from lightrft_strategy.sequence import SequenceGroup
 
 NAME = "lightrft_packed"
 """What transformers calls this attention."""
@@ -51,12 +51,14 @@ def attend(
     wanted = [name for name in _UNKNOWN if others.get(name) is not None] + ["dropout"] * (dropout > 0)
     if wanted:
         raise ValueError(f"the attention of packed rows knows no {', '.join(wanted)}")
+    whole_row = attend_row if sequence_group is None else sequence_group.attend
+    return whole_row(query, key, value, flat_row, scaling or query.shape[-1] ** -0.5, sliding_window), None
+
+
+def attend_row(query: Tensor, key: Tensor, value: Tensor, row: FlatRow, scale: float, window: int | None) -> Tensor:
+    """[1, tokens, heads, value dim] of all tokens; query, key, value: [1, heads|key heads, tokens, dim|value dim]."""
     attention = piecewise_attention if query.device.type == "cpu" else flexible_attention
-    scale = scaling or query.shape[-1] ** -0.5
-    if sequence_group is not None:
-        query, key, value = sequence_group.by_heads(query, key, value)
-    attended = attention(query, key, value, flat_row, scale, sliding_window).transpose(1, 2)
-    return attended if sequence_group is None else sequence_group.by_tokens(attended), None
+    return attention(query, key, value, row, scale, window).transpose(1, 2)
 
 
 def packed_hidden(

@@ -70,3 +70,34 @@ def _across(queries: range, keys: range, gap: int, window: int) -> Iterator[Piec
         yield Piece(some, seen[: len(some)], Shape.BACKWARD)
         if len(seen) > len(some):
             yield Piece(some, seen[len(some) :], Shape.FULL)
+
+
+def cut(piece: Piece, queries: range, keys: range) -> Iterator[Piece]:
+    """What of a piece lies in a cell of the score matrix. queries, keys: the same tokens, or none in common."""
+    own, seen = _overlap(piece.queries, queries), _overlap(piece.keys, keys)
+    if not own or not seen:
+        return
+    if piece.shape is Shape.FULL:
+        yield Piece(own, seen, Shape.FULL)
+    elif piece.shape is Shape.CAUSAL:
+        if keys.start <= queries.start:
+            yield Piece(own, seen, Shape.CAUSAL if keys == queries else Shape.FULL)
+    else:
+        yield from _of_backward(piece, own, seen)
+
+
+def _of_backward(piece: Piece, own: range, seen: range) -> Iterator[Piece]:
+    """Of a triangle whose query number i sees the keys from i on: a rectangle, a triangle, a rectangle beside."""
+    first, gap = piece.queries.start, piece.keys.start - piece.queries.start
+    whole = _overlap(own, range(first, seen.start - gap))
+    if whole:
+        yield Piece(whole, seen, Shape.FULL)
+    some = _overlap(own, range(seen.start - gap, seen.stop - gap))
+    if some:
+        yield Piece(some, range(some.start + gap, some.stop + gap), Shape.BACKWARD)
+        if some.stop + gap < seen.stop:
+            yield Piece(some, range(some.stop + gap, seen.stop), Shape.FULL)
+
+
+def _overlap(one: range, other: range) -> range:
+    return range(max(one.start, other.start), min(one.stop, other.stop))

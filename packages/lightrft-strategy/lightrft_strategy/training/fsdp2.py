@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from math import hypot, isfinite, nan
 from typing import Any
 
@@ -25,6 +26,7 @@ from lightrft_core import Ranks
 from lightrft_core.protocols import T
 from lightrft_strategy.devices import device
 from lightrft_strategy.training.full import local
+from lightrft_strategy.training.mesh import require_rows, rows
 from lightrft_strategy.training.meta import materialise
 from lightrft_strategy.training.optimiser import (
     OptimiserConfig,
@@ -48,23 +50,20 @@ class FullyShard:
     cpu_offload: shards, their gradients and moments live in host memory, where AdamW steps.
     tp_size: so many neighbours compute every micro-batch together, each with a slice of every layer, and hold shards of
     that slice alone; what is outside of layers is whole on each of them while it is computed.
+    timeout: how long these wait for one another before they give up; None: as long as torch lets them by default.
     """
 
     reshard_after_forward: bool = True
     cpu_offload: bool = False
     tp_size: int = 1
+    timeout: timedelta | None = None
 
     def __call__(
         self, module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks
     ) -> Sharded:
         if not dist.is_initialized():
             raise ValueError("shards are held by the processes that torchrun starts: use it, be it for one process")
-        together = ranks.world_size // ranks.learners
-        if together % self.tp_size:
-            raise ValueError(
-                f"{together} ranks compute every micro-batch together, which cannot be cut into groups of tp_size "
-                f"{self.tp_size}: set per_learner of the ranks to a multiple of it"
-            )
+        require_rows(ranks, self.tp_size)
         return Sharded(module, config, dtype, ranks, self)
 
 
@@ -91,7 +90,7 @@ class Sharded:
             if dtype is not None:
                 set_precision(module, dtype)
         self.exchange = Exchange()
-        self.mesh = _mesh(options.tp_size)
+        self.mesh = _mesh(options)
         self.summed = _shard(module, dtype if config else None, options, self.mesh, self.exchange)
         materialise(module, torch.device("cpu") if options.cpu_offload else device())
         module.register_forward_hook(lambda *_: None if torch.is_grad_enabled() else self._reshard())
@@ -260,12 +259,11 @@ def layers(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _mesh(tp_size: int) -> DeviceMesh:
-    """All ranks; or rows of tp_size neighbours (tp), the ranks of a column (dp) holding shards of what each needs."""
-    world_size = dist.get_world_size()
-    if tp_size == 1:
-        return init_device_mesh(device().type, (world_size,))
-    return init_device_mesh(device().type, (world_size // tp_size, tp_size), mesh_dim_names=("dp", "tp"))
+def _mesh(options: FullyShard) -> DeviceMesh:
+    """All ranks; or rows of them, the ranks of a column holding shards of what each needs."""
+    if options.tp_size == 1:
+        return init_device_mesh(device().type, (dist.get_world_size(),))
+    return rows(options.tp_size, options.timeout)
 
 
 def _shard(

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard
+
+SLICE = "lightrft_slice"
+"""The attribute of a plain parameter that is a Slice of a weight."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """How the ranks of a mesh of one dimension hold equal slices of a weight, as plain tensors."""
+
+    mesh: DeviceMesh
+    cut: Shard
 
 
 def full_tensors(module: nn.Module, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
@@ -22,7 +35,7 @@ def full_tensors(module: nn.Module, dtype: torch.dtype | None = None) -> Iterato
 
 @torch.no_grad()
 def full(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """The whole of a tensor on every rank, out of FSDP2's shards or ZeRO's; a parameter is converted."""
+    """The whole of a tensor on every rank, out of FSDP2's shards, ZeRO's or slices; a parameter is converted."""
     if hasattr(tensor, "ds_id"):
         import deepspeed
 
@@ -32,7 +45,24 @@ def full(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         values = tensor.detach()
     if dtype is not None and isinstance(tensor, nn.Parameter):
         values = values.to(dtype)
+    values = whole_of(tensor, values)
     return values.full_tensor() if isinstance(values, DTensor) else values
+
+
+def whole_of(parameter: Tensor, values: Tensor) -> Tensor:
+    """A tensor like a weight, out of the values that ranks have of it: collective where the parameter is a Slice."""
+    if not hasattr(parameter, SLICE):
+        return values
+    how: Slice = getattr(parameter, SLICE)
+    return DTensor.from_local(values, how.mesh, [how.cut], run_check=False).full_tensor()
+
+
+def part_of(parameter: Tensor, values: Tensor) -> Tensor:
+    """This rank's part of a tensor like a weight: a slice of it where the parameter is one."""
+    if not hasattr(parameter, SLICE):
+        return values
+    how: Slice = getattr(parameter, SLICE)
+    return values.chunk(how.mesh.size(), how.cut.dim)[how.mesh.get_local_rank()].contiguous()
 
 
 def local(tensor: Tensor) -> Tensor:

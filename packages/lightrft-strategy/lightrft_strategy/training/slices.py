@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -61,20 +62,31 @@ def require_slices(config: Any, size: int, sp_size: int = 1) -> None:
             )
 
 
-def slice_layers(module: nn.Module, layers: list[nn.Module], mesh: DeviceMesh) -> frozenset[str]:
-    """Slice the linear layers within the given layers of a module by the plans of the models in it.
+@dataclass(frozen=True)
+class Plan:
+    """What neighbours are to hold in slices.
 
-    mesh: of one dimension, the ranks that compute every micro-batch together. All else stays whole on each of them.
-    Returns the names of the weights that are whole while the gradients of all these ranks add up to theirs.
-    Raises ValueError, naming the model and the layer, and slicing nothing, where require_slices does, and for a layer
-    that is no plain linear layer (an adapter) or of a width that the ranks cannot share.
+    linear: name within the module -> the linear layer there, and what the plan says of it. summed: names of weights
+    that are whole while the gradients of all these ranks add up to theirs.
     """
-    styles: list[tuple[nn.Linear, ParallelStyle]] = []
+
+    linear: Mapping[str, tuple[nn.Linear, str]]
+    summed: frozenset[str]
+
+
+def plan_slices(module: nn.Module, layers: list[nn.Module], size: int) -> Plan:
+    """What so many ranks are to hold in slices of the linear layers within the given layers of a module.
+
+    It follows the plans of the models in it. All else stays whole on each of them. Raises ValueError, naming the model
+    and the layer, where require_slices does, and for a layer that is no plain linear layer (an adapter) or of a width
+    that the ranks cannot share.
+    """
+    linear: dict[str, tuple[nn.Linear, str]] = {}
     summed: set[str] = set()
     inside = {part for layer in layers for part in layer.modules()}
     for prefix, model in _models(module):
         name = type(model).__name__
-        require_slices(model.config, mesh.size())
+        require_slices(model.config, size)
         planned = {place: kind for place, kind in _planned(model) if model.get_submodule(place) in inside}
         if not planned:
             raise ValueError(f"{name} has no layer that its plan for slices names: leave --tp_size out")
@@ -90,16 +102,25 @@ def slice_layers(module: nn.Module, layers: list[nn.Module], mesh: DeviceMesh) -
                     "slices: leave --tp_size out"
                 )
             width = part.out_features if kind.startswith("colwise") else part.in_features
-            if width % mesh.size():
+            if width % size:
                 raise ValueError(
-                    f"{name} has a width of {width} in {place}, which {mesh.size()} ranks cannot share equally: lower "
+                    f"{name} has a width of {width} in {place}, which {size} ranks cannot share equally: lower "
                     "--tp_size"
                 )
-            styles.append((part, STYLES[kind]()))
+            linear[f"{prefix}{place}"] = (part, kind)
         _require_complete(model, planned)
-    for part, style in styles:
-        parallelize_module(part, mesh, style, src_data_rank=None)
-    return frozenset(summed)
+    return Plan(linear, frozenset(summed))
+
+
+def slice_layers(module: nn.Module, layers: list[nn.Module], mesh: DeviceMesh) -> frozenset[str]:
+    """Slice linear layers as plan_slices says, and raises, into DTensors.
+
+    mesh: of one dimension, the ranks that compute every micro-batch together. Returns the names of the summed weights.
+    """
+    plan = plan_slices(module, layers, mesh.size())
+    for part, kind in plan.linear.values():
+        parallelize_module(part, mesh, STYLES[kind](), src_data_rank=None)
+    return plan.summed
 
 
 def _models(module: nn.Module) -> Iterator[tuple[str, PreTrainedModel]]:

@@ -29,6 +29,7 @@ _THREAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+)[^\n]*\(most recen
 _FRAME = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
 _COLLECTIVE = re.compile(
     r"/torch/distributed/(?!tensor/_dispatch\.py|.*:__torch_dispatch__$)|/deepspeed/comm/|/deepspeed/runtime/zero/partition(_parameters|ed_param_\w+)\.py:wait$"
+    r"|/lightrft_strategy/ring\.py:arrived$"
 )
 """File and function of a thread's innermost call that is in a collective; dispatchers compute, too."""
 _DISPATCH = re.compile(r"/torch/_ops\.py$|/torch/_library/|/torch/autograd/")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from math import nan
 from typing import Any
 
@@ -24,8 +25,10 @@ from lightrft_core import Batch, Ranks
 from lightrft_core.protocols import T
 from lightrft_strategy.devices import device
 from lightrft_strategy.training.average import exchange
-from lightrft_strategy.training.full import full
+from lightrft_strategy.training.fsdp2 import layers
+from lightrft_strategy.training.full import full, part_of, whole_of
 from lightrft_strategy.training.held import Held
+from lightrft_strategy.training.mesh import require_rows, rows
 from lightrft_strategy.training.optimiser import (
     OptimiserConfig,
     remember_nothing,
@@ -33,6 +36,7 @@ from lightrft_strategy.training.optimiser import (
     unborn_adamw,
 )
 from lightrft_strategy.training.whole import Whole
+from lightrft_strategy.training.zero_slices import ModelParallel, slice_layers_by
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -45,8 +49,10 @@ class Zero:
     overlap_comm: reduce gradients, and at stage 3 gather weights, while others are computed; not at stage 1.
     contiguous_gradients: copy gradients into one buffer as they come, which keeps memory in one piece.
     persistence_threshold: at stage 3, tensors of up to so many elements stay whole on every rank beside their shards.
+    tp_size: so many neighbours compute every micro-batch together, each with a slice of every layer (DeepSpeed's
+    AutoTP); not at stage 3. timeout: how long these wait for one another; None: as long as torch lets them by default.
 
-    A frozen model is in shards at stage 3 and whole below. Raises ValueError for what DeepSpeed cannot do.
+    A frozen model is in shards at stage 3 and whole, or in slices, below. Raises ValueError for what DeepSpeed cannot.
     """
 
     stage: int = 2
@@ -54,12 +60,16 @@ class Zero:
     overlap_comm: bool = False
     contiguous_gradients: bool = True
     persistence_threshold: int = 100_000
+    tp_size: int = 1
+    timeout: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in (1, 2, 3):
             raise ValueError(f"ZeRO has the stages 1, 2 and 3, not {self.stage}")
         if self.overlap_comm and self.stage == 1:
             raise ValueError("ZeRO stage 1 reduces gradients once a step and cannot overlap it: take stage 2 or 3")
+        if self.tp_size > 1 and self.stage == 3:
+            raise ValueError("at ZeRO stage 3 weights lie in shards, which are not cut into slices: take stage 1 or 2")
 
     def __call__(
         self, module: nn.Module, config: OptimiserConfig | None, dtype: torch.dtype | None, ranks: Ranks
@@ -74,9 +84,13 @@ class Zero:
             raise ValueError(
                 "DeepSpeed shards weights that exist; this model is on the meta device: load it with its weights"
             )
+        require_rows(ranks, self.tp_size)
+        mesh = rows(self.tp_size, self.timeout) if self.tp_size > 1 else None
+        if mesh is not None:
+            slice_layers_by(_deepspeed(ranks), module, layers(module), mesh["tp"])
         if config is None and self.stage < 3:
             return Whole(module, None, dtype, ranks)
-        return Sharded(self, module, config, None if dtype == torch.float32 else dtype, ranks)
+        return Sharded(self, module, config, None if dtype == torch.float32 else dtype, ranks, mesh)
 
     def settings(self, config: OptimiserConfig | None, dtype: torch.dtype | None) -> dict[str, Any]:
         """DeepSpeed's configuration: it counts no micro-batches, prints nothing and writes nothing.
@@ -116,8 +130,9 @@ def deepspeed_computes_in(dtype: torch.dtype) -> bool:
 class Sharded:
     """A model as Zero holds it: see Held.
 
-    DeepSpeed averages gradients over the ranks, so each loss is multiplied by their number first; it adds gradients of
-    micro-batches up in float32 until `step`, which clips them by their global norm.
+    DeepSpeed averages gradients over the ranks that hold the same of a model, so each loss is multiplied by their
+    number first; it adds gradients of micro-batches up in float32 until `step`, which clips them by their global norm.
+    rows: of ranks that hold slices of its layers; None: there are none.
     """
 
     def __init__(
@@ -127,6 +142,7 @@ class Sharded:
         config: OptimiserConfig | None,
         dtype: torch.dtype | None,
         ranks: Ranks,
+        rows: DeviceMesh | None,
     ) -> None:
         self.zero, self.ranks, self.deepspeed = zero, ranks, _deepspeed(ranks)
         self.dtype = dtype
@@ -136,8 +152,9 @@ class Sharded:
         self.adam = unborn_adamw(self.trained, config) if config is not None else None
         exact = {name: parameter.detach() for name, parameter in self.trained.items() if dtype}
         plain = nn.functional.linear
+        unit = self.deepspeed.utils.groups.mpu = ModelParallel(rows) if rows is not None else None
         engine = self.deepspeed.initialize(
-            model=_Face(module), optimizer=self.adam, config=zero.settings(config, dtype)
+            model=_Face(module), optimizer=self.adam, config=zero.settings(config, dtype), mpu=unit
         )[0]
         self.linear, nn.functional.linear = nn.functional.linear, plain
         self.engine, self.module = engine, module
@@ -185,7 +202,7 @@ class Sharded:
     def backward(self, loss: Tensor) -> None:
         """Add a micro-batch's gradient to the shards (stage 1: to this rank's own)."""
         with self._computing():
-            self.engine.backward(loss * self.ranks.world_size)
+            self.engine.backward(loss * (self.ranks.world_size // self.zero.tp_size))
 
     def step(self, learning_rate: float) -> tuple[float, str]:
         """One AdamW step by the gradients added up over all ranks. Returns (norm before clipping, why not)."""
@@ -221,10 +238,11 @@ class Sharded:
         get, mesh = self.deepspeed.utils, self._mesh()
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.trained.items():
-            tensors[f"master.{name}"] = _cut(get.safe_get_full_fp32_param(parameter), mesh)
+            tensors[f"master.{name}"] = _cut(whole_of(parameter, get.safe_get_full_fp32_param(parameter)), mesh)
             tensors[f"adam.step.{name}"] = self._steps().cpu()
             for key in _MOMENTS:
-                tensors[f"adam.{key}.{name}"] = _cut(get.safe_get_full_optimizer_state(parameter, key), mesh)
+                moment = get.safe_get_full_optimizer_state(parameter, key)
+                tensors[f"adam.{key}.{name}"] = _cut(whole_of(parameter, moment), mesh)
         return tensors
 
     def shards(self) -> list[Tensor]:
@@ -236,14 +254,14 @@ class Sharded:
         """Copies on the CPU, cut as those of `state`: DeepSpeed finds weights in its own shards alone."""
         get, mesh = self.deepspeed.utils.safe_get_full_fp32_param, self._mesh()
         with self._in_place(shards):
-            return {name: _cut(get(parameter), mesh) for name, parameter in self.trained.items()}
+            return {name: _cut(whole_of(weight, get(weight)), mesh) for name, weight in self.trained.items()}
 
     @torch.no_grad()
     def fill(self, shards: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
         """Write what `named` gave once, of which one tensor at a time is put together."""
         with self._in_place(shards):
             for name, parameter in self.trained.items():
-                self._set_master(parameter, full(named[name]))
+                self._set_master(parameter, part_of(parameter, full(named[name])))
 
     @contextmanager
     def _in_place(self, shards: Sequence[Tensor]) -> Iterator[None]:
@@ -270,9 +288,9 @@ class Sharded:
         for shard in self.flat:
             self.adam.state[shard]["step"].fill_(*steps)
         for name, parameter in self.trained.items():
-            self._set_master(parameter, full(state[f"master.{name}"]))
+            self._set_master(parameter, part_of(parameter, full(state[f"master.{name}"])))
             for key in _MOMENTS:
-                self._set_moment(parameter, key, full(state[f"adam.{key}.{name}"]))
+                self._set_moment(parameter, key, part_of(parameter, full(state[f"adam.{key}.{name}"])))
         self.publish()
 
     @torch.no_grad()
