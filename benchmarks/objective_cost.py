@@ -25,8 +25,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 from torch import Tensor
 
-from lightrft_apps import RLConfig, compose
-from lightrft_apps.quickstart import DEFAULTS
+from lightrft_apps import RLConfig
+from lightrft_apps.config.commands.quickstart import DEFAULTS
+from lightrft_apps.models import compose
 from lightrft_core import ALGORITHMS, Algorithm, Batch, BatchSizes, Group, Metrics, OneRank, Verdict, make_experience
 from lightrft_core import experience as experience_module
 from lightrft_core.updates import update

@@ -15,7 +15,7 @@ PRELOAD = [
     "pytest",
     "hypothesis",
     "lightrft_apps.main",
-    "lightrft_apps.training",
+    "lightrft_apps.training.rl",
     "lightrft_strategy.engines.sync.published",
     "transformers.models.llama.modeling_llama",
     "torch.distributed.checkpoint",

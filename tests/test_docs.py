@@ -117,7 +117,7 @@ OF_AN_ENGINE = re.compile("sync/|time/sync_|memory/engine_")
 
 def documented_names() -> dict[str, re.Pattern[str]]:
     """First cells of the glossary's tables, such as `reward/part/<name>`, with what a line may hold for each."""
-    from lightrft_apps.progress import PHASES
+    from lightrft_apps.recording.progress import PHASES
 
     names = re.findall(r"^\| `([^`]+)` \|", GLOSSARY.read_text(), re.MULTILINE)
     assert len(names) == len(set(names))
@@ -155,7 +155,7 @@ def test_every_metric_a_page_mentions_is_in_the_glossary(page: Path) -> None:
 
 
 def test_the_glossary_names_every_phase() -> None:
-    from lightrft_apps.progress import PHASES
+    from lightrft_apps.recording.progress import PHASES
 
     (listed,) = re.findall(r"`<phase>` is one of (.*?)\.", GLOSSARY.read_text(), re.DOTALL)
     assert re.findall("`(.*?)`", listed) == list(PHASES)
@@ -281,7 +281,7 @@ def test_the_glossary_has_the_names_of_real_runs_and_no_other(
 @cache
 def known_flags() -> frozenset[str]:
     """Those of every command, as the reference of the manual has them, and of our scripts."""
-    from lightrft_apps.config.schema import ALIASES
+    from lightrft_apps.config.reading.schema import ALIASES
     from lightrft_apps.main import COMMANDS
 
     sys.path.append(str(ROOT / "docs/source/_ext"))
@@ -293,7 +293,7 @@ def known_flags() -> frozenset[str]:
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
     scripts = [*ROOT.glob("benchmarks/*.py"), ROOT / "examples/launch/ray_train.py"]
     of_scripts = {flag for path in scripts for flag in re.findall(r'add_argument\("--([\w-]+)"', path.read_text())}
-    of_quickstart = set(FLAG.findall((ROOT / "apps/lightrft_apps/quickstart.py").read_text()))
+    of_quickstart = set(FLAG.findall((ROOT / "apps/lightrft_apps/config/commands/quickstart.py").read_text()))
     ours = printed | fields.keys() | negations | ALIASES.keys() | of_scripts | of_quickstart
     return frozenset(ours | OF_THE_PARSER | OF_UV_AND_PIP | OF_LAUNCHERS | OF_TRACKERS)
 
@@ -308,8 +308,8 @@ def test_every_flag_a_page_mentions_exists(page: Path) -> None:
 @pytest.mark.parametrize("recipe", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_runs_as_it_stands(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lightrft_apps.config import COMMANDS, check, check_grm, check_rm, check_sft, stored_config
-    from lightrft_apps.config.chat_command import parse_chat
-    from lightrft_apps.config.eval_command import parse_eval
+    from lightrft_apps.config.commands.chat import parse_chat
+    from lightrft_apps.config.commands.eval import parse_eval
 
     checks: dict[str, Callable[[Any], list[str]]] = {"rl": check, "sft": check_sft, "srm": check_rm, "grm": check_grm}
     monkeypatch.chdir(ROOT)

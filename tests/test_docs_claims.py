@@ -84,7 +84,7 @@ def test_what_is_said_of_trl_is_what_was_measured(side: str, place: int) -> None
 
 def test_names_that_are_said_to_be_the_same_elsewhere_are_ours() -> None:
     from lightrft_apps.config import RLConfig
-    from lightrft_apps.config.schema import ALIASES, fields_of
+    from lightrft_apps.config.reading.schema import ALIASES, fields_of
 
     page = (ROOT / "docs/source/best_practice/migrating.md").read_text()
     rows = re.findall(r"^\| ([^|]*) \| the same", page, re.MULTILINE)

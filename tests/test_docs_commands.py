@@ -97,14 +97,14 @@ def test_every_command_is_understood_as_it_stands(page: str, place: Path, capsys
 def understood(words: list[str]) -> object:
     """What a command makes of its words, checked as before a run. Raises SystemExit(2) if it refuses them."""
     command, *rest = words
-    module = importlib.import_module(f"lightrft_apps.{command.replace('-', '_')}")
+    module = importlib.import_module(f"lightrft_apps.commands.{command.replace('-', '_')}")
     if "--help" in rest:
         with pytest.raises(SystemExit) as ended:
             module.main(rest)
         assert ended.value.code == 0
         return None
     if command == "quickstart":
-        known, others = module._which(rest)
+        known, others = module.asked_for(rest)
         if known.reward_model or known.modality not in (None, "text"):
             assert others == []
             return None

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from lightrft_apps.config import RLConfig
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.reading.schema import fields_of
 from lightrft_apps.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]

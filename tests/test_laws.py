@@ -9,7 +9,8 @@ import statistics
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,9 @@ THIRD_PARTIES = {
     "lightrft_rewards": {"httpx", "jsonschema", "math_verify", "reasoning_gym"},
 }
 """For packages that must stay light: all that they may import besides the standard library."""
+
+APPS = PACKAGES["lightrft_apps"] / "lightrft_apps"
+BESIDE_THE_ROOMS = {"__init__.py", "__main__.py", "failures.py", "main.py", "py.typed"}
 
 MOST_LINES = 600
 MOST_SOURCE_LINES = 400
@@ -126,6 +130,53 @@ def test_the_law_sees_imports_wherever_they_stand() -> None:
     assert judged == {"torch": True, "os": True, "lightrft_core": True, "transformers": False, "datasets": False}
 
 
+def modules_imported(source: str) -> Iterator[str]:
+    """Dotted names, wherever in the file they are imported; of `from a import b` both a and a.b, which may be one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def circle(imports: Iterable[tuple[str, str]]) -> list[str]:
+    """Names that import each other in a circle, of pairs (who, whom); [] if there is none."""
+    sorter = TopologicalSorter[str]()
+    for who, whom in imports:
+        sorter.add(who, *({whom} - {who}))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_the_apps_are_rooms_and_import_each_other_in_no_circle() -> None:
+    entries = {path.name for path in APPS.iterdir() if path.is_file() or (path / "__init__.py").is_file()}
+    rooms = {name for name in entries if (APPS / name).is_dir()}
+    assert entries - rooms == BESIDE_THE_ROOMS
+    listed = re.findall(r"^\| `(\w+)/` \|", (APPS.parent / "README.md").read_text(), flags=re.MULTILINE)
+    assert listed == sorted(rooms), "apps/README.md says what is in each room"
+    names = {path: ".".join(path.relative_to(APPS.parent).with_suffix("").parts) for path in sources("lightrft_apps")}
+    modules = {name.removesuffix(".__init__") for name in names.values()}
+    pairs = [
+        (name.removesuffix(".__init__"), module)
+        for path, name in names.items()
+        for module in modules_imported(path.read_text())
+        if module in modules
+    ]
+    among_rooms = [(who.split(".")[1], whom.split(".")[1]) for who, whom in pairs if "." in who and "." in whom]
+    assert circle(pair for pair in among_rooms if rooms.issuperset(pair)) == []
+    assert circle(pair for pair in pairs if pair[1] != "lightrft_apps") == []
+
+
+def test_the_law_sees_circles() -> None:
+    source = "import a.b\ndef late():\n    from a import c as d\n"
+    assert list(modules_imported(source)) == ["a.b", "a", "a.c"]
+    assert circle([("x", "y"), ("y", "z"), ("x", "x")]) == []
+    assert set(circle([("x", "y"), ("y", "z"), ("z", "x"), ("w", "x")])) == {"x", "y", "z"}
+
+
 def test_importing_core_is_quick_and_loads_nothing_of_others() -> None:
     program = """if True:
         import os, sys, time, torch
@@ -144,6 +195,11 @@ def test_importing_core_is_quick_and_loads_nothing_of_others() -> None:
         forbidden = {"transformers", "datasets", "vllm", "deepspeed", *PACKAGES} - {"lightrft_core"}
         assert forbidden.isdisjoint(modules)
     assert statistics.median(float(took) for took, *_ in imports) < 1.5, "processor seconds beyond `import torch`"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_source_is_hidden_from_git(package: str) -> None:
+    assert set(sources(package)) - set(files_of_the_repository()) == set()
 
 
 def test_no_file_holds_two_concepts() -> None:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from lightrft_apps.config import GRMConfig, RLConfig, RMConfig, SFTConfig
 
 if TYPE_CHECKING:
-    from lightrft_apps.judge_training import train_judge
-    from lightrft_apps.reward_training import train_reward_model
-    from lightrft_apps.training import train
-    from lightrft_apps.tuning import tune
+    from lightrft_apps.training.grm import train_judge
+    from lightrft_apps.training.rl import train
+    from lightrft_apps.training.sft import tune
+    from lightrft_apps.training.srm import train_reward_model
 
 __all__ = ["GRMConfig", "RLConfig", "RMConfig", "SFTConfig", "train", "train_judge", "train_reward_model", "tune"]
 
 _MODULES = {
-    "train": "training",
-    "train_judge": "judge_training",
-    "train_reward_model": "reward_training",
-    "tune": "tuning",
+    "train": "training.rl",
+    "train_judge": "training.grm",
+    "train_reward_model": "training.srm",
+    "tune": "training.sft",
 }
 
 

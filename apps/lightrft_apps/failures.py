@@ -60,8 +60,8 @@ def _advice(error: Exception, *, resumes: bool) -> str:
 
 def _expected() -> tuple[type[Exception], ...]:
     from lightrft_apps.config import ConfigError
-    from lightrft_apps.parallel import RankLost
-    from lightrft_apps.run_directory import RunDirectoryError
+    from lightrft_apps.models.parallel import RankLost
+    from lightrft_apps.recording.directory import RunDirectoryError
     from lightrft_core import TrainingDiverged
     from lightrft_rewards import RewardFailure, RewardSetupError
     from lightrft_strategy.data import PromptDataError

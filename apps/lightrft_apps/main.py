@@ -62,4 +62,4 @@ def main() -> None:
     from lightrft_apps.failures import explained
 
     with explained(f"lightrft {words[0]}"):
-        importlib.import_module(f"lightrft_apps.{words[0].replace('-', '_')}").main(words[1:])
+        importlib.import_module(f"lightrft_apps.commands.{words[0].replace('-', '_')}").main(words[1:])

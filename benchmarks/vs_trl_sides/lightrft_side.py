@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightrft_apps import RLConfig, training
-from lightrft_apps.recorder import RunRecorder
+from lightrft_apps import RLConfig
+from lightrft_apps.recording.recorder import RunRecorder
+from lightrft_apps.training import rl as training
 from lightrft_core import Group
 from vs_trl_sides.task import SHAPES, recipe
 from vs_trl_sides.turns import Turns

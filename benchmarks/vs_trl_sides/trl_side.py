@@ -20,7 +20,8 @@ from datasets import Dataset
 from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from lightrft_apps import RLConfig, compose
+from lightrft_apps import RLConfig
+from lightrft_apps.models import compose
 from lightrft_strategy.data import PromptStream, load_prompts
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.smollm2 import smollm2

@@ -11,7 +11,7 @@ import sys
 
 
 def work(words: dict[str, list[str]]) -> None:
-    from lightrft_apps import rl
+    from lightrft_apps.commands import rl
 
     rl.main(words["words"])
 

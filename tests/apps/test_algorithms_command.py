@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps.algorithms import PIECES
+from lightrft_apps.commands.algorithms import PIECES
 from lightrft_apps.config import RLConfig
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.reading.schema import fields_of
 from lightrft_core import ADVANTAGE_ESTIMATORS, ALGORITHMS, OBJECTIVES, Algorithm
 
 Command = Callable[..., Any]
@@ -74,7 +74,7 @@ def test_every_flag_it_names_exists(lightrft: Command) -> None:
     ids=" ".join,
 )
 def test_the_flags_it_names_change_the_piece_they_are_named_for(flags: dict[str, Any]) -> None:
-    from lightrft_apps.algorithm import build_algorithm
+    from lightrft_apps.config.algorithm import build_algorithm
 
     def row(**given: Any) -> Algorithm:
         names = {"algorithm": "dapo", "pretrain": "m", "prompt_data": "p", "output_dir": "o"}

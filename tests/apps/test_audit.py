@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from lightrft_apps import audit, engines
-from lightrft_apps.audit_report import Scores, causes_in, verdict_of
-from lightrft_apps.config.audit_command import Limits
+from lightrft_apps.config.audit import Limits
+from lightrft_apps.engines import audit
+from lightrft_apps.engines import own as engines
+from lightrft_apps.engines.audit_report import Scores, causes_in, verdict_of
 from lightrft_core import Group, Metrics, Prompt, SamplingParams
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.engines.sync.published import Published

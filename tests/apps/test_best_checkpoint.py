@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.recording.directory import RunDirectory
 from lightrft_strategy.checkpoints import checkpoints, write_checkpoint
 
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from lightrft_apps import comparison
-from lightrft_apps.quickstart import DEFAULTS
+from lightrft_apps.config.commands.quickstart import DEFAULTS
 
 from ..forked import a_pipe, start
 
@@ -120,7 +120,7 @@ def compared(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def run(words: list[str]) -> tuple[str, str]:
-    from lightrft_apps.compare import main
+    from lightrft_apps.commands.compare import main
 
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         main(words)
@@ -232,7 +232,7 @@ def test_what_is_finished_is_not_repeated_and_a_failing_run_stops_no_other(compa
     before = {path: path.stat().st_mtime_ns for path in files}
     out, err = io.StringIO(), io.StringIO()
     with pytest.raises(SystemExit) as end, redirect_stdout(out), redirect_stderr(err):
-        from lightrft_apps.compare import main
+        from lightrft_apps.commands.compare import main
 
         main(["--algorithms=grpo", "--seeds=3,1,2", *compared.words])
     assert end.value.code == 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps.completing import SCRIPTS, offers, script
+from lightrft_apps.commands.completing import SCRIPTS, offers, script
 from lightrft_apps.main import COMMANDS
 
 PROGRAM = """
@@ -103,7 +103,7 @@ def test_the_flags_that_are_offered_are_those_that_help_shows(command: str, ligh
 
 def test_the_scripts_are_made_without_torch() -> None:
     program = (
-        "import sys\nfrom lightrft_apps.completing import script\nscript('fish')\n"
+        "import sys\nfrom lightrft_apps.commands.completing import script\nscript('fish')\n"
         "print({'torch', 'transformers', 'numpy'} & {*sys.modules})"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps.algorithm import build_algorithm
 from lightrft_apps.config import ConfigError, RLConfig, check
+from lightrft_apps.config.algorithm import build_algorithm
 from lightrft_core import (
     ALGORITHMS,
     ICEPOP,

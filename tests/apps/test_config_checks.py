@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lightrft_apps.config import ConfigError, RLConfig, check, require_valid, rules_by_route
-from lightrft_apps.config.bounds import BOUNDS
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.checks.bounds import BOUNDS
+from lightrft_apps.config.reading.schema import fields_of
 
 GOOD: dict[str, Any] = {
     "pretrain": "model",

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from lightrft_apps.algorithm import build_algorithm
-from lightrft_apps.config import ConfigError, RLConfig, check, engine_checks, engine_urls, parse_rl, stop_texts
-from lightrft_apps.config.eval_command import EvalCommand, parse_eval, require_valid_eval
-from lightrft_apps.config.flat import from_flat
+from lightrft_apps.config import ConfigError, RLConfig, check, engine_urls, parse_rl, stop_texts
+from lightrft_apps.config.algorithm import build_algorithm
+from lightrft_apps.config.checks import engine as engine_checks
+from lightrft_apps.config.commands.eval import parse_eval, require_valid_eval
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.config.reading.flat import from_flat
 from lightrft_core import ALGORITHMS, ICEPOP, TIS, CorrectionLevel
 from lightrft_strategy import devices
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from lightrft_apps.config import RLConfig, parse_rl
-from lightrft_apps.config.eval_command import EvalCommand
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.config.reading.schema import fields_of
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightrft_apps.config.places import new_folder, used_folder
+from lightrft_apps.config.checks.places import new_folder, used_folder
 from lightrft_strategy.checkpoints import write_folder
 
 

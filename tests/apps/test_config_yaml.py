@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lightrft_apps.config import ConfigError, RLConfig, parse_rl
-from lightrft_apps.config.files import yaml_of
+from lightrft_apps.config.reading.files import yaml_of
 
 RECIPE = """\
 pretrain: model

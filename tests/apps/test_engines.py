@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from lightrft_apps import engines
-from lightrft_apps.compose import most_media
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs
-from lightrft_apps.engines import EngineNeeds, open_engine
-from lightrft_apps.senses import Senses
+from lightrft_apps.engines import own as engines
+from lightrft_apps.engines.own import EngineNeeds, open_engine
+from lightrft_apps.models.compose import most_media
+from lightrft_apps.models.senses import Senses
 from lightrft_core import Prompt, SamplingParams
 from lightrft_multimodal.adapters import Family
 from lightrft_strategy.engines.config import EngineConfig

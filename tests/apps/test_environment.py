@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightrft_apps import environment as module
-from lightrft_apps.environment import environment
+from lightrft_apps.recording import environment as module
+from lightrft_apps.recording.environment import environment
 
 
 def test_versions_and_revision_are_recorded() -> None:

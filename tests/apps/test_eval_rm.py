@@ -22,8 +22,8 @@ from xml.etree import ElementTree
 import pytest
 
 from lightrft_apps.config import ConfigError, RanksArgs
-from lightrft_apps.config.eval_rm_command import JudgedModelsArgs, judged_heads, parse_eval_rm
-from lightrft_apps.parallel import Together
+from lightrft_apps.config.commands.eval_rm import JudgedModelsArgs, judged_heads, parse_eval_rm
+from lightrft_apps.models.parallel import Together
 from lightrft_core import OneRank
 from lightrft_strategy.training.pulse import Pulse
 
@@ -126,7 +126,7 @@ def words(reward_folders: Path, data: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def evaluated(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
-    from lightrft_apps.eval_rm import main
+    from lightrft_apps.commands.eval_rm import main
 
     folder = tmp_path_factory.mktemp("evaluation") / "out"
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
@@ -218,8 +218,8 @@ class Page(HTMLParser):
 
 
 def test_the_page_runs_and_loads_nothing_whatever_rows_files_and_models_are_called(evaluated: Evaluated) -> None:
-    from lightrft_apps.rm_evaluation.page import page
-    from lightrft_apps.rm_evaluation.picture import picture
+    from lightrft_apps.evaluating.reward_models.page import page
+    from lightrft_apps.evaluating.reward_models.picture import picture
 
     hostile = f"{SCRIPT}{TRAP}\x00\ud800"
     renamed = json.loads(json.dumps(evaluated.found))
@@ -298,7 +298,7 @@ class Rank(OneRank):
 def test_several_ranks_judge_each_comparison_once_and_find_the_same(
     evaluated: Evaluated, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightrft_apps import rm_evaluation
+    from lightrft_apps.evaluating import reward_models as rm_evaluation
 
     met, place = Barrier(3, timeout=60), local()
     brought: list[list[Any]] = [[], [], []]
@@ -342,7 +342,7 @@ def test_several_ranks_judge_each_comparison_once_and_find_the_same(
 
 
 def test_answers_that_are_shown_have_no_length_and_a_word_for_each_medium() -> None:
-    from lightrft_apps.rm_evaluation.answers import lengths_of, refusals_of, safe_of, shown
+    from lightrft_apps.evaluating.reward_models.answers import lengths_of, refusals_of, safe_of, shown
     from lightrft_rewards.preferences import Comparison
     from lightrft_strategy.data.parts import Medium
 
@@ -354,8 +354,8 @@ def test_answers_that_are_shown_have_no_length_and_a_word_for_each_medium() -> N
 
 
 def test_grades_that_a_judge_gives_are_not_taken_for_how_sure_it_is() -> None:
-    from lightrft_apps.config.eval_rm_command import ComparisonsArgs, EvalRMCommand
-    from lightrft_apps.rm_evaluation.results import JudgedBy, results
+    from lightrft_apps.config.commands.eval_rm import ComparisonsArgs, EvalRMCommand
+    from lightrft_apps.evaluating.reward_models.results import JudgedBy, results
     from lightrft_rewards.evaluation import JudgedComparison
     from lightrft_rewards.preferences import LoadedComparisons
 
@@ -384,7 +384,7 @@ class Voice:
 def asked_about(engine: Voice, rows: Sequence[dict[str, Any]], tiny_folder: Path, tmp_path: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from lightrft_apps.rm_evaluation.asking import judged_by_asking
+    from lightrft_apps.evaluating.reward_models.asking import judged_by_asking
     from lightrft_rewards.models.judges import JudgeForm, JudgeWriter
     from lightrft_rewards.preferences import load_comparisons
 
@@ -399,7 +399,7 @@ def asked_about(engine: Voice, rows: Sequence[dict[str, Any]], tiny_folder: Path
 
 
 def test_the_temperature_of_a_model_goes_with_its_scores(reward_folders: Path, tmp_path: Path) -> None:
-    from lightrft_apps.rm_evaluation import evaluate_reward_models
+    from lightrft_apps.evaluating.reward_models import evaluate_reward_models
 
     folder = tmp_path / "warm"
     shutil.copytree(reward_folders / "one", folder)
@@ -476,7 +476,7 @@ def test_launched_processes_judge_each_comparison_once(evaluated: Evaluated, wor
 
 
 def test_labels_may_be_compared_with_heads_of_other_names(reward_folders: Path) -> None:
-    from lightrft_apps.rm_evaluation.scoring import heads_by_label
+    from lightrft_apps.evaluating.reward_models.scoring import heads_by_label
 
     assert judged_heads(JudgedModelsArgs("x", heads="safe=harmless, helpful")) == {"safe": "harmless", "helpful": None}
     two = ("helpful", "harmless")

@@ -134,7 +134,7 @@ def changed(run: Path, there: str, here: str) -> None:
 def test_a_strangers_configuration_lets_no_code_run(
     plain: Path, tiny_folder: Path, lightrft: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightrft_apps import compose
+    from lightrft_apps.models import compose
 
     run = tmp_path / "run"
     shutil.copytree(plain, run)

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from torch import OutOfMemoryError
 
 from lightrft_apps.config import RLConfig, SFTConfig
-from lightrft_apps.config.eval_command import EvalCommand
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.config.reading.schema import fields_of
 from lightrft_apps.failures import explained
 
 Command = Callable[..., Any]

@@ -19,7 +19,7 @@ MODULE = '''
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from lightrft_apps.engines import open_engine
+from lightrft_apps.engines.own import open_engine
 from lightrft_core import ALGORITHMS, AdvantageEstimator
 from lightrft_strategy.training import Whole
 
@@ -163,7 +163,7 @@ def test_one_run_uses_an_algorithm_a_format_a_rule_an_engine_and_a_strategy_of_a
 def test_the_commands_list_an_algorithm_of_another_package_and_tell_of_a_broken_one(
     lightrft: Callable[..., Any],
 ) -> None:
-    from lightrft_apps.config.compare_command import parse_compare
+    from lightrft_apps.config.commands.compare import parse_compare
     from lightrft_core import ALGORITHMS
 
     listed = lightrft("algorithms", "--json")

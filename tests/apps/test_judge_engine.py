@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lightrft_apps.config import JudgesArgs, RewardArgs
-from lightrft_apps.judging import build_scorer
+from lightrft_apps.rewards.judging import build_scorer
 from lightrft_rewards import Sample
 from lightrft_rewards.models.judges import JudgeForm
 

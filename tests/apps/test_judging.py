@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from lightrft_apps.config import ConfigError, JudgesArgs, RewardArgs
-from lightrft_apps.config.reward_checks import reward_problems
-from lightrft_apps.judging import _judges_steps, build_judge, build_judges, build_scorer
+from lightrft_apps.config.checks.reward import reward_problems
+from lightrft_apps.rewards.judging import _judges_steps, build_judge, build_judges, build_scorer
 from lightrft_core import FinishReason, Group, Message, Prompt, Rollout
 from lightrft_rewards import RewardSetupError, Sample
 from lightrft_rewards.models.card import RewardCard, read_card

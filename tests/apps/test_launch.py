@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.distributed import run as torchrun
 
-from lightrft_apps.launch import SHARED
+from lightrft_apps.commands.launch import SHARED
 
 Command = Callable[..., Any]
 ROOT = Path(__file__).parents[2]

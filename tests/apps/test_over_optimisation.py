@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lightrft_apps.over_optimisation import picture, write_over_optimisation
+from lightrft_apps.quickstart.over_optimisation import picture, write_over_optimisation
 from lightrft_rewards.evaluation import over_optimisation
 
 SVG = "{http://www.w3.org/2000/svg}"

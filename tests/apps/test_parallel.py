@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from lightrft_apps import launch
+from lightrft_apps.commands import launch
 from lightrft_apps.config import ConfigError, ParallelArgs, RLConfig, check
-from lightrft_apps.parallel import by_the_first, hold_of
-from lightrft_apps.slicing import require_sliceable_models
+from lightrft_apps.models.parallel import by_the_first, hold_of
+from lightrft_apps.models.slicing import require_sliceable_models
 from lightrft_core import OneRank
 from lightrft_strategy.training import Whole
 from lightrft_strategy.training.fsdp2 import FullyShard
 from lightrft_strategy.training.zero import Zero
+
+HALF_AN_HOUR = timedelta(minutes=30)
 
 
 class Rank(OneRank):
@@ -90,8 +93,9 @@ BASE = {
         ({"reward_timeout": 2000.0}, "--reward_timeout 2000: while a sample is judged for so long, the run"),
         ({"stall_timeout": 10.0}, "--reward_timeout 10: while a sample is judged for so long, the run"),
         ({"tp_size": 0}, "--tp_size 0: set it to 1 or more"),
-        ({"tp_size": 2}, "--tp_size 2: slices of layers are held in shards: add --fsdp"),
-        ({"tp_size": 2, "zero_stage": 1}, "--tp_size 2 with --zero_stage 1, which knows no slices: set --fsdp instead"),
+        ({"tp_size": 2}, "--tp_size 2: slices of layers go with shards: add --fsdp or --zero_stage 1 or 2"),
+        ({"tp_size": 2, "zero_stage": 3}, "--tp_size 2 with --zero_stage 3, whose shards are not cut into slices: set"),
+        ({"tp_size": 2, "zero_stage": 1}, "--tp_size 2: 1 process cannot be cut into groups of 2: lightrft launch"),
         (
             {"tp_size": 2, "fsdp": True, "lora_rank": 4},
             "--tp_size 2 with --lora_rank 4: adapters stand on whole layers",
@@ -107,6 +111,16 @@ BASE = {
         (
             {"sp_size": 2, "packing_samples": True},
             "--sp_size 2: 1 process cannot be cut into groups of 2: lightrft launch",
+        ),
+        ({"ring_attn_size": 0}, "--ring_attn_size 0: set it to 1 or more"),
+        ({"ring_attn_size": 2}, "--ring_attn_size 2: only packed rows are cut into slices: add --packing_samples"),
+        (
+            {"ring_attn_size": 2, "packing_samples": True},
+            "--ring_attn_size 2: 1 process cannot be cut into groups of 2: lightrft launch",
+        ),
+        (
+            {"sp_size": 2, "ring_attn_size": 4, "packing_samples": True},
+            "--sp_size 2 with --ring_attn_size 4 are two ways of cutting a row into slices: leave one of them out",
         ),
     ],
 )
@@ -124,10 +138,11 @@ def test_an_engine_inside_one_of_several_processes_is_refused(monkeypatch: pytes
 
 
 def test_processes_that_no_group_is_left_over_of_may_share_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = RLConfig.create(**BASE, sp_size=2, packing_samples=True)
-    for world_size, problem in ((2, False), (3, True), (6, False)):
-        monkeypatch.setenv("WORLD_SIZE", str(world_size))
-        assert any("--sp_size" in each for each in check(config)) == problem
+    for flag in ("sp_size", "ring_attn_size"):
+        config = RLConfig.create(**BASE, **{flag: 2}, packing_samples=True)
+        for world_size, problem in ((2, False), (3, True), (6, False)):
+            monkeypatch.setenv("WORLD_SIZE", str(world_size))
+            assert any(f"--{flag}" in each for each in check(config)) == problem
 
 
 def test_models_that_processes_cannot_share_are_told_from_their_configuration_before_anything_loads(
@@ -145,7 +160,7 @@ def test_models_that_processes_cannot_share_are_told_from_their_configuration_be
 
 
 def test_deepspeed_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightrft_apps.config.parallel_checks.find_spec", lambda name: None)
+    monkeypatch.setattr("lightrft_apps.config.checks.parallel.find_spec", lambda name: None)
     problems = check(RLConfig.create(**BASE, zero_stage=2))
     assert "--zero_stage 2: the package deepspeed is not installed: uv sync --extra deepspeed" in problems
 
@@ -154,13 +169,15 @@ def test_deepspeed_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None
     ("flags", "hold"),
     [
         ({}, Whole),
-        ({"fsdp": True}, FullyShard()),
-        ({"fsdp": True, "fsdp_offload": True}, FullyShard(cpu_offload=True)),
-        ({"fsdp": True, "fsdp_reshard": False}, FullyShard(reshard_after_forward=False)),
-        ({"fsdp": True, "tp_size": 2}, FullyShard(tp_size=2)),
-        ({"zero_stage": 1}, Zero(stage=1)),
-        ({"zero_stage": 3, "adam_offload": True}, Zero(stage=3, adam_offload=True)),
-        ({"zero_stage": 2, "overlap_comm": True}, Zero(stage=2, overlap_comm=True)),
+        ({"fsdp": True}, FullyShard(timeout=HALF_AN_HOUR)),
+        ({"fsdp": True, "fsdp_offload": True}, FullyShard(cpu_offload=True, timeout=HALF_AN_HOUR)),
+        ({"fsdp": True, "fsdp_reshard": False}, FullyShard(reshard_after_forward=False, timeout=HALF_AN_HOUR)),
+        ({"fsdp": True, "tp_size": 2}, FullyShard(tp_size=2, timeout=HALF_AN_HOUR)),
+        ({"fsdp": True, "ranks_timeout": 60.0}, FullyShard(timeout=timedelta(minutes=1))),
+        ({"zero_stage": 1}, Zero(stage=1, timeout=HALF_AN_HOUR)),
+        ({"zero_stage": 3, "adam_offload": True}, Zero(stage=3, adam_offload=True, timeout=HALF_AN_HOUR)),
+        ({"zero_stage": 2, "overlap_comm": True}, Zero(stage=2, overlap_comm=True, timeout=HALF_AN_HOUR)),
+        ({"zero_stage": 2, "tp_size": 4}, Zero(stage=2, tp_size=4, timeout=HALF_AN_HOUR)),
     ],
 )
 def test_the_flags_say_how_models_are_held(flags: dict[str, Any], hold: object) -> None:

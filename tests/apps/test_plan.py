@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps.config.plan_command import PlanCommand, parse_plan
+from lightrft_apps.config.commands.plan import PlanCommand, parse_plan
+from lightrft_apps.config.reading.schema import fields_of
 from lightrft_apps.config.rl import RLConfig
-from lightrft_apps.config.schema import fields_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -198,6 +198,7 @@ def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_
         ({"train_batch_size": 33}, "--train_batch_size 33"),
         ({"tp_size": 2, "fsdp": True, "gpus": 2}, "--tp_size 2: what slices of layers take is not counted"),
         ({"sp_size": 2, "packing_samples": True, "gpus": 3}, "--sp_size 2: --gpus 3"),
+        ({"ring_attn_size": 2, "packing_samples": True, "gpus": 3}, "--ring_attn_size 2: --gpus 3"),
         ({"placement": "colocate"}, "--placement colocate: what rests in host memory is not counted"),
         ({"compile": True, "zero_stage": 3}, "--compile with --zero_stage 3"),
         ({"compile": True, "aux_loss_coef": 0.1}, "--compile with --aux_loss_coef"),

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from lightrft_apps.config import ConfigError, ModelArgs, RLConfig, check
-from lightrft_apps.config.precision_checks import precision_problems
+from lightrft_apps.config.checks.precision import precision_problems
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -176,6 +176,10 @@ def test_a_model_without_experts_cannot_be_balanced(flags: dict[str, Any]) -> No
         (
             {"aux_loss_coef": 0.1, "sp_size": 2, "packing_samples": True},
             "--aux_loss_coef 0.1 with --sp_size 2: a process sees the experts of its own slice",
+        ),
+        (
+            {"aux_loss_coef": 0.1, "ring_attn_size": 2, "packing_samples": True},
+            "--aux_loss_coef 0.1 with --ring_attn_size 2: a process sees the experts of its own slice",
         ),
     ],
     ids=str,

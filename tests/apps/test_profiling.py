@@ -15,8 +15,8 @@ from torch.autograd import DeviceType
 
 from lightrft_apps import RLConfig, train
 from lightrft_apps.config import ConfigError, check, profiled_steps
-from lightrft_apps.operator_table import OUTSIDE, TOP, Row, table
-from lightrft_apps.profiling import SPAN, Profiler, operators
+from lightrft_apps.recording.operator_table import OUTSIDE, TOP, Row, table
+from lightrft_apps.recording.profiling import SPAN, Profiler, operators
 from lightrft_core import OneRank
 
 PHASES = {"sample", "judge", "estimate", "optimise", "publish"}

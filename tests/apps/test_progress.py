@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightrft_apps.progress import Progress
+from lightrft_apps.recording.progress import Progress
 
 STEP = {
     "reward/mean": 0.51,

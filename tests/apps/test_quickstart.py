@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lightrft_apps.quickstart import ABOUT, DEFAULTS, PROBLEMS
+from lightrft_apps.config.commands.quickstart import ABOUT, DEFAULTS, PROBLEMS
 
 
 def problems(name: str) -> list[dict[str, str]]:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from lightrft_apps import RLConfig, train
-from lightrft_apps.progress import Progress
-from lightrft_apps.recorder import RunRecorder
-from lightrft_apps.run_directory import RunDirectory, open_run
+from lightrft_apps.recording.directory import RunDirectory, open_run
+from lightrft_apps.recording.progress import Progress
+from lightrft_apps.recording.recorder import RunRecorder
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.roofline import Roofline
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from lightrft_apps.trajectories import write_trajectories
+from lightrft_apps.recording.trajectories import write_trajectories
 from lightrft_core import FinishReason, Group, Prompt, Rollout
 from lightrft_core.types import Verdict
 

@@ -68,3 +68,69 @@ def test_a_model_says_of_chats_of_several_turns_exactly_what_it_said_in_the_run(
     assert (report["answers"], report["differ"], report["status"]) == (16, 0, {"scored": 16})
     for numbers in (report["parts"]["rm"], report["parts"]["number"], report["reward"], report["accuracy"]):
         assert (numbers["compared"], numbers["largest_difference"]) == (16, 0.0)
+
+
+CONFIGURATION = """
+from transformers import LlamaConfig
+
+
+class HomemadeConfig(LlamaConfig):
+    model_type = "homemade"
+"""
+MODELLING = """
+from transformers import LlamaForSequenceClassification
+
+from .configuration_homemade import HomemadeConfig
+
+
+class HomemadeForSequenceClassification(LlamaForSequenceClassification):
+    config_class = HomemadeConfig
+"""
+
+
+@pytest.fixture
+def homemade(scalar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The reward model as one whose repository brings the code that computes it."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (scalar / "configuration_homemade.py").write_text(CONFIGURATION)
+    (scalar / "modeling_homemade.py").write_text(MODELLING)
+    name, config = "HomemadeForSequenceClassification", json.loads((scalar / "config.json").read_text())
+    classes = {
+        "AutoConfig": "configuration_homemade.HomemadeConfig",
+        "AutoModelForSequenceClassification": f"modeling_homemade.{name}",
+    }
+    own = {"model_type": "homemade", "architectures": [name], "auto_map": classes}
+    (scalar / "config.json").write_text(json.dumps(config | own))
+    return scalar
+
+
+def test_a_replay_and_a_service_run_the_code_of_a_reward_model_only_where_they_are_told(
+    lightrft: Callable[..., Any],
+    flags: dict[str, Any],
+    talking: Path,
+    homemade: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    class Loading:
+        """A service that loads what judges, and ends."""
+
+        def __init__(self, load: Callable[[], Any], **settings: Any) -> None:
+            self.run = lambda: load().close()
+
+    monkeypatch.setattr("lightrft_rewards.service.server.RewardServer", Loading)
+    rows = [json.dumps({"input": turns("9" * (1 + i)), "label": "2"}) + "\n" for i in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(rows))
+    assert lightrft("rl", "--apply_chat_template", **flags | {"pretrain": talking}).code == 0
+    judging = {"reward_pretrain": homemade, "rule_reward": "rm"}
+    for command in (("reward", "replay", flags["output_dir"]), ("serve-reward",)):
+        ended = lightrft(*command, **judging)
+        assert ended.code == 1
+        told = f"--reward_pretrain {homemade} brings Python code of its own: read it, and set --trust_remote_code"
+        assert told in ended.err
+        assert not (tmp_path / "modules").exists(), "nothing of it was run"
+    for command in (("reward", "replay", flags["output_dir"]), ("serve-reward",)):
+        ended = lightrft(*command, "--trust_remote_code", **judging)
+        assert ended.code == 0, ended.err
+    report = json.loads((Path(flags["output_dir"]) / "replay.json").read_text())
+    assert (report["answers"], report["status"]) == (8, {"scored": 8})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lightrft_apps import RLConfig, train
-from lightrft_apps.run_directory import RunDirectoryError, in_use, open_run
+from lightrft_apps.recording.directory import RunDirectoryError, in_use, open_run
 from lightrft_strategy.checkpoints import write_checkpoint
 
 ASKS_FOR_THE_LOCK = """

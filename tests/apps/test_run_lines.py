@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightrft_apps.following import JsonLines
+from lightrft_apps.recording.directory import RunDirectory, open_run
+from lightrft_apps.recording.following import JsonLines
+from lightrft_apps.recording.lines import line_of, read_lines
 from lightrft_apps.reporting.facts import read_run
-from lightrft_apps.run_directory import RunDirectory, open_run
-from lightrft_apps.run_lines import line_of, read_lines
 
 TORN = b'5\n[1]\n{"step": "2"}\n{"step": true}\n{"step": 2.0}\n{"loss": 1}\n\xff\n\n{"step": 2' + b"[" * 100_000 + b"\n"
 

@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.serve_command import parse_serve, token_of
-from lightrft_apps.serving import serve
+from lightrft_apps.config.commands.serve_reward import parse_serve, token_of
+from lightrft_apps.rewards.serving import serve
 from lightrft_rewards import RewardSetupError
 
 

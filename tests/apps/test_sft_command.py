@@ -16,9 +16,9 @@ import torch
 
 from lightrft_apps import SFTConfig, tune
 from lightrft_apps.config import GRMConfig, RLConfig, RMConfig, parse_grm, parse_sft, parse_srm, stored_config
-from lightrft_apps.config.bounds import BOUNDS
-from lightrft_apps.config.schema import fields_of
-from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.config.checks.bounds import BOUNDS
+from lightrft_apps.config.reading.schema import fields_of
+from lightrft_apps.recording.directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

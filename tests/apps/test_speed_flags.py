@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps import RLConfig, train, training
+from lightrft_apps import RLConfig, train
 from lightrft_apps.config import check
+from lightrft_apps.training import rl as training
 from lightrft_core import Paces, Trainer, TrainState
 from lightrft_strategy.training.compiling import SampledUncompiled, compile_layers
 
@@ -66,7 +67,7 @@ def test_a_compiled_run_learns_what_a_run_learns(
         compiled.append(module)
         compile_layers(module, "eager")
 
-    monkeypatch.setattr("lightrft_apps.compose.compile_layers", by_eager)
+    monkeypatch.setattr("lightrft_apps.models.compose.compile_layers", by_eager)
     lines = []
     for name, more in (("plain", {}), ("compiled", {"compile": True})):
         train(RLConfig.create(**flags | more | {"output_dir": str(tmp_path / name), "packing_samples": True}))
@@ -109,7 +110,7 @@ def test_what_rests_between_phases_is_known_to_what_enters_them(
 def test_what_samples_from_the_compiled_policy_itself_samples_as_before(
     flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightrft_apps.compose.compile_layers", lambda module: None)
+    monkeypatch.setattr("lightrft_apps.models.compose.compile_layers", lambda module: None)
     parts = built(monkeypatch, flags, compile=True)
     assert isinstance(parts["engine"], SampledUncompiled)
     assert not parts["sizes"].shared_prompts and not parts["strategy"].held["policy"].module.sharing

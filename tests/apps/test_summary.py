@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lightrft_apps import RLConfig, train
-from lightrft_apps.run_directory import RunDirectory, open_run
-from lightrft_apps.summary import read_summary, show_summary, sparkline, write_summary
+from lightrft_apps.recording.directory import RunDirectory, open_run
+from lightrft_apps.recording.summary import read_summary, show_summary, sparkline, write_summary
 from lightrft_core import TrainState
 from lightrft_core.evaluation import Estimate
 

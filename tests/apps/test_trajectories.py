@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lightrft_apps import RLConfig, train
-from lightrft_apps.trajectories import SCHEMA, write_trajectories
+from lightrft_apps.recording.trajectories import SCHEMA, write_trajectories
 from lightrft_core import FinishReason, Group, Learnt, Message, Prompt, Rollout
 from lightrft_core.types import Verdict
 

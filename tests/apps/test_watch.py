@@ -27,8 +27,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lightrft_apps.run_directory import RunDirectory
-from lightrft_apps.watching.drawing import BARS, bar, duration, spark
+from lightrft_apps.drawing.terminal import BARS, bar, duration, spark
+from lightrft_apps.recording.directory import RunDirectory
 from lightrft_apps.watching.frame import frame
 from lightrft_apps.watching.readings import Readings
 

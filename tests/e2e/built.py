@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps import supervised
+from lightrft_apps.training import supervised
 
 Build = Callable[..., dict[str, Any]]
 

@@ -19,8 +19,11 @@ from typing import Any
 import pytest
 import torch
 
-from lightrft_apps import RLConfig, engines, judge_models, judging, reward_models, train, training
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps import RLConfig, train
+from lightrft_apps.config.reading.schema import fields_of
+from lightrft_apps.engines import own as engines
+from lightrft_apps.rewards import judge_models, judging, reward_models
+from lightrft_apps.training import rl as training
 from lightrft_core import TrainState
 from lightrft_strategy.engines.attended import Attended
 from lightrft_strategy.engines.embedded import EmbeddedEngine
@@ -204,12 +207,13 @@ ELSEWHERE = {
     "aux_loss_coef": "needs a mixture of experts; tests/apps/test_precision_runs.py shows what it does",
     "lora_dropout": "stays 0",
     "vision_learning_rate": "needs towers; tests/multimodal/test_runs.py shows that they learn by it",
-    "load_in_4bit": "needs an accelerator; tests/apps/test_config_lora_checks.py shows when it is refused",
+    "load_in_4bit": "needs the package bitsandbytes; tests/apps/test_four_bit_runs.py",
     **dict.fromkeys((*MEDIA_KEYS, *MEDIA_LIMITS), "is for prompts with media: tests/strategy/test_prompt_media.py"),
     **dict.fromkeys(SHARDING, "needs a launcher; tests/apps/test_parallel.py shows what it builds"),
     "strategy": "is another package's: tests/apps/test_foreign_package.py",
     "tp_size": "needs several processes; tests/strategy/training/test_tensor_parallel.py, tests/faults/test_ranks.py",
     "sp_size": "needs several processes; tests/strategy/training/test_sequence_parallel.py, tests/faults/test_ranks.py",
+    "ring_attn_size": "needs several processes; tests/strategy/training/test_ring_parallel.py",
     "ranks_timeout": "is for several processes",
     "stall_timeout": "ends a run that is stuck; tests/faults/test_stuck.py",
     "balance_speeds": "is for several processes; tests/apps/test_speed_flags.py and tests/core/test_pace.py",

@@ -21,7 +21,7 @@ from PIL import Image
 
 from lightrft_apps import RLConfig
 from lightrft_apps.config import COMMANDS, stored_config
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.reading.schema import fields_of
 from lightrft_multimodal.tiny import Sizes, build_qwen2_5_vl, build_qwen2_audio
 
 from ..rewards.preferences import published
@@ -128,7 +128,7 @@ def run(recipe: str, places: Mapping[str, Path], folder: Path) -> None:
         (f"--{name}", _filled(str(value).lower() if value is False else str(value), places))
         for name, value in flags.items()
     ]
-    import_module(f"lightrft_apps.{command}").main(
+    import_module(f"lightrft_apps.commands.{command}").main(
         ["--config", str(path), "--output_dir", str(folder), *chain.from_iterable(words)]
     )
 
@@ -166,7 +166,7 @@ def test_an_evaluation_and_a_conversation_run_to_their_end(
         ("chat", "chat_qwen2_5_vl_7b", few | files),
     ):
         words = chain.from_iterable((f"--{name}", str(value)) for name, value in flags.items())
-        import_module(f"lightrft_apps.{command}").main(["--config", f"examples/{recipe}.yaml", *words])
+        import_module(f"lightrft_apps.commands.{command}").main(["--config", f"examples/{recipe}.yaml", *words])
     assert json.loads((tmp_path / "eval.json").read_text())
     assert len((tmp_path / "said.jsonl").read_text().splitlines()) == 1
 

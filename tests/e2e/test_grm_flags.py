@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps import GRMConfig, judge_training, train_judge
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps import GRMConfig, train_judge
+from lightrft_apps.config.reading.schema import fields_of
+from lightrft_apps.training import grm as judge_training
 from lightrft_rewards.models.judges import JudgeForm
 
 from . import test_sft

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps import SFTConfig, supervised, tune, tuning
+from lightrft_apps import SFTConfig, tune
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.reading.schema import fields_of
+from lightrft_apps.training import sft as tuning
+from lightrft_apps.training import supervised
 from lightrft_core import TrainState
 
 from .built import Build, Built, builder, two_models, write_rows
@@ -96,6 +98,7 @@ def test_a_finished_run_is_shown_and_not_trained_again(start: Tune, tmp_path: Pa
         ({"pretrain_mode": True, "output_key": "x"}, "--output_key has no effect: leave --pretrain_mode out"),
         ({"learning_rate": 0.0}, "--learning_rate 0.0: set it to a number above 0"),
         ({"sp_size": 2}, "--sp_size 2: only packed rows are cut into slices"),
+        ({"ring_attn_size": 2}, "--ring_attn_size 2: only packed rows are cut into slices"),
         ({"ema_beta": 0.5}, "--ema_beta has no effect: set --enable_ema"),
         ({"lora_alpha": 8.0}, "--lora_alpha has no effect: set --lora_rank"),
         ({"pretrain": "./nowhere"}, "--pretrain ./nowhere: there is no such file or folder"),
@@ -161,7 +164,10 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
 }
 """Flag -> the flags it needs beside it, and a value other than it has there. <names> are places of the test's own."""
 
-SHARDING = ("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm", "sp_size", "tp_size")
+SHARDING = (
+    *("fsdp", "fsdp_offload", "fsdp_reshard", "zero_stage", "adam_offload", "overlap_comm"),
+    *("tp_size", "sp_size", "ring_attn_size"),
+)
 TRACKERS = ("use_wandb", "use_tensorboard", "use_swanlab", "use_trackio", "tensorboard_dir")
 TRACKING = (*TRACKERS, *(f"tracker_{name}" for name in ("online", "project", "run_name", "group", "org")))
 SHARED = (
@@ -180,7 +186,7 @@ ELSEWHERE = {
     "output_dir": "every test finds its run there",
     "vision_learning_rate": "needs a tower; the same code as for lightrft rl",
     "aux_loss_coef": "needs a mixture of experts; tests/strategy/test_sft_loss.py",
-    "load_in_4bit": "needs an accelerator",
+    "load_in_4bit": "needs the package bitsandbytes; the same code as for lightrft rl",
     **dict.fromkeys(SHARDING, "needs a launcher; tests/strategy/training/test_sft_ranks.py"),
     **dict.fromkeys(TRACKING, "computes the same; tests/apps/trackers shows what is written"),
     **dict.fromkeys(SHARED, "the same code as for lightrft rl, whose table names where it is shown"),

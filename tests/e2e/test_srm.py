@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lightrft_apps import RMConfig, supervised, train_reward_model
+from lightrft_apps import RMConfig, train_reward_model
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.export_command import parse_export
-from lightrft_apps.exporting import export_checkpoint
+from lightrft_apps.config.commands.export import parse_export
+from lightrft_apps.converting.exporting import export_checkpoint
+from lightrft_apps.training import supervised
 from lightrft_rewards.models.batches import collate_contests
 from lightrft_rewards.models.loading import LoadedRewardModel, load_reward_model
 from lightrft_rewards.models.passage import Contest, Passage
@@ -220,6 +221,7 @@ def test_labels_that_a_loss_cannot_use_are_left_out_and_said_so(
     [
         ({"packing_samples": True}, "--packing_samples: a reward model reads padded rows"),
         ({"sp_size": 2}, "--sp_size 2: only packed rows are cut into slices, and a reward model reads padded ones"),
+        ({"ring_attn_size": 2}, "--ring_attn_size 2: only packed rows are cut into slices, and a reward model reads"),
         ({"aux_loss_coef": 0.1}, "--aux_loss_coef 0.1: the loss of a reward model does not look at routers"),
         ({"train_data": "missing.jsonl"}, "--train_data missing.jsonl: there is no such file or folder"),
         ({"train_data": "hpdv3:missing.json"}, "--train_data missing.json: there is no such file or folder"),

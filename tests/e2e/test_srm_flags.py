@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lightrft_apps import RMConfig, train_reward_model
-from lightrft_apps.config.schema import fields_of
+from lightrft_apps.config.reading.schema import fields_of
 
 from . import test_sft
 from .built import Build, builder, comparisons, two_models, write_rows
@@ -56,11 +56,12 @@ EFFECTS: dict[str, tuple[dict[str, Any], Any]] = {
 """Flag -> the flags it needs beside it, and a value other than it has there. <names> are places of the test's own."""
 
 MEDIA = ("images_key", "videos_key", "audios_key", "media_root", "media_urls")
+REFUSED = ("packing_samples", "sp_size", "ring_attn_size", "aux_loss_coef")
 ELSEWHERE = {
     **dict.fromkeys(MEDIA, "needs a model that sees; tests/multimodal/test_srm_media.py"),
     "value_prefix_head": "tests/e2e/test_srm.py",
     **dict.fromkeys(("placeholder_token", "step_separator"), "is for solutions in steps; tests/e2e/test_srm_steps.py"),
-    **dict.fromkeys(("packing_samples", "sp_size", "aux_loss_coef"), "refused; tests/e2e/test_srm.py"),
+    **dict.fromkeys(REFUSED, "refused; tests/e2e/test_srm.py"),
 }
 SHARED = (test_sft.EFFECTS.keys() | test_sft.ELSEWHERE.keys()) - EFFECTS.keys() - ELSEWHERE.keys()
 """The same code as for `lightrft sft`, whose table shows the effect."""

@@ -22,11 +22,11 @@ import torch
 from transformers import LlamaForCausalLM
 
 import lightrft_apps.main
-import lightrft_apps.recorder
-import lightrft_apps.training
+import lightrft_apps.recording.recorder
+import lightrft_apps.training.rl
 import lightrft_rewards.journal
-from lightrft_apps.recorder import RunRecorder
-from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.recording.directory import RunDirectory
+from lightrft_apps.recording.recorder import RunRecorder
 from lightrft_rewards.journal import Journal
 from lightrft_rewards.pool import RewardPool
 from lightrft_strategy.engines.embedded import EmbeddedEngine
@@ -129,7 +129,7 @@ MOMENTS = {
     "after rewinding": after_call(RunDirectory, "rewind"),
     "in the final export": after_call(LlamaForCausalLM, "save_pretrained"),
     "naming the final export": at_rename("final"),
-    "before the summary": at_call(lightrft_apps.training, "write_summary"),
+    "before the summary": at_call(lightrft_apps.training.rl, "write_summary"),
     "naming the summary": at_rename(r"summary\.json"),
 }
 

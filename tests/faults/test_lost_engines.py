@@ -24,9 +24,9 @@ from lightrft_apps.config import EngineArgs, RanksArgs
 from lightrft_apps.diagnosis import engine_servers
 from lightrft_apps.diagnosis.examination import examine_run
 from lightrft_apps.diagnosis.findings import Found
-from lightrft_apps.engines import open_backend
+from lightrft_apps.engines.own import open_backend
 from lightrft_apps.failures import explained
-from lightrft_apps.parallel import several
+from lightrft_apps.models.parallel import several
 from lightrft_core import SamplingParams
 from lightrft_strategy.engines.backend import Completion, Request
 from lightrft_strategy.engines.config import EngineConfig

@@ -30,8 +30,10 @@ HOLDINGS = {
     "zero 2": ["--zero_stage=2"],
     "zero 3": ["--zero_stage=3"],
     "slices of layers": ["--tp_size=2", "--fsdp"],
+    "slices of layers beside zero": ["--tp_size=2", "--zero_stage=2"],
     "slices of rows": ["--sp_size=2", "--packing_samples"],
     "slices of rows in shards": ["--sp_size=2", "--packing_samples", "--fsdp"],
+    "slices of rows on a ring": ["--ring_attn_size=2", "--packing_samples"],
 }
 
 
@@ -97,7 +99,8 @@ def first_children(process: subprocess.Popen[str], folder: Path, step: int) -> l
     """The ranks of a launched run, by rank, once it has finished a step."""
     deadline = time.monotonic() + 240
     while not (folder / "metrics.jsonl").exists() or len(metrics(folder)) <= step:
-        assert time.monotonic() < deadline and process.poll() is None
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     children = [child for child in psutil.Process(process.pid).children() if "RANK" in child.environ()]
     return sorted(children, key=lambda child: int(child.environ()["RANK"]))
@@ -131,6 +134,31 @@ def test_when_a_rank_is_killed_the_others_end_soon_and_name_it(broken_off: Broke
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in broken_off.ranks)
     assert f"rank 1 (process {victim.pid}" in broken_off.output
     assert " of step " in broken_off.output.split("last seen in: ")[1]
+
+
+@pytest.mark.parametrize(
+    ("holding", "processes"),
+    [
+        ("slices of layers", 2),
+        *(
+            pytest.param(holding, processes, marks=pytest.mark.proof)
+            for holding, processes in (("slices of layers", 4), *(("slices of layers beside zero", n) for n in (2, 4)))
+        ),
+    ],
+)
+def test_when_a_rank_with_slices_of_layers_is_killed_all_others_end_soon_and_name_it(
+    task: Any, tmp_path: Path, holding: str, processes: int
+) -> None:
+    words = task.words(tmp_path / "run", *HOLDINGS[holding], "--max_steps=200", "--num_episodes=200")
+    with launched(words, processes=processes) as process:
+        ranks = first_children(process, tmp_path / "run", 1)
+        assert len(ranks) == processes
+        ranks[-1].send_signal(signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+    assert f"rank {processes - 1} (process {ranks[-1].pid}" in output
+    assert " of step " in output.split("last seen in: ")[1]
 
 
 @pytest.mark.proof

@@ -18,7 +18,7 @@ import pytest
 from lightrft_apps.config import RanksArgs
 from lightrft_apps.diagnosis.examination import examine_run
 from lightrft_apps.diagnosis.findings import Found
-from lightrft_apps.parallel import several
+from lightrft_apps.models.parallel import several
 from lightrft_strategy.training.heartbeat import EXIT_CODE
 
 from ..forked import a_pipe, start

@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from lightrft_apps import closed_loop, lessons
-from lightrft_apps.closed_loop import both_rewards
-from lightrft_apps.quickstart import main
+from lightrft_apps.commands.quickstart import main
+from lightrft_apps.quickstart import closed_loop, lessons
+from lightrft_apps.quickstart.closed_loop import both_rewards
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

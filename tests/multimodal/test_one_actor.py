@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightrft_apps.senses import Senses
+from lightrft_apps.models.senses import Senses
 from lightrft_core import Batch, Metrics, TrainingSequence, collate
 from lightrft_multimodal.adapters import MediaAdapter, load_adapter
 from lightrft_multimodal.tiny import Sizes, build_qwen2_5_omni, build_qwen2_5_vl

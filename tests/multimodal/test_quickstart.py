@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lightrft_apps import lessons, perceiving
-from lightrft_apps.compose import eval_sampling, law_of
+from lightrft_apps.commands.quickstart import main
 from lightrft_apps.config import RLConfig
-from lightrft_apps.config.eval_command import EvalCommand
-from lightrft_apps.quickstart import main
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.models.compose import eval_sampling, law_of
+from lightrft_apps.quickstart import lessons, perceiving
 
 WHEN = ("before", "after")
 

@@ -15,10 +15,10 @@ import torch
 
 from lightrft_apps import RLConfig, train
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.eval_command import EvalCommand, ReportArgs
+from lightrft_apps.config.eval import EvalCommand, ReportArgs
 from lightrft_apps.config.sections import DataArgs, ModelArgs, RewardArgs
 from lightrft_apps.evaluating.evaluation import evaluate_model
-from lightrft_apps.senses import Senses
+from lightrft_apps.models.senses import Senses
 from lightrft_multimodal.adapters import load_adapter
 from lightrft_multimodal.tiny import Sizes, build_qwen2_5_vl
 from lightrft_multimodal.toys import motion, shape, write_riddles

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps import RMConfig, supervised, train_reward_model
+from lightrft_apps import RMConfig, train_reward_model
+from lightrft_apps.training import supervised
 from lightrft_multimodal.tiny import build_qwen2_5_vl
 from lightrft_rewards.models.loading import load_reward_model
 from lightrft_rewards.models.scoring import ModelScorer

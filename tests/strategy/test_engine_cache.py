@@ -19,12 +19,13 @@ LAYERS, HEADS, EACH, WIDTH, ANSWER_TIME = 2, 2, 3, 4, 6
 @given(
     seed=st.integers(0, 2**16),
     copies=st.integers(1, 3),
+    copied=st.booleans(),
     window=st.sampled_from([None, 1, 3]),
     joining=st.lists(st.lists(st.integers(1, 4), max_size=2), min_size=1, max_size=ANSWER_TIME),
     endings=st.lists(st.integers(0, 2**12 - 1), min_size=ANSWER_TIME, max_size=ANSWER_TIME),
 )
 def test_prompts_that_join_and_answers_that_end_leave_every_other_answer_its_attention(
-    seed, copies, window, joining, endings
+    seed, copies, copied, window, joining, endings
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
 
@@ -32,9 +33,8 @@ def test_prompts_that_join_and_answers_that_end_leave_every_other_answer_its_att
         return torch.randn(*shape, generator=generator)
 
     most = sum(map(len, joining))
-    cache = RolloutCache(
-        rows=most * copies, prompts=most, prompt_time=4, answer_time=ANSWER_TIME, device=torch.device("cpu")
-    )
+    room = {"rows": most * copies, "prompts": most, "prompt_time": 4, "answer_time": ANSWER_TIME}
+    cache = RolloutCache(**room, device=torch.device("cpu"), copied=copied)
     plain: list[list[torch.Tensor]] = []  # a row's keys and values, [2, heads, time, width], layer by layer
     for lengths, ending in zip(joining, endings, strict=False):
         if lengths:

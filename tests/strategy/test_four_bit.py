@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,18 @@ NORMAL_FLOATS = (
 """The 16 numbers (Dettmers et al. 2023, appendix E)."""
 BLOCK = 64
 """Weights in a row that share a scale."""
-SHAPES = [pytest.param({}, id="rows that end within a block"), pytest.param({"intermediate_size": 128}, id="whole")]
 
 
-def in_four_bits(tiny_model, dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
+def in_four_bits(tiny_model, dtype: torch.dtype = torch.float32) -> Any:
     """A model in 4 bits with an adapter that says something."""
-    model = tiny_model(**settings)
+    model = tiny_model()
     quantise(model, dtype)
     return adapted(model)
 
 
-def rounded(tiny_model, **settings: Any) -> Any:
+def rounded(tiny_model) -> Any:
     """The same in floating point."""
-    model = tiny_model(**settings)
+    model = tiny_model()
     round_to_four_bits(model)
     return adapted(model)
 
@@ -53,9 +53,10 @@ def adapted(model: Any) -> Any:
     return model
 
 
-def linear_layers(model: Any) -> dict[str, nn.Linear]:
-    head = model.get_output_embeddings()
-    return {name: one for name, one in model.named_modules() if isinstance(one, nn.Linear) and one is not head}
+def layers_of(model: Any) -> dict[str, nn.Linear]:
+    """Those that 4 bits are for: down_proj has rows of 96 weights, which are no whole blocks."""
+    layers = {name: one for name, one in model.named_modules() if isinstance(one, nn.Linear)}
+    return {name: one for name, one in layers.items() if "proj" in name and "down_proj" not in name}
 
 
 def logits(model: Any) -> Tensor:
@@ -82,7 +83,7 @@ def test_every_weight_becomes_the_nearest_normal_float_times_its_blocks_largest(
     quantise(small, torch.float32)
     found, table = state_of(small), torch.tensor(NORMAL_FLOATS, dtype=torch.float64)
     assert found.keys() == plain.state_dict().keys()
-    for name, layer in linear_layers(plain).items():
+    for name, layer in layers_of(plain).items():
         blocks = layer.weight.detach().double().view(-1, BLOCK)
         scales = blocks.abs().amax(1, keepdim=True)
         nearest = table[((blocks / scales)[..., None] - table).abs().argmin(-1)]
@@ -90,42 +91,52 @@ def test_every_weight_becomes_the_nearest_normal_float_times_its_blocks_largest(
         own = held.abs().amax(1, keepdim=True)
         torch.testing.assert_close(held / own, nearest, rtol=0, atol=1e-6)
         assert float((own / scales - 1).abs().max()) < 0.05, "eight bits hold a block's scale"
-    linear = {f"{name}.weight" for name in linear_layers(plain)}
+    linear = {f"{name}.weight" for name in layers_of(plain)}
+    assert len(linear) == 2 * 6
     assert all(torch.equal(found[name], value) for name, value in plain.state_dict().items() if name not in linear)
 
 
-@pytest.mark.parametrize("settings", SHAPES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)], ids=str)
 def test_a_layer_computes_with_the_numbers_that_its_bits_stand_for(
-    tiny_model, dtype: torch.dtype, tolerance: float, settings: dict[str, Any]
+    tiny_model, dtype: torch.dtype, tolerance: float
 ) -> None:
-    small = tiny_model(**settings)
+    small = tiny_model()
     quantise(small, dtype)
     weights = state_of(small)
-    for name, layer in linear_layers(small).items():
+    for name, layer in layers_of(small).items():
         x = torch.randn(3, 5, layer.in_features, generator=torch.Generator().manual_seed(1))
         expected = x.double() @ weights[f"{name}.weight"].double().T
         for learning in (True, False):
             small.train(learning)
             with torch.set_grad_enabled(learning):
                 found = layer(x).double()
-            assert float((found - expected).norm() / expected.norm()) < tolerance
+            assert float((found - expected).detach().norm() / expected.norm()) < tolerance
 
 
-@pytest.mark.parametrize("settings", SHAPES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-8)], ids=str)
 def test_adapters_get_the_gradients_they_get_on_the_same_numbers_in_floating_point(
-    tiny_model, dtype: torch.dtype, tolerance: float, settings: dict[str, Any]
+    tiny_model, dtype: torch.dtype, tolerance: float
 ) -> None:
-    small, whole = in_four_bits(tiny_model, dtype, **settings), rounded(tiny_model, **settings).double()
+    small, whole = in_four_bits(tiny_model, dtype), rounded(tiny_model)
+    for name, layer in layers_of(whole).items():
+        if ".lora_" in name:
+            layer.to(dtype)
+        elif name.endswith(".base_layer"):
+            layer.forward = multiplying_in(dtype, layer.weight.detach())
     expected = gradients(whole)
     assert len(expected) == 2 * 7 * 2
     assert furthest(gradients(small), expected) < tolerance
 
 
-@pytest.mark.parametrize("settings", SHAPES)
-def test_sampling_between_two_steps_changes_no_bit_of_what_is_learnt(tiny_model, settings: dict[str, Any]) -> None:
-    model = in_four_bits(tiny_model, torch.bfloat16, **settings)
+def multiplying_in(dtype: torch.dtype, weight: Tensor) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        return (x.to(dtype) @ weight.to(dtype).T).to(x.dtype)
+
+    return forward
+
+
+def test_sampling_between_two_steps_changes_no_bit_of_what_is_learnt(tiny_model) -> None:
+    model = in_four_bits(tiny_model, torch.bfloat16)
     before = gradients(model.train())
     first = logits(model.eval())
     assert torch.equal(first, logits(model.eval()))

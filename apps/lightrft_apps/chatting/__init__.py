@@ -18,8 +18,8 @@ from lightrft_apps.chatting.remote import RemoteSpeaker
 from lightrft_apps.chatting.session import Session
 from lightrft_apps.chatting.speaker import Speaker
 from lightrft_apps.chatting.terminal import Terminal, typed
-from lightrft_apps.config.chat_command import ChatCommand
-from lightrft_apps.judging import build_judge
+from lightrft_apps.config.chat import ChatCommand
+from lightrft_apps.rewards.judging import build_judge
 from lightrft_strategy.devices import keep_freed_memory
 
 

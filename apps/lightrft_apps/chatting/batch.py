@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from lightrft_apps import compose
 from lightrft_apps.chatting.conversation import ChatError
 from lightrft_apps.chatting.finding import find_model
 from lightrft_apps.chatting.local import load_speaker, senses_of
@@ -21,9 +20,10 @@ from lightrft_apps.chatting.remote import MediaReader, RemoteSpeaker
 from lightrft_apps.chatting.rows import Answers, answers_in
 from lightrft_apps.chatting.showing import say
 from lightrft_apps.config import DataArgs
-from lightrft_apps.config.chat_command import ChatCommand
-from lightrft_apps.judging import build_judge
-from lightrft_apps.progress import Progress
+from lightrft_apps.config.chat import ChatCommand
+from lightrft_apps.models import compose
+from lightrft_apps.recording.progress import Progress
+from lightrft_apps.rewards.judging import build_judge
 from lightrft_core import Group, Prompt
 from lightrft_strategy.data import LoadedPrompts, PromptDataError, load_prompts
 from lightrft_strategy.data.encoder import Encoder

@@ -14,7 +14,7 @@ from lightrft_apps.chatting.conversation import Attachment, ChatError, Exchange
 from lightrft_apps.chatting.saved import read_chat, to_json, write_chat
 from lightrft_apps.chatting.session import Hear, Session
 from lightrft_apps.chatting.settings import changed, described, settings
-from lightrft_apps.config.text import as_text
+from lightrft_apps.config.reading.text import as_text
 
 MOST_BYTES = 256 * 2**20
 """Of a file that is shown or played."""

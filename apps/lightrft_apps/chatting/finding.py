@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightrft_apps.config import ConfigError, RMConfig, RunConfig, stored_config
-from lightrft_apps.config.chat_command import WhoArgs
-from lightrft_apps.config.export_command import ExportArgs
-from lightrft_apps.config.lora_checks import OF_AN_ADAPTER
-from lightrft_apps.config.places import missing_source
-from lightrft_apps.exporting import export_checkpoint
-from lightrft_apps.run_directory import HUGGING_FACE, RunDirectory
+from lightrft_apps.config.chat import WhoArgs
+from lightrft_apps.config.checks.lora import OF_AN_ADAPTER
+from lightrft_apps.config.checks.places import missing_source
+from lightrft_apps.config.commands.export import ExportArgs
+from lightrft_apps.converting.exporting import export_checkpoint
+from lightrft_apps.recording.directory import HUGGING_FACE, RunDirectory
 from lightrft_strategy.checkpoints import newest_whole
 from lightrft_strategy.lora import read_adapter
 

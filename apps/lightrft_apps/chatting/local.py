@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from lightrft_apps import compose
 from lightrft_apps.chatting.conversation import Attachment, ChatError, Conversation
 from lightrft_apps.chatting.finding import Found
 from lightrft_apps.chatting.growing import Growing
 from lightrft_apps.chatting.manner import Manner, continued, manner_of
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.chat_command import ChatCommand
-from lightrft_apps.engines import AnyEngine, EngineNeeds, open_engine
-from lightrft_apps.precision import compute_dtype
-from lightrft_apps.senses import Senses
+from lightrft_apps.config.chat import ChatCommand
+from lightrft_apps.engines.own import AnyEngine, EngineNeeds, open_engine
+from lightrft_apps.models import compose
+from lightrft_apps.models.precision import compute_dtype
+from lightrft_apps.models.senses import Senses
 from lightrft_core import Media, Message, Prompt, Rollout, SamplingParams
 from lightrft_strategy.data.render import encode, templated_text
 from lightrft_strategy.devices import device
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.engines.refusals import unreadable
+from lightrft_strategy.engines.vllm.in_process import VllmInProcess
 from lightrft_strategy.lora import merged
 from lightrft_strategy.training.optimiser import set_precision
 
@@ -104,7 +105,7 @@ def _usual_media(command: ChatCommand, senses: Senses, model_type: str) -> dict[
 
 
 class LocalSpeaker:
-    """A Speaker over an engine: the embedded one tells every token, the others answer at once.
+    """A Speaker over an engine: one in this process, but SGLang, tells every token, the others answer at once.
 
     longest: tokens of the longest conversation. positions: tokens that the model reads at most, None: any number.
     What it has read of an attachment is kept as long as somebody holds the attachment, which a conversation does.
@@ -148,6 +149,8 @@ class LocalSpeaker:
         engine.seed = seed
         if isinstance(engine, EmbeddedEngine):
             engine.on_token = lambda prompt, sample, token: _hear(hear, growing.more(token))
+        elif isinstance(engine.backend, VllmInProcess):
+            engine.backend.on_token = lambda request, token: _hear(hear, growing.more(token))
         if self.positions is not None:
             most = min(law.max_new_tokens, self.positions - len(prompt.token_ids))
             law = replace(law, max_new_tokens=most, min_new_tokens=min(law.min_new_tokens, most))

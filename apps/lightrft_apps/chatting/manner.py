@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lightrft_apps.chatting.finding import Found
 from lightrft_apps.config import ConfigError, RLConfig, SFTConfig
-from lightrft_apps.config.chat_command import TalkArgs
-from lightrft_apps.senses import Senses
+from lightrft_apps.config.chat import TalkArgs
+from lightrft_apps.models.senses import Senses
 from lightrft_core import Message
 from lightrft_strategy.data import PromptDataError
 from lightrft_strategy.data.conversation import check_input_template

@@ -14,7 +14,7 @@ from lightrft_apps.chatting.conversation import Attachment, ChatError, Conversat
 from lightrft_apps.chatting.manner import Manner
 from lightrft_apps.chatting.speaker import Stopped
 from lightrft_apps.chatting.wire import Wire, events, told
-from lightrft_apps.config.chat_command import RemoteArgs
+from lightrft_apps.config.chat import RemoteArgs
 from lightrft_core import FinishReason, Media, Message, Prompt, Rollout, SamplingParams
 from lightrft_core.types import Part
 from lightrft_multimodal.media import DEFAULT_LIMITS, load_media, to_wire

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from lightrft_apps import compose
 from lightrft_apps.chatting.conversation import Answer, Attachment, ChatError, Conversation, Exchange
 from lightrft_apps.chatting.speaker import Speaker, Stopped
-from lightrft_apps.config.chat_command import DrawnArgs
+from lightrft_apps.config.chat import DrawnArgs
+from lightrft_apps.models import compose
 from lightrft_core import FinishReason, Group, Prompt, Reward, Rollout, Verdict
 
 Hear = Callable[[int, str], None]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightrft_apps.chatting.conversation import ChatError
-from lightrft_apps.config.bounds import out_of_bounds
-from lightrft_apps.config.chat_checks import CHAT_BOUNDS
-from lightrft_apps.config.chat_command import DrawnArgs
+from lightrft_apps.config.chat import DrawnArgs
+from lightrft_apps.config.checks.bounds import out_of_bounds
+from lightrft_apps.config.checks.chat import CHAT_BOUNDS
 from lightrft_apps.config.errors import ConfigError
-from lightrft_apps.config.flat import from_given, given_in_python, to_flat
+from lightrft_apps.config.reading.flat import from_given, given_in_python, to_flat
+from lightrft_apps.config.reading.schema import fields_of, unknown
+from lightrft_apps.config.reading.values import Given
 from lightrft_apps.config.sampling_texts import stop_texts
-from lightrft_apps.config.schema import fields_of, unknown
-from lightrft_apps.config.values import Given
 
 _AT_START = ("micro_rollout_batch_size",)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightrft_apps.chatting.conversation import Answer, Exchange
-from lightrft_apps.harmless import harmless
+from lightrft_apps.drawing.harmless import harmless
 from lightrft_core import Verdict
 
 NOTE_LETTERS = 2000

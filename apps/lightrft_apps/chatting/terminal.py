@@ -17,7 +17,7 @@ from lightrft_apps.chatting.conversation import ChatError, Exchange
 from lightrft_apps.chatting.keyboard import QUOTES, ctrl_d_waits, prompting
 from lightrft_apps.chatting.session import Session
 from lightrft_apps.chatting.showing import columns, judgement, question, said, under
-from lightrft_apps.harmless import harmless
+from lightrft_apps.drawing.harmless import harmless
 
 Read = Callable[[], str]
 """The next thing that somebody types; raises EOFError at the end, KeyboardInterrupt for a line that was given up."""

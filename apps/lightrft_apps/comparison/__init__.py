@@ -12,7 +12,7 @@ from lightrft_apps.comparison.picture import picture
 from lightrft_apps.comparison.results import results
 from lightrft_apps.comparison.runs import run_all
 from lightrft_apps.comparison.table import page
-from lightrft_apps.config.compare_command import CompareCommand, PlannedRun
+from lightrft_apps.config.commands.compare import CompareCommand, PlannedRun
 
 __all__ = ["compare"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightrft_apps.drawing import Drawing, look, marks_between, points, scale
+from lightrft_apps.drawing.svg import Drawing, look, marks_between, points, scale
 
 WIDTH, TOP, BOTTOM = 920, 58, 52
 LEFT, CURVES_END = 62, 540

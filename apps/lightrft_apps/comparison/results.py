@@ -9,12 +9,12 @@ from statistics import fmean
 from typing import Any
 
 from lightrft_apps.comparison.runs import Outcome
-from lightrft_apps.config.compare_command import CompareCommand
-from lightrft_apps.config.flat import to_flat
-from lightrft_apps.config.schema import fields_of
-from lightrft_apps.environment import environment
-from lightrft_apps.run_lines import read_lines
-from lightrft_apps.summary import read_summary
+from lightrft_apps.config.commands.compare import CompareCommand
+from lightrft_apps.config.reading.flat import to_flat
+from lightrft_apps.config.reading.schema import fields_of
+from lightrft_apps.recording.environment import environment
+from lightrft_apps.recording.lines import read_lines
+from lightrft_apps.recording.summary import read_summary
 from lightrft_core.evaluation import wilson_interval
 
 MEANINGS = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightrft_apps.config import ConfigError, RLConfig, differences
-from lightrft_apps.config.compare_command import PlannedRun
+from lightrft_apps.config.commands.compare import PlannedRun
 
 LAST_LINES = 8
 """How much of what a failed run said is repeated."""

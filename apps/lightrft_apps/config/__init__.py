@@ -1,22 +1,25 @@
 """What a run is told: typed, from YAML, flags or keywords, checked before any model loads."""
 
 from lightrft_apps.config.batches import describe_batches
-from lightrft_apps.config.checks import check, require_valid
+from lightrft_apps.config.checks.grm import check_grm, require_valid_grm
+from lightrft_apps.config.checks.preferences import shares_of
+from lightrft_apps.config.checks.profile import beyond, profiled_steps
+from lightrft_apps.config.checks.reward import judge_names, reward_models, rules_by_route
+from lightrft_apps.config.checks.rl import check, require_valid
+from lightrft_apps.config.checks.rm import check_rm, require_valid_rm
+from lightrft_apps.config.checks.sft import check_sft, require_valid_sft
+from lightrft_apps.config.checks.tracking import LIBRARIES, chosen_trackers
+from lightrft_apps.config.commands.grm import parse_grm
+from lightrft_apps.config.commands.rl import parse_rl
+from lightrft_apps.config.commands.sft import parse_sft
+from lightrft_apps.config.commands.srm import parse_srm
 from lightrft_apps.config.differences import differences, too_late
 from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.grm import GRMConfig
-from lightrft_apps.config.grm_checks import check_grm, require_valid_grm
-from lightrft_apps.config.grm_command import parse_grm
 from lightrft_apps.config.learning import LearningConfig, SupervisedConfig
-from lightrft_apps.config.parse import exit_on_config_error, parse
-from lightrft_apps.config.preference_checks import shares_of
-from lightrft_apps.config.profile_checks import beyond, profiled_steps
-from lightrft_apps.config.reward_checks import judge_names, reward_models, rules_by_route
+from lightrft_apps.config.reading.parse import exit_on_config_error, parse
 from lightrft_apps.config.rl import RLConfig
-from lightrft_apps.config.rl_command import parse_rl
 from lightrft_apps.config.rm import RMConfig, heads_of
-from lightrft_apps.config.rm_checks import check_rm, require_valid_rm
-from lightrft_apps.config.rm_command import parse_srm
 from lightrft_apps.config.sampling_texts import engine_urls, stop_texts
 from lightrft_apps.config.sections import (
     AlgorithmArgs,
@@ -49,10 +52,7 @@ from lightrft_apps.config.sections import (
     TuneArgs,
 )
 from lightrft_apps.config.sft import SFTConfig
-from lightrft_apps.config.sft_checks import check_sft, require_valid_sft
-from lightrft_apps.config.sft_command import parse_sft
 from lightrft_apps.config.stored import COMMANDS, RunConfig, stored_config
-from lightrft_apps.config.tracking_checks import LIBRARIES, chosen_trackers
 
 __all__ = [
     "COMMANDS",

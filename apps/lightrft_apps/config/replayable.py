@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Self
 
-from lightrft_apps.config.files import read_config_file, write_yaml, yaml_of
-from lightrft_apps.config.flat import from_flat, from_given, to_flat
+from lightrft_apps.config.reading.files import read_config_file, write_yaml, yaml_of
+from lightrft_apps.config.reading.flat import from_flat, from_given, to_flat
 
 
 class Replayable:

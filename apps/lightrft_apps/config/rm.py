@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightrft_apps.config.lora_checks import names_in
+from lightrft_apps.config.checks.lora import names_in
 from lightrft_apps.config.replayable import Replayable
 from lightrft_apps.config.sections import (
     EvaluationArgs,

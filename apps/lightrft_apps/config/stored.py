@@ -5,11 +5,11 @@ from __future__ import annotations
 from os import PathLike
 from typing import TypeAlias
 
-from lightrft_apps.config.files import names_in_file
 from lightrft_apps.config.grm import GRMConfig
+from lightrft_apps.config.reading.files import names_in_file
+from lightrft_apps.config.reading.schema import NEEDED, fields_of, meant
 from lightrft_apps.config.rl import RLConfig
 from lightrft_apps.config.rm import RMConfig
-from lightrft_apps.config.schema import NEEDED, fields_of, meant
 from lightrft_apps.config.sft import SFTConfig
 
 RunConfig: TypeAlias = RLConfig | SFTConfig | RMConfig | GRMConfig

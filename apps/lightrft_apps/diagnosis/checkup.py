@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from lightrft_apps.config import RanksArgs
-from lightrft_apps.config.doctor_command import DoctorArgs
+from lightrft_apps.config.commands.doctor import DoctorArgs
 from lightrft_apps.diagnosis import devices, surroundings, wire
 from lightrft_apps.diagnosis.computer import computer
 from lightrft_apps.diagnosis.findings import Finding, Found
 from lightrft_apps.diagnosis.probe import ask
 from lightrft_apps.diagnosis.versions import versions
-from lightrft_apps.parallel import several
+from lightrft_apps.models.parallel import several
 
 _AT_ONCE = 2
 """Processes that ask something side by side."""

@@ -18,8 +18,8 @@ from lightrft_apps.diagnosis.progress_of_steps import against_median, steps_done
 from lightrft_apps.diagnosis.run_files import read_beats
 from lightrft_apps.diagnosis.waiting import RankState, culprits, verdict
 from lightrft_apps.diagnosis.watched import watched
-from lightrft_apps.run_directory import RunDirectory, in_use
-from lightrft_apps.run_lines import RunLines, read_lines
+from lightrft_apps.recording.directory import RunDirectory, in_use
+from lightrft_apps.recording.lines import RunLines, read_lines
 
 _AGAIN = "the same command goes on from the newest checkpoint, or begins again where there is none"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightrft_apps.diagnosis.findings import Finding, Level
 from lightrft_apps.diagnosis.run_files import rejected_reasons, size_of
-from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.recording.directory import RunDirectory
 from lightrft_strategy.checkpoints import checkpoints
 from lightrft_strategy.manifest import check_files, read_manifest
 

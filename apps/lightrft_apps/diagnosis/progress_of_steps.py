@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from lightrft_apps.diagnosis.findings import Finding
-from lightrft_apps.run_lines import RunLines
+from lightrft_apps.recording.lines import RunLines
 from lightrft_core.vitals import Vitals
 from lightrft_strategy.training.beats import Beat
 

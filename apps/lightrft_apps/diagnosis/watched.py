@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from lightrft_apps.diagnosis.run_files import read_beats
-from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.recording.directory import RunDirectory
 from lightrft_strategy.training.beats import Beat
 from lightrft_strategy.training.heartbeat import BEAT_SECONDS, SILENT_SECONDS
 

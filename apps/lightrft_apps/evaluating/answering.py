@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from lightrft_apps import compose
-from lightrft_apps.any_engine import open_engine
 from lightrft_apps.config import JudgesArgs, RewardArgs
-from lightrft_apps.config.eval_checks import BY_MODELS
-from lightrft_apps.config.eval_command import EvalCommand
-from lightrft_apps.engines import EngineNeeds
+from lightrft_apps.config.checks.eval import BY_MODELS
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.engines.any_engine import open_engine
+from lightrft_apps.engines.own import EngineNeeds
 from lightrft_apps.evaluating.beam import BeamSearch
 from lightrft_apps.evaluating.problems import SCORE, Problem, problems_of
 from lightrft_apps.evaluating.tasks import Task
-from lightrft_apps.judging import build_judge
-from lightrft_apps.precision import compute_dtype
-from lightrft_apps.progress import Progress
-from lightrft_apps.senses import Senses
+from lightrft_apps.models import compose
+from lightrft_apps.models.precision import compute_dtype
+from lightrft_apps.models.senses import Senses
+from lightrft_apps.recording.progress import Progress
+from lightrft_apps.rewards.judging import build_judge
 from lightrft_core import Engine, Evaluation, Group, Reward, evaluate
 from lightrft_strategy.devices import device
 from lightrft_strategy.generation import end_tokens

@@ -10,10 +10,9 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
-from lightrft_apps import compose
-from lightrft_apps.config.eval_checks import compared_models, compared_reports
-from lightrft_apps.config.eval_command import EvalCommand
-from lightrft_apps.config.flat import to_flat
+from lightrft_apps.config.checks.eval import compared_models, compared_reports
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.config.reading.flat import to_flat
 from lightrft_apps.evaluating.answering import Answered, answer_tasks
 from lightrft_apps.evaluating.comparing import (
     Problems,
@@ -25,6 +24,7 @@ from lightrft_apps.evaluating.comparing import (
 from lightrft_apps.evaluating.report import report_of, write_json, write_report
 from lightrft_apps.evaluating.table import lines_of, show
 from lightrft_apps.evaluating.tasks import load_tasks
+from lightrft_apps.models import compose
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.token_texts import TokenTexts
 

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lightrft_apps.config.eval_command import EvalCommand
-from lightrft_apps.config.flat import to_flat
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.config.reading.flat import to_flat
 from lightrft_apps.evaluating.answering import Answered
 from lightrft_apps.evaluating.measures import at_k, by_subgroup, measures
 from lightrft_apps.evaluating.problems import write_problems
-from lightrft_apps.trajectories import write_trajectories
+from lightrft_apps.recording.trajectories import write_trajectories
 from lightrft_strategy.data import write_rejected
 from lightrft_strategy.token_texts import Texts
 

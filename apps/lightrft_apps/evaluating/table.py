@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lightrft_apps.drawing import legible
+from lightrft_apps.drawing.svg import legible
 
 
 def show(lines: Iterable[str]) -> None:

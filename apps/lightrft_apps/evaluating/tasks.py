@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from lightrft_apps import compose
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.eval_command import EvalCommand
-from lightrft_apps.evaluating.settling import Settled, settled
-from lightrft_apps.evaluating.voting import extract_of
-from lightrft_apps.judge_prompts import load_all_prompts
-from lightrft_apps.senses import Senses
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.config.settling import Settled, settled
+from lightrft_apps.config.voting import extract_of
+from lightrft_apps.data.judge_prompts import load_all_prompts
+from lightrft_apps.models import compose
+from lightrft_apps.models.senses import Senses
 from lightrft_core import Prompt, SamplingParams
 from lightrft_strategy.data import PromptSpec, Rejected, flags_called
 from lightrft_strategy.data.json_values import readable_json

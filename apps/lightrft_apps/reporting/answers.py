@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lightrft_apps.recording.trajectories import SCHEMA
 from lightrft_apps.reporting.packed import halves, packed
-from lightrft_apps.trajectories import SCHEMA
 
 Floats = NDArray[np.float64]
 

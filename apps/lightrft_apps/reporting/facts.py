@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 import yaml
 
 from lightrft_apps.config import COMMANDS, ConfigError, stored_config
-from lightrft_apps.config.files import RECORD
-from lightrft_apps.config.schema import NEEDED, Field, fields_of
-from lightrft_apps.config.text import as_text
-from lightrft_apps.reporting.secrets import without_secrets
-from lightrft_apps.run_directory import RunDirectory
-from lightrft_apps.run_lines import object_of, read_lines
+from lightrft_apps.config.reading.files import RECORD
+from lightrft_apps.config.reading.schema import NEEDED, Field, fields_of
+from lightrft_apps.config.reading.text import as_text
+from lightrft_apps.recording.directory import RunDirectory
+from lightrft_apps.recording.lines import object_of, read_lines
+from lightrft_apps.recording.secrets import without_secrets
 
 POINTS = 800
 """Of a curve, at most; of more steps the mean of neighbours is shown."""

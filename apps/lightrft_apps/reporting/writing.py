@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightrft_apps.config.report_command import MOST
+from lightrft_apps.config.commands.report import MOST
+from lightrft_apps.recording.directory import RunDirectory
 from lightrft_apps.reporting.facts import RunFacts, curves, read_run, recipes
 from lightrft_apps.reporting.media import carried
 from lightrft_apps.reporting.packed import packed
 from lightrft_apps.reporting.selection import gather
-from lightrft_apps.run_directory import RunDirectory
 
 PAGE = Path(__file__).parent / "page"
 

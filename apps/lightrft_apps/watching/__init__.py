@@ -8,7 +8,7 @@ from contextlib import suppress
 from rich.console import Console
 from rich.live import Live
 
-from lightrft_apps.run_directory import RunDirectory
+from lightrft_apps.recording.directory import RunDirectory
 from lightrft_apps.watching.frame import frame
 from lightrft_apps.watching.readings import Readings
 

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightrft_apps.harmless import harmless
-from lightrft_apps.progress import PHASES
-from lightrft_apps.watching.drawing import bar, duration, number, spark
+from lightrft_apps.drawing.harmless import harmless
+from lightrft_apps.drawing.terminal import bar, duration, number, spark
+from lightrft_apps.recording.progress import PHASES
 from lightrft_apps.watching.readings import Line, Seen
 
 CURVES = (

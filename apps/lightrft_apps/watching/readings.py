@@ -13,9 +13,9 @@ from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 from lightrft_apps.config import COMMANDS, ConfigError, stored_config
-from lightrft_apps.following import JsonLines
-from lightrft_apps.run_directory import RunDirectory, in_use
-from lightrft_apps.run_lines import object_of
+from lightrft_apps.recording.directory import RunDirectory, in_use
+from lightrft_apps.recording.following import JsonLines
+from lightrft_apps.recording.lines import object_of
 
 State: TypeAlias = Literal["done", "running", "stopped"]
 RECENT = 10

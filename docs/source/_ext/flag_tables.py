@@ -18,9 +18,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from lightrft_apps.config import COMMANDS, RLConfig, check, check_grm, check_rm, check_sft
 from lightrft_apps.config import parse as parse_function
-from lightrft_apps.config.bounds import BOUNDS, Bound
-from lightrft_apps.config.schema import ALIASES, NEEDED, Field, fields_of, is_variadic, turned_off
-from lightrft_apps.config.text import as_text
+from lightrft_apps.config.checks.bounds import BOUNDS, Bound
+from lightrft_apps.config.reading.schema import ALIASES, NEEDED, Field, fields_of, is_variadic, turned_off
+from lightrft_apps.config.reading.text import as_text
 from lightrft_apps.main import COMMANDS as ABOUTS
 
 PARSE = sys.modules[parse_function.__module__]
@@ -87,7 +87,7 @@ def asked(command: str, *words: str) -> Asked | str:
     usual, PARSE.help_text = PARSE.help_text, seen  # type: ignore[attr-defined]
     try:
         with redirect_stdout(StringIO()) as printed:
-            importlib.import_module(f"lightrft_apps.{command.replace('-', '_')}").main([*words, "--help"])
+            importlib.import_module(f"lightrft_apps.commands.{command.replace('-', '_')}").main([*words, "--help"])
     except _Seen as found:
         asked: Asked = found.args[0]
         return asked
@@ -141,9 +141,10 @@ def _bounds(command: str, config_type: type) -> Mapping[str, Bound]:
 
 def _modules(command: str, config_type: type) -> Iterator[Any]:
     yield sys.modules[config_type.__module__]
-    checks = f"lightrft_apps.config.{command.replace('-', '_')}_checks"
-    if find_spec(checks):
-        yield importlib.import_module(checks)
+    for room in ("commands", "checks"):
+        name = f"lightrft_apps.config.{room}.{command.replace('-', '_')}"
+        if find_spec(name):
+            yield importlib.import_module(name)
 
 
 @cache
@@ -168,7 +169,7 @@ def _needs(command: str) -> Mapping[str, str]:
 @cache
 def _conditional() -> frozenset[str]:
     """Every name that stands as text in a module about flags without effect."""
-    modules = [path.read_text() for path in Path(PARSE.__file__ or "").parent.glob("*.py")]
+    modules = [path.read_text() for path in Path(PARSE.__file__ or "").parents[1].rglob("*.py")]
     trees = [ast.parse(text) for text in modules if "without_effect" in text]
     return frozenset(
         node.value

@@ -15,8 +15,8 @@ PACKAGES = ("lightrft_core", "lightrft_strategy", "lightrft_multimodal", "lightr
 
 def algorithms() -> str:
     """The table that `lightrft algorithms` prints, and every row of it in full."""
-    from lightrft_apps.algorithms import in_full
-    from lightrft_apps.algorithms import table as printed
+    from lightrft_apps.commands.algorithms import in_full
+    from lightrft_apps.commands.algorithms import table as printed
     from lightrft_core import ALGORITHMS
 
     rows = [f"## {name}\n\n{fenced(in_full(name, row))}" for name, row in ALGORITHMS.items()]

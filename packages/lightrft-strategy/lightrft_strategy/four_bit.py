@@ -14,10 +14,13 @@ from lightrft_strategy.devices import device
 _KIND = "nf4"
 _MARK = f".quant_state.bitsandbytes__{_KIND}"
 """How the name of a quantised weight ends, in a state_dict, where its shape and blocks are told."""
+_BLOCK = 64
+"""Weights that share a scale. Where rows end within a block, bitsandbytes 0.50 takes other blocks' scales on CPUs with
+AVX-512."""
 
 
 def quantise(model: Any, compute_dtype: torch.dtype) -> None:
-    """Hold the linear layers of a Hugging Face model, but not its head, as 4-bit normal floats on the device.
+    """Hold the linear layers of a Hugging Face model (see fits) as 4-bit normal floats on the device.
 
     Their constants are quantised too (double quantisation, section 3). compute_dtype: what they are multiplied in.
     What is quantised cannot be trained; an adapter on it can.
@@ -28,12 +31,17 @@ def quantise(model: Any, compute_dtype: torch.dtype) -> None:
         small = kinds.Linear4bit(*shape, compute_dtype=compute_dtype, quant_type=_KIND)
         small.weight = kinds.Params4bit(layer.weight.data, requires_grad=False, quant_type=_KIND, module=small)
         small.bias = layer.bias
-        # Its kernel for CPUs with bfloat16 repacks the weights at the first inference: of other numbers than training's
-        # (its scales are rounded), without a backward, and of no shape whose rows end within a block.
+        # Its kernel for CPUs with bfloat16 repacks the weights at the first inference, rounds their scales, and has no
+        # backward: sampling would change the policy, and end its learning.
         small.support_avx512bf16_for_cpu = False
         setattr(parent, name, small.to(device()))
     model.to(device())
     model.is_loaded_in_4bit = True
+
+
+def fits(layer: nn.Module, head: nn.Module | None) -> bool:
+    """Whether a layer can be held in 4 bits: a linear one, not the head, with rows of whole blocks of 64 weights."""
+    return type(layer) is nn.Linear and layer is not head and layer.in_features % _BLOCK == 0
 
 
 def round_to_four_bits(model: Any) -> None:
@@ -46,7 +54,7 @@ def round_to_four_bits(model: Any) -> None:
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """A model's state_dict; of weights in 4 bits the numbers that these stand for, in the dtype of its other weights."""
+    """A model's state_dict; of weights in 4 bits the numbers these stand for, in the dtype of its other weights."""
     state = model.state_dict()
     small = [name.removesuffix(_MARK) for name in state if name.endswith(_MARK)]
     if not small:
@@ -62,9 +70,9 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _linear_layers(model: Any) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """(what holds it, its name there, the layer) of each linear layer but the head."""
+    """(what holds it, its name there, the layer) of each that quantise holds in 4 bits."""
     head = model.get_output_embeddings()
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if type(layer) is nn.Linear and layer is not head:
+            if fits(layer, head):
                 yield parent, name, layer

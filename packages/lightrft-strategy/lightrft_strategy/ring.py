@@ -1,4 +1,4 @@
-"""One packed row on several ranks, keys and values travelling round: Ring Attention (Liu et al. 2023, arXiv 2310.01889).
+"""One packed row on several ranks, keys and values going round: Ring Attention (Liu et al. 2023, arXiv 2310.01889).
 
 A rank's queries meet the block of each rank in turn, while it is handed on (section 3, algorithm 1). What is seen of a
 block joins what was seen before by the log of the softmax sums; backward, each block has FlashAttention-2's gradient
@@ -54,7 +54,7 @@ class Ring:
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, row: FlatRow, scale: float, window: int | None
     ) -> Tensor:
-        grouped = query[0].unflatten(0, (key.shape[1], -1))
+        grouped = query[0].view(key.shape[1], -1, *query.shape[2:])
         attended: Tensor = _Attention.apply(grouped, key[0], value[0], row.plan(window, self.steps), scale, self)  # type: ignore[no-untyped-call]
         return attended.flatten(0, 1).transpose(0, 1)[None]
 
@@ -129,14 +129,14 @@ class _Attention(torch.autograd.Function):
         block = torch.cat([key, value], 2)
         for number, plan in enumerate(steps, 1):
             passing = _Passing(ring, block) if number < len(steps) else None
-            keys, values = _exact(block).split([key.shape[2], value.shape[2]], 2)
+            keys, values = torch.split(_exact(block), [key.shape[2], value.shape[2]], 2)
             for piece in plan:
                 place, seen = _slice(piece.queries), _slice(piece.keys)
                 scores, before = _scores(piece, own, keys, scale), sums[:, :, place]
                 part_sums = scores.logsumexp(3)
                 part = scores.sub_(part_sums[..., None]).exp_().flatten(1, 2) @ values[:, seen]
                 weight = (part_sums - before).sigmoid()[..., None]
-                out[:, :, place].lerp_(part.unflatten(1, (group, -1)), weight)
+                out[:, :, place].lerp_(part.view(heads, group, -1, part.shape[2]), weight)
                 sums[:, :, place] = before.logaddexp(part_sums)
             block = passing.arrived() if passing else block
         out = out.to(query.dtype)
@@ -153,9 +153,9 @@ class _Attention(torch.autograd.Function):
         block, handed = torch.cat([key, value], 2), None
         for number, plan in enumerate(ctx.steps, 1):
             passing = _Passing(ctx.ring, block) if number < len(ctx.steps) else None
-            keys, values = _exact(block).split(sizes, 2)
+            keys, values = torch.split(_exact(block), sizes, 2)
             of_block = torch.zeros_like(block, dtype=own.dtype)
-            of_keys, of_values = of_block.split(sizes, 2)
+            of_keys, of_values = torch.split(of_block, sizes, 2)
             for piece in plan:
                 place, seen = _slice(piece.queries), _slice(piece.keys)
                 shares = _scores(piece, own, keys, ctx.scale).sub_(sums[:, :, place, None]).exp_()
@@ -163,12 +163,12 @@ class _Attention(torch.autograd.Function):
                 of_values[:, seen] += shares.flatten(1, 2).mT @ output
                 of_scores = (output @ values[:, seen].mT).view_as(shares).sub_(products[:, :, place, None])
                 of_scores = of_scores.mul_(shares).mul_(ctx.scale).flatten(1, 2)
-                of_query[:, :, place] += (of_scores @ keys[:, seen]).unflatten(1, (query.shape[1], -1))
+                of_query[:, :, place] += (of_scores @ keys[:, seen]).view_as(own[:, :, place])
                 of_keys[:, seen] += of_scores.mT @ own[:, :, place].flatten(1, 2)
             of_block = of_block if handed is None else of_block.add_(handed.arrived())
             handed = _Passing(ctx.ring, of_block)
             block = passing.arrived() if passing else block
-        of_key, of_value = handed.arrived().to(key.dtype).split(sizes, 2)  # type: ignore[union-attr]
+        of_key, of_value = torch.split(handed.arrived().to(key.dtype), sizes, 2)  # type: ignore[union-attr]
         return of_query.to(query.dtype), of_key, of_value, None, None, None
 
 
@@ -179,7 +179,7 @@ def _exact(states: Tensor) -> Tensor:
 def _scores(piece: Piece, query: Tensor, keys: Tensor, scale: float) -> Tensor:
     """[key heads, group, queries, keys] of a piece, those that are not seen -inf."""
     own = query[:, :, _slice(piece.queries)]
-    scores = (own.flatten(1, 2) @ keys[:, _slice(piece.keys)].mT).mul_(scale).unflatten(1, own.shape[1:3])
+    scores = (own.flatten(1, 2) @ keys[:, _slice(piece.keys)].mT).mul_(scale).view(*own.shape[:3], len(piece.keys))
     if piece.shape is Shape.FULL:
         return scores
     unseen = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device)

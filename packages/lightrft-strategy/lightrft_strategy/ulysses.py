@@ -53,8 +53,8 @@ class Ulysses:
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, row: FlatRow, scale: float, window: int | None
     ) -> Tensor:
-        attended = attend_row(*self.by_heads(query, key, value), row, scale, window)
-        return self.by_tokens(attended)
+        query, key, value = self.by_heads(query, key, value)
+        return self.by_tokens(attend_row(query, key, value, row, scale, window))
 
     def by_heads(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """[1, heads, own tokens, dim] each -> [1, heads / size, all tokens, dim].

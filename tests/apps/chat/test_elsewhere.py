@@ -29,8 +29,8 @@ from lightrft_apps.chatting.manner import Manner
 from lightrft_apps.chatting.speaker import Stopped
 from lightrft_apps.chatting.web.app import Chatroom, build_app
 from lightrft_apps.chatting.wire import Wire
-from lightrft_apps.config.chat_command import ChatCommand
-from lightrft_apps.config.flat import from_flat
+from lightrft_apps.config.chat import ChatCommand
+from lightrft_apps.config.reading.flat import from_flat
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from lightrft_apps.chatting.saved import from_json, to_json
 from lightrft_apps.chatting.session import Session
 from lightrft_apps.chatting.terminal import Terminal, history_file
 from lightrft_apps.chatting.web.app import build_app
-from lightrft_apps.config.chat_command import DrawnArgs
+from lightrft_apps.config.chat import DrawnArgs
 from lightrft_core import Group, Prompt, Rollout, SamplingParams, Verdict
 from lightrft_strategy.engines.backend import EngineDied, EngineTimeout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import termios
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_a_chat_from_the_first_question_to_the_last(terminal: ATerminal, tmp_pat
 def test_keys_pressed_while_an_answer_is_written_wait_for_the_prompt_ctrl_d_among_them(
     terminal: ATerminal, tmp_path: Path
 ) -> None:
+    before = termios.tcgetattr(terminal.slave)
     with terminal:
         terminal.prompted()
         terminal.type("/set generate_max_len 1000\r")
@@ -71,4 +73,5 @@ def test_keys_pressed_while_an_answer_is_written_wait_for_the_prompt_ctrl_d_amon
         terminal.type(f"/save {tmp_path / 'chat.json'}\r\x04")
         assert terminal.ended() == 0
         assert "1000 tokens" in terminal.shown
+        assert termios.tcgetattr(terminal.slave) == before, "the terminal is left as it was found"
     assert (tmp_path / "chat.json").exists()

@@ -21,8 +21,9 @@ from lightrft_apps.chatting.conversation import ChatError
 from lightrft_apps.chatting.finding import find_model
 from lightrft_apps.chatting.session import Session
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.chat_command import ChatCommand, WhoArgs, parse_chat
-from lightrft_apps.config.flat import from_flat
+from lightrft_apps.config.chat import ChatCommand, WhoArgs
+from lightrft_apps.config.commands.chat import parse_chat
+from lightrft_apps.config.reading.flat import from_flat
 from lightrft_core import Prompt
 from lightrft_multimodal.tiny import Sizes, build_qwen2_5_vl
 

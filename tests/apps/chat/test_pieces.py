@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightrft_apps.chatting.growing import Growing
-from lightrft_apps.harmless import harmless
+from lightrft_apps.drawing.harmless import harmless
 
 
 def decode(rows: list[list[int]]) -> list[str]:

@@ -12,8 +12,8 @@ from tests.apps.chat.an_endpoint import endpoint
 from lightrft_apps.chatting import batch, chat
 from lightrft_apps.chatting.rows import answers_in
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.chat_command import ChatCommand
-from lightrft_apps.config.flat import from_flat
+from lightrft_apps.config.chat import ChatCommand
+from lightrft_apps.config.reading.flat import from_flat
 from lightrft_core import FinishReason, Group, Message, Prompt, Rollout, Verdict
 
 

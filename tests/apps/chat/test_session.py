@@ -14,7 +14,7 @@ from lightrft_apps.chatting.conversation import Attachment, ChatError, Conversat
 from lightrft_apps.chatting.saved import from_json, read_chat, to_json, write_chat
 from lightrft_apps.chatting.session import Session
 from lightrft_apps.chatting.speaker import Stopped
-from lightrft_apps.config.chat_command import DrawnArgs
+from lightrft_apps.config.chat import DrawnArgs
 from lightrft_core import SamplingParams
 
 

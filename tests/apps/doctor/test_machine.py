@@ -16,7 +16,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from lightrft_apps.config.doctor_command import DoctorArgs
+from lightrft_apps.config.commands.doctor import DoctorArgs
 from lightrft_apps.diagnosis import checkup, computer, devices, surroundings, versions, wire
 from lightrft_apps.diagnosis.findings import Finding
 from lightrft_apps.diagnosis.probe import Answer, ask

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lightrft_apps import compose
-from lightrft_apps.config.eval_command import parse_eval
+from lightrft_apps.config.commands.eval import parse_eval
 from lightrft_apps.evaluating.answering import open_model, search_engine
 from lightrft_apps.evaluating.tasks import load_tasks
-from lightrft_apps.progress import Progress
+from lightrft_apps.models import compose
+from lightrft_apps.recording.progress import Progress
 from lightrft_core import Group, Verdict
 
 ROOT = Path(__file__).parents[3]

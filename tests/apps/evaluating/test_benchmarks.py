@@ -14,11 +14,12 @@ import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from lightrft_apps.config.eval_command import EvalCommand, parse_eval
+from lightrft_apps.config.commands.eval import parse_eval
+from lightrft_apps.config.eval import EvalCommand
+from lightrft_apps.config.known_benchmarks import BENCHMARKS, chosen_benchmarks
+from lightrft_apps.config.settling import settled
 from lightrft_apps.evaluating.answering import Answered, answer, judges_of
-from lightrft_apps.evaluating.benchmarks import BENCHMARKS, chosen_benchmarks
 from lightrft_apps.evaluating.report import entry_of
-from lightrft_apps.evaluating.settling import settled
 from lightrft_apps.evaluating.tasks import Task, load_tasks
 from lightrft_core import Prompt, Reward
 from lightrft_strategy.data import PromptDataError

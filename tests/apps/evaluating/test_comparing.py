@@ -17,7 +17,7 @@ import pytest
 from lightrft_apps.config import ConfigError
 from lightrft_apps.evaluating.comparing import aligned_problems, compare, comparison_lines
 from lightrft_apps.evaluating.problems import Problem, read_problems
-from lightrft_apps.trajectories import read_trajectories
+from lightrft_apps.recording.trajectories import read_trajectories
 from lightrft_core.paired import holm, mcnemar, sign_flip
 
 Command = Callable[..., Any]

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps.config.eval_command import EvalCommand, parse_eval
+from lightrft_apps.config.commands.eval import parse_eval
+from lightrft_apps.config.eval import EvalCommand
 from lightrft_apps.evaluating.answering import Answered, answer
 from lightrft_apps.evaluating.problems import read_problems
 from lightrft_apps.evaluating.report import entry_of, report_of, write_report
 from lightrft_apps.evaluating.table import lines_of
 from lightrft_apps.evaluating.tasks import load_tasks
-from lightrft_apps.trajectories import read_trajectories
+from lightrft_apps.recording.trajectories import read_trajectories
 from lightrft_core import Group, Verdict
 from lightrft_rewards import RULES
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.apps.chromium import CHROMIUM, MILLISECONDS, MISSING, a_browser
 
-from lightrft_apps.trajectories import write_trajectories
+from lightrft_apps.recording.trajectories import write_trajectories
 from lightrft_core import FinishReason, Group, Learnt, Message, Prompt, Rollout, Verdict
 
 WORDS = ["The", " answer", " is", " ", "4", "2", ",", " because", "\n", " six", " times", " seven", " é", "<|im_end|>"]

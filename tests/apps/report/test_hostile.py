@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from tests.apps.chromium import MILLISECONDS
 
+from lightrft_apps.recording.trajectories import write_trajectories
 from lightrft_apps.reporting.writing import write_report
-from lightrft_apps.trajectories import write_trajectories
 from lightrft_core import FinishReason, Group, Learnt, Message, Prompt, Rollout, Verdict
 
 ATTACKS = [

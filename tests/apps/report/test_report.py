@@ -19,15 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightrft_apps import RLConfig, train
+from lightrft_apps.recording.directory import RunDirectory
+from lightrft_apps.recording.secrets import HIDDEN, without_secrets
+from lightrft_apps.recording.trajectories import write_trajectories
 from lightrft_apps.reporting.answers import _ends, parts_of
 from lightrft_apps.reporting.facts import curves, read_run, recipes
 from lightrft_apps.reporting.media import carried
 from lightrft_apps.reporting.packed import halves, packed
-from lightrft_apps.reporting.secrets import HIDDEN, without_secrets
 from lightrft_apps.reporting.selection import answers_in, chosen_of, files_of, gather
 from lightrft_apps.reporting.writing import report_at_end, write_report
-from lightrft_apps.run_directory import RunDirectory
-from lightrft_apps.trajectories import write_trajectories
 
 WriteRun = Callable[..., Path]
 
@@ -321,6 +321,7 @@ def test_the_command_refuses_folders_without_runs(lightrft: Callable[..., Any], 
 
 def test_a_page_is_written_without_torch(write_run: WriteRun, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", steps=1)
-    code = f"import sys; from lightrft_apps.report import main; main([{str(folder)!r}]); print('torch' in sys.modules)"
+    code = f"from lightrft_apps.commands.report import main; main([{str(folder)!r}])"
+    code += "; import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "False\n"

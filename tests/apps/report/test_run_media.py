@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightrft_apps.run_media import LONGEST_SIDE, MediaKeeper, presentable
+from lightrft_apps.recording.media import LONGEST_SIDE, MediaKeeper, presentable
 from lightrft_core import Group, Prompt
 from lightrft_multimodal.media import load_audio, load_image, load_video
 

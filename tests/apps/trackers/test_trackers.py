@@ -18,10 +18,10 @@ import pytest
 
 from lightrft_apps import RLConfig, SFTConfig, train, tune
 from lightrft_apps.config import ConfigError, check
-from lightrft_apps.recorder import RunRecorder
-from lightrft_apps.run_directory import RunDirectory
-from lightrft_apps.trackers import open_trackers
-from lightrft_apps.trackers.tracker import Tracked
+from lightrft_apps.recording.directory import RunDirectory
+from lightrft_apps.recording.recorder import RunRecorder
+from lightrft_apps.recording.trackers import open_trackers
+from lightrft_apps.recording.trackers.tracker import Tracked
 
 from .reading import READERS, Series
 
@@ -225,7 +225,7 @@ def test_a_tracker_that_fails_is_told_of_once_and_another_can_be_had_when_all_is
 
 
 def test_runs_of_one_name_have_a_folder_each_in_one_that_they_share(tmp_path: Path) -> None:
-    from lightrft_apps.trackers.tensorboard import TensorBoard
+    from lightrft_apps.recording.trackers.tensorboard import TensorBoard
 
     shared, place = tmp_path / "shared", str(tmp_path)
     for identity, told in (("a", -1.0), ("b", 1.0), ("a", -2.0), ("b", 2.0)):
@@ -251,7 +251,7 @@ def test_a_name_that_would_leave_the_shared_folder_is_refused(name: str, flags: 
 def test_a_tracker_that_is_not_installed_is_refused_with_its_extra(
     flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightrft_apps.config.tracking_checks.find_spec", lambda name: None)
+    monkeypatch.setattr("lightrft_apps.config.checks.tracking.find_spec", lambda name: None)
     assert check(RLConfig.create(**flags, **ALL)) == [
         f"--use_{name}: the package {module} is not installed: uv pip install 'lightrft-apps[{name}]'"
         for name, module in [

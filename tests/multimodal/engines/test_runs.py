@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lightrft_apps import lessons
-from lightrft_apps.audit_logprobs import main as audit
-from lightrft_apps.quickstart import main as quickstart
+from lightrft_apps.commands.audit_logprobs import main as audit
+from lightrft_apps.commands.quickstart import main as quickstart
+from lightrft_apps.quickstart import lessons
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -55,9 +55,9 @@ def length_of(batch: Batch) -> int:
 
 
 @patch.object(modeling_qwen2_5_vl, "apply_rotary_pos_emb_vision", rotated)
-def passes(folder: str, sp_size: int) -> Said:
-    """What comes of the batch on so many ranks; 0: on one process without a group."""
-    ranks, group = together(sp_size)
+def passes(folder: str, sp_size: int, ring: bool = False) -> Said:
+    """What comes of the batch on so many ranks, by Ulysses or on a ring; 0: on one process without a group."""
+    ranks, group = together(sp_size, ring)
     model: Any = exactly(adapter_of(folder).load_model(folder), torch.float64)
     actor = LanguageActor(model, reader=Reader(adapter_of(folder)), packing=True, sequence_group=group)
     batch = a_batch(folder)

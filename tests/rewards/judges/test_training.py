@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from lightrft_apps import GRMConfig, RLConfig, train, train_judge
-from lightrft_apps.compose import load_senses
 from lightrft_apps.config import ConfigError, ModelArgs, check, check_grm
-from lightrft_apps.config.export_command import ExportArgs
-from lightrft_apps.config.merge_command import MergeArgs
-from lightrft_apps.exporting import export_checkpoint
-from lightrft_apps.judge_prompts import load_all_prompts
-from lightrft_apps.merging import merge_adapter
+from lightrft_apps.config.commands.export import ExportArgs
+from lightrft_apps.config.commands.merge_lora import MergeArgs
+from lightrft_apps.converting.exporting import export_checkpoint
+from lightrft_apps.converting.merging import merge_adapter
+from lightrft_apps.data.judge_prompts import load_all_prompts
+from lightrft_apps.models.compose import load_senses
 from lightrft_rewards.models.judges import JudgeForm
 from lightrft_strategy.data import PromptDataError, PromptSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm
+from torch.nn.functional import linear, rms_norm
 
 from lightrft_core import (
     ALGORITHMS,
@@ -121,9 +121,26 @@ class GemmaNorm(nn.Module):
         return rms_norm(hidden, self.weight.shape, eps=self.eps) * (1 + self.weight)
 
 
+class Router(nn.Module):
+    """DeepSeek-V3's, of experts in one group, in the precision that it is given."""
+
+    def __init__(self, router: Any) -> None:
+        super().__init__()
+        self.weight, self.top_k, self.scale = router.weight, router.top_k, router.routed_scaling_factor
+        self.bias = nn.Buffer(router.e_score_correction_bias)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = linear(hidden.flatten(0, -2), self.weight)
+        scores = logits.sigmoid()
+        chosen = (scores + self.bias).topk(self.top_k).indices
+        weights = scores.gather(1, chosen)
+        return logits, weights / weights.sum(1, keepdim=True) * self.scale, chosen
+
+
 def exactly(model: Any, dtype: torch.dtype) -> Any:
-    """The model in a precision. In float64 its plain norms too, which Transformers computes in float32."""
+    """The model in a precision. In float64 also what Transformers computes in float32: norms, routers and experts."""
     if dtype == torch.float64:
+        model.set_experts_implementation("eager")
         for owner in list(model.modules()):
             for name, norm in owner.named_children():
                 if hasattr(norm, "variance_epsilon"):
@@ -132,6 +149,8 @@ def exactly(model: Any, dtype: torch.dtype) -> Any:
                     setattr(owner, name, exact)
                 elif type(norm).__name__ in ("GemmaRMSNorm", "Gemma3RMSNorm"):
                     setattr(owner, name, GemmaNorm(norm))
+                elif type(norm).__name__ == "DeepseekV3TopkRouter":
+                    setattr(owner, name, Router(norm))
     return model.to(dtype)
 
 

@@ -16,6 +16,7 @@ from lightrft_core import ALGORITHMS, BatchSizes, OneRank, Ranks
 from lightrft_core.experience import make_experience
 from lightrft_strategy.checkpoints import newest_whole, write_checkpoint
 from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
+from lightrft_strategy.ring import Ring
 from lightrft_strategy.sequence import SequenceGroup, sequence_group
 from lightrft_strategy.training import FullyShard, Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
 from lightrft_strategy.training.full import full, local
@@ -30,15 +31,19 @@ CONFIG = OptimiserConfig(3e-3, 24, "cosine", warmup_ratio=0.1, weight_decay=0.1)
 SHAPE = SMALL | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 44}
 MINUTE = timedelta(minutes=1)
 
-_made: dict[tuple[int, int], SequenceGroup | None] = {}
+_made: dict[tuple[int, int, bool], SequenceGroup | None] = {}
 
 
 @dataclass(frozen=True)
 class Case:
-    """tp_size, sp_size: ranks a layer and ranks a row; 0: one process without a group. zero: its stage; 0: FSDP2."""
+    """tp_size, sp_size: ranks a layer and ranks a row; 0: one process without a group. zero: its stage; 0: FSDP2.
+
+    ring: rows are cut as by --ring_attn_size, not as by --sp_size.
+    """
 
     tp_size: int = 0
     sp_size: int = 1
+    ring: bool = False
     dtype: str = "float64"
     bf16: bool = False
     packing: bool = True
@@ -53,7 +58,7 @@ class Case:
 
     @property
     def alone(self) -> Case:
-        return replace(self, tp_size=0, sp_size=1, offload=False, zero=0)
+        return replace(self, tp_size=0, sp_size=1, ring=False, offload=False, zero=0)
 
     @property
     def hold(self) -> Hold:
@@ -84,9 +89,9 @@ def together(case: Case) -> tuple[Ranks, SequenceGroup | None]:
     """The ranks of a run and those that compute rows with this one; each kind of group is made once."""
     if case.tp_size == 0:
         return OneRank(), None
-    ranks, key = TorchRanks(case.tp_size * case.sp_size), (case.tp_size, case.sp_size)
+    ranks, key = TorchRanks(case.tp_size * case.sp_size), (case.tp_size, case.sp_size, case.ring)
     if key not in _made:
-        _made[key] = sequence_group(Ulysses, ranks, MINUTE, case.tp_size)
+        _made[key] = sequence_group(Ring if case.ring else Ulysses, ranks, MINUTE, case.tp_size)
     return ranks, _made[key]
 
 

@@ -46,7 +46,9 @@ def store() -> dist.TCPStore:
 
 
 @pytest.fixture
-def own(store: dist.TCPStore) -> Iterator[Heartbeat]:
+def own(store: dist.TCPStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
+    """Rank 0 of two, which looks for the other when it is asked to, and not by itself meanwhile."""
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 600.0)
     beat = Heartbeat(Pulse(), 0, 2, store)
     yield beat
     beat.close()
@@ -71,7 +73,7 @@ def ended() -> int:
 def test_a_process_that_has_ended_is_lost_and_its_phase_is_told(
     store: dist.TCPStore, ended: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 60.0)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 600.0)
     own = Heartbeat(Pulse(), 0, 2, store)
     say(store, ended, "judge", 3)
     assert own.lost() == f"rank 1 (process {ended} on {socket.gethostname()}), last seen in: judge of step 3"
@@ -81,7 +83,7 @@ def test_a_process_that_has_ended_is_lost_and_its_phase_is_told(
 def test_the_others_know_a_rank_s_phase_as_soon_as_it_changes(
     store: dist.TCPStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 60.0)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 600.0)
     pulse = Pulse()
     own = Heartbeat(pulse, 0, 2, store)
     try:
@@ -123,7 +125,7 @@ def test_a_process_that_runs_is_not_lost_however_long_it_is_silent(
 def test_a_rank_elsewhere_is_lost_once_it_has_been_silent_for_long(
     store: dist.TCPStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 60.0)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 600.0)
     monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 0.2)
     own = Heartbeat(Pulse(), 0, 2, store)
     say(store, 1, "sample", 1, host="elsewhere", count=1)
@@ -146,7 +148,7 @@ def test_a_disk_that_stalls_holds_up_neither_the_run_nor_what_the_others_hear(
         written.append(beat.phase)
 
     monkeypatch.setattr(last_word, "write_beat", stall)
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 60.0)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 600.0)
     monkeypatch.setattr(heartbeat, "_PATIENCE", 0.2)
     own = Heartbeat(Pulse(), 0, 2, store)
     own.keep(tmp_path, 1800)
@@ -161,7 +163,7 @@ def test_a_disk_that_stalls_holds_up_neither_the_run_nor_what_the_others_hear(
     assert len(written) == 2 and written[-1] == "optimise", "of all that piled up, the last"
 
 
-def test_the_words_of_many_ranks_are_had_in_one_request(own: Heartbeat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_words_of_many_ranks_are_had_in_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     class Counting:
         """A store that has the words of all but rank 63, until `whole`."""
 
@@ -180,6 +182,7 @@ def test_the_words_of_many_ranks_are_had_in_one_request(own: Heartbeat, monkeypa
 
         def set(self, key: str, word: str) -> None: ...
 
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 600.0)
     counting = Counting()
     alone = Heartbeat(Pulse(), 0, 1)
     monkeypatch.setattr(alone, "store", counting)

@@ -30,6 +30,8 @@ def beside(work: Callable[[Pulse, threading.Event], None]) -> Iterator[Pulse]:
     thread.start()
     try:
         assert ready.wait(60)
+        while all(frame.function != work.__name__ for frame in made[0].stack()):
+            time.sleep(0.01)
         time.sleep(0.05)
         yield made[0]
     finally:

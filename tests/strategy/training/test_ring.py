@@ -71,8 +71,10 @@ def test_tokens_that_look_ahead_see_blocks_of_later_ranks(processes: Groups, ahe
 
 
 def test_scores_too_large_for_exp_are_joined_without_overflow(processes: Groups) -> None:
+    """Gradients are the rounding of what is all but a choice of one key, times the scale."""
     drawn = Drawn([(9, [4, 3])], None, (2, 2, 8, 8), scale=500.0)
-    assert max(missed(processes(2).run(attended, drawn, 2), drawn, 2)) < 1e-11
+    seen, *gradients = missed(processes(2).run(attended, drawn, 2), drawn, 2)
+    assert seen < 1e-11 and max(gradients) < 1e-8
 
 
 def test_in_bfloat16_sums_are_float32(processes: Groups) -> None:

@@ -17,6 +17,7 @@ from lightrft_strategy.ring import Ring
 from lightrft_strategy.training import FullyShard, Hold, Whole
 from lightrft_strategy.training.zero import Zero
 
+from . import tensor_runs
 from .processes import Processes
 from .recorded import Outcome
 from .ring_runs import peak
@@ -41,9 +42,7 @@ MODELS: dict[str, Case] = {
     "norms of heads": replace(llama(), family="Qwen3"),
     "learnt positions": replace(llama(), family="GPT2"),
     "Gemma": replace(llama(), family="Gemma"),
-    "Gemma with windows": replace(
-        llama(sliding_window=4, layer_types=["sliding_attention", "full_attention"], **THREE), family="Gemma3Text"
-    ),
+    "Gemma with windows": replace(llama(sliding_window=4, sliding_window_pattern=2, **THREE), family="Gemma3Text"),
     "narrower values and experts": replace(llama(num_key_value_heads=4), family="DeepseekV3"),
 }
 FEW = {"three heads", "windows", "Gemma with windows", "narrower values and experts"}
@@ -118,6 +117,19 @@ def test_positions_that_depend_on_the_whole_row_are_refused(kind: str) -> None:
     model.config.rope_parameters = {"rope_type": kind}
     with pytest.raises(ValueError, match=rf"LlamaForCausalLM has .* \({kind}\), .*: leave --ring_attn_size out"):
         ring.require_sliceable(model)
+
+
+@pytest.mark.proof
+def test_layers_in_slices_and_rows_on_a_ring_make_the_run_of_one_process(processes: Groups) -> None:
+    case = tensor_runs.Case(2, sp_size=2, ring=True)
+    assert_same_run(processes(4).run(tensor_runs.train, case), tensor_runs.train(case.alone), 1e-9)
+
+
+@pytest.mark.proof
+def test_an_adapter_on_a_ring_is_that_of_one_process(processes: Groups) -> None:
+    case = Case(adapter=True)
+    for outcome in processes(4).run(train, on_ring(case, 2), HOLDS["fsdp2"]):
+        assert difference(outcome, alone(case)) < 1e-4, "an adapter is float32"
 
 
 # The proof

@@ -114,6 +114,11 @@ RECORDED = {
         "deepspeed/runtime/zero/partitioned_param_coordinator.py:fetch_sub_module",
         True,
     ),
+    "waiting for the keys of the rank before": (
+        "lightrft_strategy/ring.py:arrived lightrft_strategy/ring.py:forward torch/autograd/function.py:apply",
+        True,
+    ),
+    "computing what is seen of them": ("lightrft_strategy/ring.py:forward torch/autograd/function.py:apply", False),
     "multiplying its own slice": ("torch/_ops.py:__call__ torch/distributed/tensor/_dispatch.py:dispatch", False),
     "computing on what has come": ("torch/distributed/_functional_collectives.py:__torch_dispatch__", False),
     "an operator of its own": ("torch/_ops.py:__call__ train.py:step torch/distributed/run.py:main", False),

@@ -14,7 +14,7 @@ from lightrft_apps.chatting.session import Session
 from lightrft_apps.chatting.web.app import Chatroom, build_app
 from lightrft_apps.chatting.web.guard import Guard
 from lightrft_apps.config import ConfigError
-from lightrft_apps.config.chat_command import WebArgs
+from lightrft_apps.config.chat import WebArgs
 
 LOOPBACK = ("127.", "localhost", "::1")
 CLOSE_SECONDS = 5

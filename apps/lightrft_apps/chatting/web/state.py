@@ -9,7 +9,7 @@ from lightrft_apps.chatting.conversation import Answer, Exchange
 from lightrft_apps.chatting.session import Session
 from lightrft_apps.chatting.settings import described, settings
 from lightrft_apps.chatting.showing import footer
-from lightrft_apps.config.text import as_text
+from lightrft_apps.config.reading.text import as_text
 from lightrft_core import Verdict
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from lightrft_apps.config.schema import or_of_others
+from lightrft_apps.config.reading.schema import or_of_others
 
 Own = Literal["embedded", "vllm", "sglang"]
 ENGINES: tuple[str, ...] = get_args(Own)

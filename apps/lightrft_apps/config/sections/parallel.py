@@ -25,7 +25,7 @@ class RanksArgs:
     strategy: str | None = None
     """another package's way to hold models, whole on every process: an entry point of lightrft.strategies"""
     tp_size: int = 1
-    """with --fsdp: processes that compute every micro-batch together, each with a slice of every layer's weights"""
+    """with --fsdp or --zero_stage 1|2: processes that compute each micro-batch together, a slice of each layer each"""
     sp_size: int = 1
     """processes that compute each packed row together, a slice of its tokens each (Ulysses); needs --packing_samples"""
     ring_attn_size: int = 1

@@ -1,6 +1,7 @@
 """One token of every running answer attends to its prompt, held once for all its answers, and to its own answer.
 
-The two parts are joined exactly by their softmax sums, as in Hydragen (Juravsky et al. 2024, arXiv 2402.05099, section
+Where the cache holds a prompt's copy before each answer, the answer's own part is all there is. Otherwise the two parts
+are joined exactly by their softmax sums, as in Hydragen (Juravsky et al. 2024, arXiv 2402.05099, section
 3.1); the sums are kept as in online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867).
 """
 
@@ -102,7 +103,11 @@ def attend(
     (rows, heads, _, dim), key_heads = query.shape, key.shape[1]
     queries = (query.float() * (scaling or dim**-0.5)).view(rows, key_heads, heads // key_heads, dim)
     prompt_mask, answer_mask = rollouts.masks(sliding_window)
-    own = _part(queries, *cache.append(layer, key[:, :, 0], value[:, :, 0], rollouts.answer_time), answer_mask)
+    held = cache.append(layer, key[:, :, 0], value[:, :, 0], rollouts.answer_time)
+    if cache.copied:
+        whole = torch.nn.functional.scaled_dot_product_attention(queries, *held, attn_mask=answer_mask, scale=1.0)
+        return whole.reshape(rows, 1, heads, -1).to(query.dtype), None
+    own = _part(queries, *held, answer_mask)
     placed = rollouts.side_by_side(queries)
     if prompt_mask is not None:
         prompt_mask = prompt_mask.expand(-1, -1, -1, placed.shape[3], -1).flatten(2, 3)

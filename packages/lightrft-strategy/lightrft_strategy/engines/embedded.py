@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache
 from lightrft_core import FinishReason, Group, Metrics, Prompt, Rollout, SamplingParams, TrainingDiverged, uniforms
 from lightrft_strategy.engines.attention import DecodeStep, rollout_attention
 from lightrft_strategy.engines.footprint import kv_bytes_per_token
-from lightrft_strategy.engines.kv_cache import RolloutCache
+from lightrft_strategy.engines.kv_cache import RolloutCache, copied
 from lightrft_strategy.engines.laid_out import laid_out
 from lightrft_strategy.engines.law import Laws
 from lightrft_strategy.engines.refusals import refusal
@@ -71,6 +71,7 @@ class EmbeddedEngine:
             )
         self.model, self.decode, self.seed, self.reader = model, decode, seed, reader
         self.eos_token_ids = tuple(eos_token_ids)
+        self._per_token = kv_bytes_per_token(self.config, torch.float32.itemsize)
         self.max_sequences = max_sequences
         self.progress, self.on_token = progress, on_token
 
@@ -121,7 +122,14 @@ class EmbeddedEngine:
         longest = len(prompts[0].token_ids)
         room = min(self._room(longest, laws.budget, n), len(prompts))
         slots = min(2 * room, room * n, len(prompts))
-        cache = RolloutCache(rows=room * n, prompts=slots, prompt_time=longest, answer_time=laws.budget, device=device)
+        cache = RolloutCache(
+            rows=room * n,
+            prompts=slots,
+            prompt_time=longest,
+            answer_time=laws.budget,
+            device=device,
+            copied=copied(room * n, longest, self._per_token),
+        )
         running = Running(room * n, laws.budget, device)
         logits, ended = torch.zeros(0, device=device), dict[int, Ended]()
         while waiting or running.rows:
@@ -153,8 +161,7 @@ class EmbeddedEngine:
         """How many prompts' answers may be drawn side by side. A second prompt's slot each is for those that linger."""
         if self.max_sequences:
             return max(1, self.max_sequences // n)
-        per_token = kv_bytes_per_token(self.config, torch.float32.itemsize)
-        return max(1, CACHE_BYTES // (per_token * (2 * longest + n * budget)))
+        return max(1, CACHE_BYTES // (self._per_token * (2 * longest + n * budget)))
 
     def _prefill(self, prompts: Sequence[Prompt], cache: RolloutCache, n: int) -> Tensor:
         """Admit prompts to the cache, each read once. Returns next-token logits [prompts * n, vocab]."""

@@ -1,4 +1,7 @@
-"""Keys and values of running answers: a prompt's once for all its answers, each answer's own beside them."""
+"""Keys and values of running answers: a prompt's once for all its answers, each answer's own beside them.
+
+Short prompts are copied before each of their answers instead: attention then has one part and nothing to join.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,15 @@ from torch import Tensor
 
 KeysValues: TypeAlias = tuple[Tensor, Tensor]
 """One layer's keys and values, each [rows, heads, time, dim]."""
+
+
+COPIED_BYTES = 256 * 2**20
+"""Copies of prompts take at most this: so much is read in less time than two parts of attention are joined."""
+
+
+def copied(answers: int, prompt_time: int, bytes_per_token: int) -> bool:
+    """Whether prompts of up to so many tokens are copied for each of so many answers side by side."""
+    return answers * prompt_time * bytes_per_token <= COPIED_BYTES
 
 
 def closing_moves(alive: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,15 +36,20 @@ def closing_moves(alive: Tensor) -> tuple[Tensor, Tensor]:
 class RolloutCache:
     """Room for so many answers (rows) of so many prompts side by side, all in float32.
 
+    copied: each answer holds its prompt as its own first tokens, and the prompts are held nowhere else.
     rows, prompts: how many there are now; they come first in every tensor.
-    group: [rows] each answer's prompt. lengths: [rows] its tokens held. prompt_lengths: [prompts].
-    following: [prompts] the rotary position of the token after each prompt.
+    group: [rows] each answer's prompt. lengths: [rows] its own tokens held. prompt_lengths: [prompts], 0 where copied.
+    following: [prompts] the rotary position of the answer's own first token.
     """
 
-    def __init__(self, *, rows: int, prompts: int, prompt_time: int, answer_time: int, device: torch.device) -> None:
-        self._most = (prompts, prompt_time), (rows, answer_time)
+    def __init__(
+        self, *, rows: int, prompts: int, prompt_time: int, answer_time: int, device: torch.device, copied: bool = False
+    ) -> None:
+        self.copied = copied
+        self._most = (prompts, prompt_time), (rows, prompt_time + answer_time if copied else answer_time)
         self._prompts: list[KeysValues] = []
         self._answers: list[KeysValues] = []
+        self._next: dict[tuple[int, int], Tensor] = {}
         self.rows = self.prompts = 0
         self.group = torch.zeros(rows, dtype=torch.long, device=device)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
@@ -42,20 +59,25 @@ class RolloutCache:
     def admit(self, states: Sequence[KeysValues], lengths: Tensor, following: Tensor, copies: int) -> None:
         """New prompts, with as many empty answers each as `copies`.
 
-        states: each layer's keys and values of the prompts, padded on the right. lengths, following: [new prompts].
+        states: each layer's keys and values of the prompts, padded on the right. lengths: [new prompts].
+        following: [new prompts] the rotary position of the token after each.
         """
-        if not self._prompts:
-            self._prompts, self._answers = (
+        if not self._answers:
+            prompts_room, answers_room = (
                 [(_zeros(keys, *most), _zeros(values, *most)) for keys, values in states] for most in self._most
             )
+            self._prompts, self._answers = [] if self.copied else prompts_room, answers_room
         new = slice(self.prompts, self.prompts + len(lengths))
-        for stored, layer in zip(self._prompts, states, strict=True):
-            for store, state in zip(stored, layer, strict=True):
-                store[new, :, : state.shape[2]] = state
-        self.prompt_lengths[new], self.following[new] = lengths, following
         rows = slice(self.rows, self.rows + len(lengths) * copies)
+        for stored, layer in zip(self._answers if self.copied else self._prompts, states, strict=True):
+            for store, state in zip(stored, layer, strict=True):
+                store[rows if self.copied else new, :, : state.shape[2]] = (
+                    state.repeat_interleave(copies, 0) if self.copied else state
+                )
+        own = lengths if self.copied else torch.zeros_like(lengths)
+        self.prompt_lengths[new], self.following[new] = lengths - own, following - own
         self.group[rows] = torch.arange(new.start, new.stop, device=lengths.device).repeat_interleave(copies)
-        self.lengths[rows] = 0
+        self.lengths[rows] = own.repeat_interleave(copies)
         self.prompts, self.rows = new.stop, rows.stop
 
     def prompt_states(self, layer: int, time: int) -> KeysValues:
@@ -68,15 +90,23 @@ class RolloutCache:
 
         The rows' lengths stay as they are until every layer has written and `grow` is called.
         """
-        rows = torch.arange(self.rows, device=keys.device)
         for store, state in zip(self._answers[layer], (keys, values), strict=True):
-            store[rows, :, self.lengths[: self.rows]] = state.to(store)
+            places = self._places(*store.shape[1:3])
+            store.view(-1, store.shape[3]).index_copy_(0, places, state.flatten(0, 1).to(store))
         stored_keys, stored_values = self._answers[layer]
         return stored_keys[: self.rows, :, :time], stored_values[: self.rows, :, :time]
 
     def grow(self) -> None:
         """Count the token that every layer has appended to every row."""
         self.lengths[: self.rows] += 1
+        self._next.clear()
+
+    def _places(self, heads: int, time: int) -> Tensor:
+        """[rows * heads]: where the next tokens go in a store whose rows, heads and time are laid out as one."""
+        if (heads, time) not in self._next:
+            first = torch.arange(self.rows * heads, device=self.lengths.device) * time
+            self._next[heads, time] = first + self.lengths[: self.rows].repeat_interleave(heads)
+        return self._next[heads, time]
 
     def retire(self, alive: Tensor) -> tuple[Tensor, Tensor]:
         """Drop answers, and prompts whose last answer is gone. alive: [rows] bool. Returns the rows' closing moves."""

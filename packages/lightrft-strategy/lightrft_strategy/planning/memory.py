@@ -9,6 +9,7 @@ import torch
 
 from lightrft_strategy.engines.embedded import CACHE_BYTES
 from lightrft_strategy.engines.footprint import kv_bytes_per_token
+from lightrft_strategy.engines.kv_cache import copied
 from lightrft_strategy.engines.laid_out import lays_out
 from lightrft_strategy.planning.accelerators import GIB
 from lightrft_strategy.planning.holding import Holding, Parts, gathered, keep, learn
@@ -194,12 +195,13 @@ def _embedded(job: Job, parts: Parts) -> None:
     """Its cache in float32, copies of weights on the CPU, and the larger of reading prompts and of drawing tokens."""
     weights = job.policy.weights
     if job.on_host and lays_out(job.policy.dtype, torch.device("cpu")):
-        copied = weights.total - weights.table - weights.quantised
-        parts.add("weights laid out for decoding", copied * job.policy.itemsize)
+        linear = weights.total - weights.table - weights.quantised
+        parts.add("weights laid out for decoding", linear * job.policy.itemsize)
     work, per_token = job.work, kv_bytes_per_token(job.policy.config, FLOAT)
     room = _rooms(job)
     slots, rows = min(2 * room, work.answers(job.holding.ranks) // work.samples), room * work.samples
-    parts.add("keys and values", per_token * (slots * work.prompt_len + rows * work.budget_len))
+    prompts = rows if copied(rows, work.prompt_len, per_token) else slots
+    parts.add("keys and values", per_token * (prompts * work.prompt_len + rows * work.budget_len))
     tokens = room * work.prompt_len
     reading = job.policy.forward(tokens, 1).peak + job.policy.kv_bytes * tokens
     drawing = rows * job.policy.vocabulary * FLOAT * 4

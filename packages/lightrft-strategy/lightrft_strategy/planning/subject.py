@@ -20,6 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lightrft_core import chosen_logprobs
 from lightrft_strategy.engines.footprint import kv_bytes_per_token
+from lightrft_strategy.four_bit import fits
 from lightrft_strategy.language import LanguageActor, LanguageCritic, without_dropout
 from lightrft_strategy.training.fsdp2 import layers
 from lightrft_strategy.training.optimiser import set_precision
@@ -289,7 +290,7 @@ def _weights(module: LanguageActor | LanguageCritic, four_bit: bool) -> Weights:
     head = getattr(module.model, "get_output_embeddings", lambda: None)()
     table = module.model.get_input_embeddings().weight
     tied = head is not None and head.weight is table
-    linears = [m for m in module.modules() if type(m) is nn.Linear and m is not head and not m.weight.requires_grad]
+    frozen = [m for m in module.modules() if fits(m, head) and not m.get_parameter("weight").requires_grad]
     return Weights(
         total=sum(sizes),
         trained=sum(parameter.numel() for parameter in _trained(module)),
@@ -299,7 +300,7 @@ def _weights(module: LanguageActor | LanguageCritic, four_bit: bool) -> Weights:
         largest=max(sizes),
         small=sum(size for size in sizes if size <= 100_000),
         table=0 if tied else table.numel(),
-        quantised=sum(layer.weight.numel() for layer in linears) if four_bit else 0,
+        quantised=sum(layer.get_parameter("weight").numel() for layer in frozen) if four_bit else 0,
     )
 
 

@@ -62,7 +62,11 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
 
 
 class VllmInProcess:
-    """A Backend over vllm.LLM. Raises ImportError, naming the extra to install, where there is no vLLM."""
+    """A Backend over vllm.LLM. Raises ImportError, naming the extra to install, where there is no vLLM.
+
+    on_token: None, or called with (number of the request, token id) for every token once it is drawn; what it raises
+    ends `complete`.
+    """
 
     name = "vllm"
     cannot: Mapping[str, str] = {}
@@ -70,6 +74,7 @@ class VllmInProcess:
 
     def __init__(self, config: EngineConfig, eos_token_ids: Sequence[int]) -> None:
         self.eos_token_ids = tuple(eos_token_ids)
+        self.on_token: Callable[[int, int], None] | None = None
         for name, value in (QUIET | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}).items():
             os.environ.setdefault(name, value)
         set_num_threads = torch.set_num_threads
@@ -92,13 +97,13 @@ class VllmInProcess:
         from vllm.sampling_params import RequestOutputKind
 
         engine, running = self.llm.llm_engine, dict[str, int]()
+        kind = RequestOutputKind.FINAL_ONLY if self.on_token is None else RequestOutputKind.CUMULATIVE
+        heard = [0] * len(requests)
         for index, request in enumerate(requests):
             self._number += 1
             name = str(self._number)
             try:
-                law = SamplingParams(
-                    **sampling_arguments(request, self.eos_token_ids), output_kind=RequestOutputKind.FINAL_ONLY
-                )
+                law = SamplingParams(**sampling_arguments(request, self.eos_token_ids), output_kind=kind)
                 engine.add_request(name, prompt_of(request), law)
             except (ValueError, VLLMValidationError) as error:
                 done(index, Completion([], [], stopped=False, error=str(error)))
@@ -107,11 +112,17 @@ class VllmInProcess:
         try:
             while engine.has_unfinished_requests():
                 for output in engine.step():
+                    (answer,), index = output.outputs, running[output.request_id]
+                    if self.on_token is not None:
+                        for token in answer.token_ids[heard[index] :]:
+                            self.on_token(index, token)
+                        heard[index] = len(answer.token_ids)
                     if output.finished:
-                        done(running.pop(output.request_id), completion(output.outputs[0], output.prompt_token_ids))
-        except KeyboardInterrupt:
-            engine.abort_request([*running])
-            raise
+                        del running[output.request_id]
+                        done(index, completion(answer, output.prompt_token_ids))
+        finally:
+            if running:
+                engine.abort_request([*running])
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability at temperature 1 of each token but the first, given those before it."""

@@ -1,0 +1,1 @@
+"""Checkpoints as Hugging Face folders: `lightrft export`, `import` and `merge-lora`."""

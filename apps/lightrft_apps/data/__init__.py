@@ -1,0 +1,1 @@
+"""What runs learn from: prompts, given answers, comparisons, judged steps; read, checked and described."""

@@ -1,0 +1,1 @@
+"""Pictures without a library: SVG for pages, bars and harmless text for terminals."""

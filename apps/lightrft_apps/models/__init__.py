@@ -1,0 +1,1 @@
+"""The models of a run: loaded, adapted, laid out on processes and devices."""

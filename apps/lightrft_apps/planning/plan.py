@@ -1,0 +1,231 @@
+"""From a run's flags to its plan: models by their configurations, how they are held, what samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from lightrft_apps.config import ConfigError, ModelArgs
+from lightrft_apps.config.algorithm import build_algorithm
+from lightrft_apps.config.commands.plan import PlanCommand
+from lightrft_apps.config.sections.engine import ENGINES
+from lightrft_apps.models.adaptation import adapt, freeze_named
+from lightrft_apps.models.compose import config_of, model_folder, not_loaded, shares_prompts
+from lightrft_apps.models.precision import compute_dtype
+from lightrft_apps.planning.advice import Advice, advise
+from lightrft_multimodal.adapters import family_of
+from lightrft_strategy.devices import device
+from lightrft_strategy.language import LanguageActor, LanguageCritic
+from lightrft_strategy.placement import memory_in_use
+from lightrft_strategy.planning import (
+    GIB,
+    KNOWN,
+    Accelerator,
+    Engine,
+    Holding,
+    Job,
+    Phase,
+    Subject,
+    Work,
+    Workload,
+    empty_model,
+    plan_memory,
+    plan_work,
+    this_machine,
+)
+
+RUNTIME = 3 * GIB // 2
+"""What a process takes of an accelerator besides its tensors: context, kernels, gaps. Assumed, not measured."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one rank runs on. rates: None where times are not asked for. on_host: the CPU, with the host's memory."""
+
+    memory: float
+    rates: Accelerator | None
+    on_host: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is told of a run: each phase's memory and work on one rank, and what to change if it does not fit."""
+
+    job: Job
+    machine: Machine
+    phases: list[Phase]
+    work: dict[str, Work]
+    advice: list[Advice]
+
+    @property
+    def fits(self) -> bool:
+        return not any(phase.lacks for phase in self.phases)
+
+
+def plan_run(command: PlanCommand) -> Plan:
+    """The plan of a run. Raises ConfigError, naming the flag, if a model's configuration cannot be read or counted."""
+    dtype = compute_dtype(command.model)
+    machine = machine_of(command, dtype)
+    subjects = Subjects()
+    runtime = memory_in_use() if machine.on_host else RUNTIME
+
+    def job_of(command: PlanCommand) -> Job:
+        return _job(command, machine, subjects, runtime)
+
+    job = job_of(command)
+    phases = plan_memory(job)
+    advice = advise(command, phases, lambda changed: plan_memory(job_of(changed)))
+    return Plan(job, machine, phases, plan_work(job, machine.rates), advice)
+
+
+def machine_of(command: PlanCommand, dtype: torch.dtype) -> Machine:
+    """By --device; or the numbers that are given; or this machine, measured. Its processes share a CPU's memory."""
+    args = command.machine
+    if args.device is None and args.gpu_mem is None and args.tflops is None:
+        here = this_machine(dtype)
+        on_host = device().type == "cpu"
+        return Machine(here.memory / (args.gpus if on_host else 1), here, on_host)
+    known = KNOWN[args.device] if args.device is not None else None
+    rates = known
+    if args.tflops is not None or args.bandwidth is not None:
+        base = known or Accelerator("as given", 0.0, 0.0, 0.0, "")
+        rates = replace(
+            base,
+            flops=base.flops if args.tflops is None else args.tflops * 1e12,
+            bandwidth=base.bandwidth if args.bandwidth is None else args.bandwidth * 1e9,
+            source="--tflops and --bandwidth",
+        )
+    if args.gpu_mem is not None:
+        memory = args.gpu_mem * GIB
+    else:
+        memory = known.memory if known is not None else this_machine(dtype).memory
+    return Machine(memory, rates, False)
+
+
+class Subjects:
+    """Models on the meta device; one serves all plans whose flags leave it as it is."""
+
+    def __init__(self) -> None:
+        self._built: dict[object, Subject] = {}
+
+    def of(self, command: PlanCommand, flag: str, pretrain: str, role: str) -> Subject:
+        """role: policy, critic, or frozen for what only scores. flag: that names the model. Raises ConfigError."""
+        model = replace(command.model, pretrain=pretrain)
+        key = (role, model, command.lora)
+        if key not in self._built:
+            self._built[key] = _build(command, flag, model, role)
+        return self._built[key]
+
+
+@contextmanager
+def _reading(flag: str, pretrain: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError([not_loaded(flag, pretrain, error)]) from error
+
+
+def _build(command: PlanCommand, flag: str, args: ModelArgs, role: str) -> Subject:
+    dtype = compute_dtype(args)
+    with _reading(flag, args.pretrain):
+        model_type = config_of(args).model_type
+    if family_of(model_type) is not None:
+        raise ConfigError([f"--{flag} {args.pretrain}: {model_type} sees or hears, and plans know no towers yet"])
+    with _reading(flag, args.pretrain):
+        model = empty_model(model_folder(args.pretrain), trust_remote_code=args.trust_remote_code)
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+        model.train()
+    four_bit = command.lora.load_in_4bit and role != "frozen"
+    if role != "frozen":
+        adapt(model, replace(command, lora=replace(command.lora, load_in_4bit=False)))
+    if role == "policy":
+        freeze_named(model, command)
+    module = LanguageCritic(model) if role == "critic" else LanguageActor(model, command.rollout.temperature)
+    if role == "frozen":
+        module.requires_grad_(False)
+    subject = Subject(module, dtype, four_bit=four_bit)
+    try:
+        subject.forward(2, 1)
+    except (RuntimeError, TypeError, ValueError) as error:
+        problem = f"a {type(model).__name__} cannot be counted without its weights: {error}"
+        raise ConfigError([f"--{flag} {args.pretrain}: {problem}"]) from error
+    return subject
+
+
+def _job(command: PlanCommand, machine: Machine, subjects: Subjects, runtime: int) -> Job:
+    algorithm, pretrain = build_algorithm(command), command.model.pretrain
+    wanted, work = algorithm.models(off_policy=False), _workload(command)
+    models: dict[str, Callable[[], Subject]] = {}
+    if "reference" in wanted and not command.lora.lora_rank:
+        models["reference"] = lambda: subjects.of(command, "pretrain", pretrain, "frozen")
+    if "teacher" in wanted:
+        teacher = command.divergence.teacher_pretrain or pretrain
+        models["teacher"] = lambda: subjects.of(command, "teacher_pretrain", teacher, "frozen")
+    if "critic" in wanted:
+        critic = command.critic.critic_pretrain
+        flag = "pretrain" if critic is None else "critic_pretrain"
+        models["critic"] = lambda: subjects.of(command, flag, critic or pretrain, "critic")
+    return Job(
+        policy=subjects.of(command, "pretrain", pretrain, "policy"),
+        **{name: build() for name, build in models.items()},
+        holding=_holding(command, lazy=machine.on_host),
+        engine=_engine(command),
+        work=work,
+        memory=machine.memory,
+        runtime=runtime,
+        scores=tuple(algorithm.models(off_policy=work.optimiser_steps > 1)),
+        on_host=machine.on_host,
+    )
+
+
+def _workload(command: PlanCommand) -> Workload:
+    rollout, train, machine = command.rollout, command.train, command.machine
+    answers = rollout.rollout_batch_size * rollout.n_samples_per_prompt
+    return Workload(
+        prompts=rollout.rollout_batch_size,
+        samples=rollout.n_samples_per_prompt,
+        prompt_len=machine.prompt_len or command.data.prompt_max_len,
+        response_len=machine.response_len or rollout.generate_max_len,
+        train_batch=train.train_batch_size or answers,
+        epochs=train.max_epochs,
+        token_budget=train.max_tokens_per_micro_batch,
+        most_sequences=train.micro_train_batch_size,
+        shared=shares_prompts(command),
+        budget_len=rollout.generate_max_len,
+        slices=command.parallel.row_ranks,
+    )
+
+
+def _holding(command: PlanCommand, *, lazy: bool) -> Holding:
+    args, ranks, average = command.parallel, command.machine.gpus, command.train.enable_ema
+    if args.fsdp:
+        return Holding("fsdp", ranks, offload=args.fsdp_offload, reshard=args.fsdp_reshard, lazy=lazy, average=average)
+    if args.zero_stage is not None:
+        return Holding(
+            "zero",
+            ranks,
+            stage=args.zero_stage,
+            offload=args.adam_offload,
+            overlap=args.overlap_comm,
+            lazy=lazy,
+            average=average,
+        )
+    return Holding("whole", ranks, lazy=lazy, average=average)
+
+
+def _engine(command: PlanCommand) -> Engine:
+    args = command.engine
+    if args.engine_type == "embedded":
+        return Engine(rows=command.rollout.micro_rollout_batch_size)
+    return Engine(
+        kind="beside" if args.engine_url is None and args.engine_type in ENGINES else "elsewhere",
+        rows=args.max_num_seqs,
+        mem_util=args.engine_mem_util,
+        tp=args.engine_tp_size,
+        sleeps=args.enable_engine_sleep,
+        weight_bytes=1 if args.fp8_rollout else compute_dtype(command.model).itemsize,
+    )

@@ -1,0 +1,1 @@
+"""The quick starts beyond text: models that see and hear, and reward models."""

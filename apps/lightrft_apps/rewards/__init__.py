@@ -1,0 +1,1 @@
+"""What judges answers: rules, reward models and services, as a part of a run or by themselves."""
