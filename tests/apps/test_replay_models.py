@@ -78,9 +78,16 @@ class HomemadeConfig(LlamaConfig):
     model_type = "homemade"
 """
 MODELLING = """
-from transformers import LlamaForSequenceClassification
+from transformers import AutoModel, LlamaForSequenceClassification, LlamaModel
 
 from .configuration_homemade import HomemadeConfig
+
+
+class HomemadeModel(LlamaModel):
+    config_class = HomemadeConfig
+
+
+AutoModel.register(HomemadeConfig, HomemadeModel)
 
 
 class HomemadeForSequenceClassification(LlamaForSequenceClassification):
@@ -133,4 +140,4 @@ def test_a_replay_and_a_service_run_the_code_of_a_reward_model_only_where_they_a
         ended = lightrft(*command, "--trust_remote_code", **judging)
         assert ended.code == 0, ended.err
     report = json.loads((Path(flags["output_dir"]) / "replay.json").read_text())
-    assert (report["answers"], report["status"]) == (8, {"scored": 8})
+    assert (report["answers"], report["status"]) == (16, {"scored": 16})

@@ -38,7 +38,9 @@ from .test_stuck_runs import LONG, after_steps, examined, running, told
 
 pytestmark = pytest.mark.timeout(600)
 
-PATIENCE, STALL = 12.0, 2.0
+PATIENCE, STALL = 20.0, 2.0
+BUSY = 100.0
+"""Seconds after which the end has another cause than PATIENCE, however busy the machine is."""
 ANSWERS = 3
 """How many the stand-in gives, one of them when it is attached to, before it stops or dies."""
 ANSWER = {"finish_reason": "stop", "token_ids": [0], "logprobs": {"content": [{"logprob": 0.0}]}}
@@ -117,16 +119,16 @@ def test_an_engine_that_hangs_while_it_samples_is_named_by_the_doctor_and_by_the
         waits = rf"rank 0 \(process {process.pid} on .*\) waits for the engine at {url} in sample of step 3, "
         lines = verdict_once(tmp_path, has("its own time-out will end that"))
         seen = re.match(rf"{waits}without an answer for (\d+) s; its own time-out will end that$", lines[0])
-        assert seen and STALL / 2 <= int(seen[1]) <= PATIENCE
+        assert seen and STALL / 2 <= int(seen[1]) < BUSY
         assert lines[1].startswith(f"the engine at {url} does not answer /health: ")
         began = time.monotonic()
         process.join(200)
-        assert process.exitcode == 1 and time.monotonic() - began < 2 * PATIENCE
+        assert process.exitcode == 1 and time.monotonic() - began < BUSY
         words = os.read(said.fileno(), 1 << 20).decode()
     waited = rf"rank 0 waited for the engine at {url} in sample of step 3, in vain since [-\d]+ [:\d]+ \((\d+) s\): "
     why = rf"the vLLM server at {url} made no progress for {PATIENCE:g} s; answers missing: 1[78]"
     said_so = re.fullmatch(rf"lightrft rl: {waited}{why}\n", words)
-    assert said_so and PATIENCE <= int(said_so[1]) < 2 * PATIENCE
+    assert said_so and PATIENCE <= int(said_so[1]) < BUSY
     ended = examine_run(tmp_path).verdict[0].words
     assert re.search(rf"ended in sample of step 3, because EngineTimeout: {waited}{why}$", ended)
 

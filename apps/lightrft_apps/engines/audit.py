@@ -86,7 +86,7 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
 def _prompts(command: AuditCommand, senses: Senses) -> list[Prompt]:
     spec = compose.prompt_spec(command.data)
     if command.data.prompt_data == BUILT_IN:
-        with as_file(files("lightrft_apps.engines.own") / "audit_prompts.jsonl") as path:
+        with as_file(files("lightrft_apps.engines") / "audit_prompts.jsonl") as path:
             sources = load_prompts(replace(spec, prompt_data=str(path), input_key="input"), senses.tokenizer).sources
     else:
         sources = load_prompts(spec, senses.tokenizer, senses.encoder).sources

@@ -86,7 +86,8 @@ def test_the_answers_of_a_vllm_server_are_streamed_and_one_that_is_stopped_is_dr
             session.reset()
             heard: list[str] = []
             answer = session.ask("What is the capital of France?", lambda place, piece: heard.append(piece)).answers[0]
-            assert "Paris" in answer.text and "".join(heard) == answer.text and len(heard) > 5
+            assert "Paris" in answer.text and "".join(heard) == answer.text
+            assert len(heard) > 1, "a server that is busy sends several tokens at once, and never all"
     finally:
         server.stop()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,19 @@ from .recorded import HOLDS, Case, Outcome, a_batch, language_model, plain_loss,
 
 FITTING = 2**8
 """A loss scale that the gradients of the recorded steps fit with: weights are large here."""
+
+
+@contextmanager
+def able() -> Iterator[None]:
+    """Within, DeepSpeed takes this processor for one that multiplies float16 natively."""
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator: Any = get_accelerator()
+    accelerator.is_fp16_supported = lambda: True
+    try:
+        yield
+    finally:
+        del accelerator.is_fp16_supported
 
 
 def strategy(hold: Hold, ranks: Ranks, *, seed: int = 0, fp16: bool = True, **options: Any) -> TorchStrategy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy
 import torch
+import torch.distributed as dist
 import transformers
 from torch import Tensor
 
@@ -20,15 +22,20 @@ from lightrft_strategy.ring import Ring
 from lightrft_strategy.sequence import SequenceGroup, sequence_group
 from lightrft_strategy.training import FullyShard, Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
 from lightrft_strategy.training.full import full, local
+from lightrft_strategy.training.mesh import rows
 from lightrft_strategy.training.meta import empty_language_model, load_shards
+from lightrft_strategy.training.scaling import LossScale
 from lightrft_strategy.training.zero import Zero
 from lightrft_strategy.ulysses import Ulysses
 
+from .float16_runs import FITTING, able, infinite
 from .layout_runs import Curve
 from .recorded import SMALL, Outcome, a_batch, exactly, plain_loss, recorded, step, weights
 
 CONFIG = OptimiserConfig(3e-3, 24, "cosine", warmup_ratio=0.1, weight_decay=0.1)
 SHAPE = SMALL | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 44}
+Arrays = dict[str, numpy.ndarray]
+
 MINUTE = timedelta(minutes=1)
 
 _made: dict[tuple[int, int, bool], SequenceGroup | None] = {}
@@ -53,6 +60,7 @@ class Case:
     micro_batch: int = 3
     optimiser_steps: int = 5
     zero: int = 0
+    fp16: bool = False
     family: str = "Llama"
     changes: tuple[tuple[str, Any], ...] = ()
 
@@ -105,7 +113,9 @@ def build(case: Case) -> TorchStrategy:
     if algorithm.estimator.critic:
         models["critic"] = LanguageCritic(language_model(case, 2), **how).to(getattr(torch, case.dtype))
         optimisers["critic"] = replace(CONFIG, learning_rate=1e-2)
-    return TorchStrategy(models, optimisers, bf16=case.bf16, hold=case.hold, ranks=ranks)
+    ours = TorchStrategy(models, optimisers, bf16=case.bf16, fp16=case.fp16, hold=case.hold, ranks=ranks)
+    ours.scales = {name: LossScale(FITTING) for name in ours.scales}
+    return ours
 
 
 def advance(strategy: TorchStrategy, case: Case, numbers: range) -> Outcome:
@@ -174,10 +184,91 @@ def filled(case: Case, folder: Path, meta: bool) -> dict[str, numpy.ndarray]:
     return weights(strategy)
 
 
-def refusal() -> str:
+def refusal(zero: int) -> str:
     """What is said where ranks with slices of a layer compute micro-batches of their own."""
+    case = Case(2, dtype="float32", zero=zero)
     try:
-        FullyShard(tp_size=2)(language_model(Case()), CONFIG, None, TorchRanks())
+        case.hold(language_model(case), CONFIG, None, TorchRanks())
     except ValueError as error:
         return str(error)
     return ""
+
+
+def exported(case: Case) -> tuple[bool, bool, bool]:
+    """(head and embeddings whole, slices of layers, all of it whole again in the export) before any step."""
+    strategy, plain = build(case), language_model(case)
+    model = strategy.held["policy"].module.model
+    expected = dict(plain.named_parameters())
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    own = {name for name, shape in shapes.items() if shape != tuple(expected[name].shape)}
+    found = weights(strategy)
+    return (
+        not any(name.startswith(("lm_head", "model.embed_tokens")) for name in own),
+        own == {name for name in shapes if "_proj" in name},
+        all(numpy.array_equal(found[f"model.{name}"], weight.detach().numpy()) for name, weight in expected.items()),
+    )
+
+
+def averaged(case: Case, folder: Path) -> tuple[Arrays, Arrays, bool]:
+    """(the average after four steps; the weights within in_place; whether a resumed average has the same bits)."""
+
+    def built(seed: int) -> TorchStrategy:
+        models = {"policy": LanguageActor(language_model(case, seed))}
+        return TorchStrategy(models, {"policy": CONFIG}, averages={"policy": 0.5}, hold=case.hold, ranks=ranks)
+
+    def go(ours: TorchStrategy, steps: range) -> None:
+        for number in steps:
+            for report in [ours.train_step("policy", [a_batch(2 * number + part) for part in mine], plain_loss)]:
+                assert not report.fault
+
+    def average(ours: TorchStrategy) -> Arrays:
+        return {name: whole(tensor) for name, tensor in ours.averages["policy"].state().items()}
+
+    ranks = together(case)[0]
+    mine = range(2)[ranks.learner :: ranks.learners]
+    through, other = built(0), built(7)
+    go(through, range(2))
+    through.save(folder)
+    other.load(folder)
+    go(through, range(2, 4))
+    go(other, range(2, 4))
+    found, again = average(through), average(other)
+    with through.averages["policy"].in_place():
+        within = weights(through)
+    return found, within, all(numpy.array_equal(found[name], again[name]) for name in found)
+
+
+def overflowing(case: Case) -> dict[str, list[Any]]:
+    """Four steps, in the second of which the gradient overflows."""
+    with able():
+        ours = build(case)
+    notes: dict[str, list[Any]] = {"scales": [], "overflowed": [], "faults": [], "moved": []}
+    for number in range(4):
+        before = weights(ours)
+        batch = a_batch(10 * number + ours.ranks.learner)
+        report = ours.train_step("policy", [batch], infinite if number == 1 else plain_loss)
+        after = weights(ours)
+        notes["scales"].append(int(report.loss_scale or 0))
+        notes["overflowed"].append(report.overflowed)
+        notes["faults"].append(report.fault)
+        notes["moved"].append(any(not numpy.array_equal(before[name], after[name]) for name in before))
+    return notes
+
+
+def halved(case: Case) -> Outcome:
+    """`train` in float16, which DeepSpeed would refuse on this processor."""
+    with able():
+        return train(case)
+
+
+def patience(seconds: float) -> list[float]:
+    """How long the first rank waits in its row and in its column for a second that does not come."""
+    mesh, waited = rows(2, timedelta(seconds=seconds)), []
+    if dist.get_rank() == 0:
+        start = time.monotonic()
+        try:
+            dist.all_reduce(torch.ones(1), group=mesh.get_group("tp"))
+        except RuntimeError:
+            waited.append(time.monotonic() - start)
+    dist.barrier()
+    return waited

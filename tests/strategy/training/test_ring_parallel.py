@@ -141,7 +141,7 @@ RUNS: list[tuple[Case, str, float]] = [
     *((replace(MODELS[name], optimiser_steps=6), "fsdp2", 1e-9) for name in MODELS if name != "grouped queries"),
     (Case(micro_batch=1), "fsdp2", 1e-9),
     (Case(micro_batch=16, checkpointing=True), "ddp", 1e-9),
-    *((Case(dtype="float32"), f"zero {stage}", 1e-3) for stage in (1, 2, 3)),
+    *((Case(dtype="float32"), f"zero {stage}", 1e-4) for stage in (1, 2, 3)),
 ]
 """(what is trained, how ranks hold it, how far weights may be from those of one process)."""
 
@@ -224,5 +224,5 @@ def memory_told(processes: Groups) -> list[dict[str, Any]]:
         said: list[int] = processes(size).run(peak, kind, size, 32768, seconds=600)
         rows.append({"attention": kind, "ranks": size, "tokens": 32768, "bytes": max(said)})
     one = rows[0]["bytes"]
-    assert all(row["bytes"] < 1.6 * one / row["ranks"] + (200 << 20) for row in rows)
+    assert all(row["bytes"] * row["ranks"] < 1.3 * one for row in rows if row["attention"] == "ring")
     return [row | {"of_one_process": row["bytes"] / one} for row in rows]

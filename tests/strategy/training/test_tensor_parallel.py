@@ -20,8 +20,24 @@ from lightrft_strategy.lora import add_adapter
 from lightrft_strategy.training.fsdp2 import layers
 from lightrft_strategy.training.slices import require_slices, slice_layers
 
+from .float16_runs import FITTING
 from .recorded import Outcome
-from .tensor_runs import SHAPE, Case, filled, language_model, refusal, resumed, saved, shares, train
+from .tensor_runs import (
+    SHAPE,
+    Case,
+    averaged,
+    exported,
+    filled,
+    halved,
+    language_model,
+    overflowing,
+    patience,
+    refusal,
+    resumed,
+    saved,
+    shares,
+    train,
+)
 from .test_conformance import assert_same_run, difference
 from .test_resume_layouts import identical
 
@@ -29,6 +45,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 REPORT = Path(__file__).parents[3] / "docs" / "benchmarks" / "tensor_parallel.json"
 QWEN3 = Case(tp_size=2, family="Qwen3")
+ZERO = Case(2, dtype="float32", zero=2)
+"""DeepSpeed's layers: masters in float32, and nothing else."""
 BIASES = (("attention_bias", True), ("mlp_bias", True))
 FOUR_KEY_HEADS = (("num_key_value_heads", 4),)
 UNEVEN = (("intermediate_size", 42),)
@@ -52,6 +70,15 @@ PROVEN: list[tuple[int, Case]] = [
         for packing in (True, False)
     ),
     (2, Case(2, family="Gemma3Text", dtype="float32")),
+    *((world, replace(ZERO, zero=zero, optimiser_steps=20)) for world in (2, 4) for zero in (1, 2)),
+    *((world, replace(ZERO, family="Qwen3", packing=packing)) for world in (2, 4) for packing in (True, False)),
+    (4, replace(ZERO, tp_size=4, family="Qwen3", changes=FOUR_KEY_HEADS)),
+    (4, replace(ZERO, sp_size=2, family="Qwen3")),
+    (4, replace(ZERO, changes=BIASES)),
+    (4, replace(ZERO, changes=UNEVEN, checkpointing=True, offload=True)),
+    (4, replace(ZERO, zero=1, micro_batch=1)),
+    *((2, replace(ZERO, family=family)) for family in ("Qwen2", "Phi3", "Olmo2", "Gemma", "Gemma3Text")),
+    (2, replace(ZERO, family="Mistral", changes=(("sliding_window", 4),))),
 ]
 
 
@@ -72,6 +99,16 @@ def test_two_ranks_a_layer_make_the_run_of_one_process(processes) -> None:
     assert max(expected.norms) > 1, "clipping takes part"
     assert {name.rpartition(".")[0].rpartition(".")[2] for name in expected.weights} >= {"q_norm", "k_norm", "q_proj"}
     assert_same_run(processes(2).run(train, case), expected, 1e-9)
+
+
+def test_so_do_two_ranks_a_layer_of_deepspeed(processes) -> None:
+    case = replace(ZERO, family="Qwen3", optimiser_steps=4)
+    assert_same_run(processes(2).run(train, case), alone(case), 1e-4)
+
+
+def test_deepspeed_slices_layers_alone_and_the_export_is_whole(processes) -> None:
+    case = replace(ZERO, changes=(("tie_word_embeddings", False),))
+    assert processes(2).run(exported, case) == [(True, True, True)] * 2
 
 
 @pytest.mark.proof
@@ -105,6 +142,7 @@ def told(world: int, case: Case, found: Outcome, expected: Outcome) -> dict[str,
         "ranks": world,
         "tp_size": case.tp_size,
         "sp_size": case.sp_size,
+        "held_by": f"ZeRO {case.zero}" if case.zero else "FSDP2",
         "packing": case.packing,
         "dtype": case.dtype,
         "steps": len(expected.losses),
@@ -115,9 +153,9 @@ def told(world: int, case: Case, found: Outcome, expected: Outcome) -> dict[str,
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("world", [2, 4])
-def test_policy_critic_and_reference_learn_together(processes, world: int) -> None:
-    case = Case(2, dtype="float32", algorithm="ppo")
+@pytest.mark.parametrize(("world", "zero"), [(2, 0), (4, 0), (2, 2), (4, 1)])
+def test_policy_critic_and_reference_learn_together(processes, world: int, zero: int) -> None:
+    case = Case(2, dtype="float32", algorithm="ppo", zero=zero)
     for outcome in processes(world).run(train, case):
         numpy.testing.assert_allclose(outcome.losses, alone(case).losses, rtol=1e-4, atol=1e-4)
         assert difference(outcome, alone(case)) < 1e-3
@@ -131,6 +169,28 @@ def test_in_bfloat16_a_run_is_as_near_to_float32_as_that_of_one_process(processe
     for outcome in processes(4).run(train, case):
         numpy.testing.assert_allclose(outcome.losses, exact.losses, rtol=0.05, atol=0.05)
         assert difference(outcome, exact) < 2 * rounding
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("zero", [0, 2])
+def test_in_float16_a_run_is_as_near_to_float32_as_that_of_one_process(processes, zero: int) -> None:
+    case = Case(2, dtype="float32", fp16=True, zero=zero)
+    exact = alone(replace(case, fp16=False))
+    rounding = difference(alone(case), exact)
+    for outcome in processes(4).run(halved, case):
+        numpy.testing.assert_allclose(outcome.losses, exact.losses, rtol=0.03, atol=0.01)
+        assert difference(outcome, exact) < 2 * rounding
+
+
+@pytest.mark.parametrize("zero", [0, pytest.param(2, marks=pytest.mark.proof)])
+def test_in_float16_an_overflow_halves_the_scale_on_all_ranks_and_skips_the_step(processes, zero: int) -> None:
+    expected = {
+        "scales": [FITTING, FITTING, FITTING // 2, FITTING // 2],
+        "overflowed": [False, True, False, False],
+        "faults": [""] * 4,
+        "moved": [True, False, True, True],
+    }
+    assert processes(2).run(overflowing, Case(2, dtype="float32", fp16=True, zero=zero)) == [expected] * 2
 
 
 @pytest.mark.proof
@@ -161,6 +221,36 @@ def test_a_checkpoint_goes_on_in_another_layout(
     if before == after:
         whole = processes(world).run(resumed, before, range(3), None)[0]
         assert all(identical(found, whole) for found in processes(world).run(resumed, after, range(1, 3), tmp_path))
+
+
+@pytest.mark.parametrize("zero", [pytest.param(0, marks=pytest.mark.proof), 1])
+def test_a_checkpoint_of_deepspeeds_slices_goes_on(processes, tmp_path: Path, zero: int) -> None:
+    """With the same bits on the same layout; to one process, and there from FSDP2's slices too."""
+    case = replace(ZERO, zero=zero, optimiser_steps=20)
+    processes(2).run(saved, case, 1, tmp_path)
+    straight = processes(2).run(resumed, case, range(2), None)[0]
+    assert all(identical(found, straight) for found in processes(2).run(resumed, case, range(1, 2), tmp_path))
+    (found,) = processes(1).run(resumed, case.alone, range(1, 2), tmp_path)
+    numpy.testing.assert_allclose(found.losses, straight.losses[-len(found.losses) :], rtol=1e-4, atol=1e-6)
+    for name, tensor in straight.state.items():
+        assert numpy.linalg.norm(found.state[name] - tensor) <= 2e-3 * numpy.linalg.norm(tensor) + 1e-6, name
+
+
+@pytest.mark.parametrize("case", [Case(2, dtype="float32"), replace(ZERO, zero=1)], ids=["fsdp2", "zero 1"])
+def test_slices_keep_the_moving_average_of_one_process(processes, tmp_path: Path, case: Case) -> None:
+    expected, _, _ = averaged(case.alone, tmp_path / "alone")
+    for found, within, same in processes(2).run(averaged, case, tmp_path / "slices"):
+        assert same, "a resumed average has the same bits"
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            numpy.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+            assert numpy.array_equal(within[name.removeprefix("ema.")], found[name]), name
+
+
+def test_ranks_of_a_row_wait_for_one_another_as_long_as_they_are_told(processes) -> None:
+    waited = processes(2).run(patience, 2.0)
+    assert [len(each) for each in waited] == [1, 0]
+    assert 1.5 < waited[0][0] < 30
 
 
 @pytest.mark.proof
@@ -231,8 +321,9 @@ def test_a_weight_that_the_plan_forgets_beside_slices_is_refused() -> None:
         slice_layers(actor, layers(actor), MESH)
 
 
-def test_ranks_with_micro_batches_of_their_own_are_refused(processes) -> None:
-    for said in processes(2).run(refusal):
+@pytest.mark.parametrize("zero", [0, 2])
+def test_ranks_with_micro_batches_of_their_own_are_refused(processes, zero: int) -> None:
+    for said in processes(2).run(refusal, zero):
         assert said.startswith(
             "1 ranks compute every micro-batch together, which cannot be cut into groups of tp_size 2"
         )

@@ -6,30 +6,16 @@ tests tell DeepSpeed otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from lightrft_strategy.training.zero import Zero
 
-from .float16_runs import FITTING, curve, overflowing
+from .float16_runs import FITTING, able, curve, overflowing
 from .recorded import Case, Outcome
 
 pytestmark = [pytest.mark.proof, pytest.mark.usefixtures("one_thread")]
-
-
-@contextmanager
-def able() -> Iterator[None]:
-    from deepspeed.accelerator import get_accelerator
-
-    accelerator: Any = get_accelerator()
-    accelerator.is_fp16_supported = lambda: True
-    try:
-        yield
-    finally:
-        del accelerator.is_fp16_supported
 
 
 def half_overflowing(zero: Zero) -> dict[str, Any]:
