@@ -30,10 +30,11 @@ def rows(tp_size: int, timeout: timedelta | None = None) -> DeviceMesh:
     """
     table = torch.arange(dist.get_world_size()).view(-1, tp_size)
     lines = {"dp": table.T.tolist(), "tp": table.tolist()}
-    groups = [_mine(dist.new_subgroups_by_enumeration(line, timeout)[0]) for line in lines.values()]
+    groups = [_mine(line, timeout) for line in lines.values()]
     return DeviceMesh.from_group(groups, device().type, table, mesh_dim_names=tuple(lines))
 
 
-def _mine(group: dist.ProcessGroup | None) -> dist.ProcessGroup:
-    assert group is not None
-    return group
+def _mine(lines: list[list[int]], timeout: timedelta | None) -> dist.ProcessGroup:
+    """The group of those ranks that this one is among."""
+    groups: list[dist.ProcessGroup] = [dist.new_group(line, timeout=timeout) for line in lines]
+    return next(group for line, group in zip(lines, groups, strict=True) if dist.get_rank() in line)

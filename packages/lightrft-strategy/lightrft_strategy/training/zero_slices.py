@@ -72,7 +72,7 @@ def slice_layers_by(deepspeed: Any, module: nn.Module, layers: list[nn.Module], 
             if by_output or own == "weight":
                 setattr(weight, SLICE, Slice(mesh, Shard(0 if by_output else 1)))
     for name in plan.summed:
-        module.get_parameter(name).register_hook(Summed(group))
+        module.get_parameter(name).register_hook(Summed(group))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
