@@ -37,7 +37,8 @@ def mask_of(row: FlatRow, drawn: Drawn) -> torch.Tensor:
 def missed(found: list[tuple[numpy.ndarray, ...]], drawn: Drawn, size: int) -> list[float]:
     """How far what all ranks found, put together, is from attention by its definition in float64, relatively.
 
-    Of what is seen, and of the gradients of queries, keys and values.
+    Of what is seen, and of the gradients of queries, keys and values: these beside the gradient they come of, too, for
+    where a token sees but one key, its query has none, and what is found is rounding.
     """
     row = drawn.row(2 * size)
     *inputs, gradient = drawn.inputs(row)
@@ -48,11 +49,12 @@ def missed(found: list[tuple[numpy.ndarray, ...]], drawn: Drawn, size: int) -> l
     assert sorted(place for each in found for place in each[0]) == [*range(row.tokens)], "each token is on one rank"
     order = numpy.argsort(numpy.concatenate([each[0] for each in found]))
     parts = [numpy.concatenate(each)[order] for each in list(zip(*found, strict=True))[1:]]
-    pairs = zip(parts, (whole[0].numpy() for whole in expected), strict=True)
-    return [float(numpy.linalg.norm(part - whole) / (1e-3 + numpy.linalg.norm(whole))) for part, whole in pairs]
+    sizes = [0.0] + 3 * [float(gradient.double().norm())]
+    triples = zip(parts, (whole[0].numpy() for whole in expected), sizes, strict=True)
+    return [float(numpy.linalg.norm(part - whole) / (come + numpy.linalg.norm(whole))) for part, whole, come in triples]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(lengths=LONG, window=WINDOWS, heads=HEADS)
 @pytest.mark.parametrize(
     "size", [2, pytest.param(3, marks=pytest.mark.proof), pytest.param(4, marks=pytest.mark.proof)]
