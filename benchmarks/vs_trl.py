@@ -41,8 +41,8 @@ SIDES: dict[str, tuple[str, list[str]]] = {
     "lightrft-vllm": ("lightrft_side", ['engine_type="vllm"', "enforce_eager=true", "max_num_seqs=128"]),
 }
 ENVIRONMENT = {"GOMP_SPINCOUNT": "300000"}
-"""Given to all sides alike: the OpenMP library's own default, the fastest for each where nothing else runs. Threads of a
-side that waits for its turn sleep some milliseconds after its step."""
+"""Given to all sides alike: the OpenMP library's own default, the fastest for each where nothing else runs. Threads of
+a side that waits for its turn sleep some milliseconds after its step."""
 
 
 def run(shape: str, reward: str, seed: int, steps: int, sides: list[str], more: dict[str, list[str]]) -> dict[str, Any]:

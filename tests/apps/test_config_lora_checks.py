@@ -87,7 +87,7 @@ def test_an_engine_is_not_handed_sums_out_of_the_shards_of_zero_3() -> None:
 def test_a_machine_without_the_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lora_checks, "find_spec", lambda package: None if package == "bitsandbytes" else package)
     assert only_problem(**FOUR) == (
-        "--load_in_4bit: the package bitsandbytes is not installed: install it by uv pip install bitsandbytes"
+        "--load_in_4bit: the package bitsandbytes is not installed: install lightrft-strategy[qlora]"
     )
 
 

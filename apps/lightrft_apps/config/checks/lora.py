@@ -14,7 +14,7 @@ from lightrft_apps.config.rl import RLConfig
 OF_AN_ADAPTER = "adapter_config.json"
 """The file by which a folder holds an adapter, not a model."""
 
-NO_BITSANDBYTES = "--load_in_4bit: the package bitsandbytes is not installed: install it by uv pip install bitsandbytes"
+NO_BITSANDBYTES = "--load_in_4bit: the package bitsandbytes is not installed: install lightrft-strategy[qlora]"
 
 
 def lora_problems(config: RLConfig) -> Iterator[str]:
