@@ -91,6 +91,11 @@ def arguments() -> argparse.Namespace:
         help="closeness: nearly all groups teach something, so both sides learn from as many answers; exact: right or "
         "wrong, where LightRFT leaves out groups that are all wrong or all right (default: %(default)s)",
     )
+    parser.add_argument(
+        "--full-length",
+        action="store_true",
+        help="no answer ends before it has all its tokens, so that all sides do the same work",
+    )
     parser.add_argument("--trl", nargs="*", default=[], metavar="NAME=JSON", help="fields of GRPOConfig to change")
     parser.add_argument("--lightrft", nargs="*", default=[], metavar="FLAG=JSON", help="flags of lightrft rl to change")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/vs_trl.json"))
@@ -101,10 +106,13 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     found: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"shapes": {}}
-    more = {"trl_side": args.trl, "lightrft_side": args.lightrft}
     for shape in args.shape:
+        more, tokens = {"trl_side": [*args.trl], "lightrft_side": [*args.lightrft]}, SHAPES[shape].answer
+        if args.full_length:
+            more["trl_side"].append(f'generation_kwargs={{"min_new_tokens": {tokens}}}')
+            more["lightrft_side"].append(f"generate_min_len={tokens}")
         settings = {"reward": args.reward, "steps": args.steps, "sides": args.sides, "changes": more}
-        key = f"{shape} {args.reward}"
+        key = f"{shape} {args.reward}" + (f" {tokens} tokens each" if args.full_length else "")
         entry = found["shapes"].get(key)
         if entry is None or entry["settings"] != settings or args.again:
             entry = {"settings": settings, "runs": {}}
