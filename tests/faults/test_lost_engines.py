@@ -60,6 +60,7 @@ def serve(port: Connection, by: int) -> None:
                 given[0] += 1
                 if given[0] > ANSWERS:
                     os.kill(os.getpid(), by)
+                    threading.Event().wait()  # a signal to the process may reach another thread first
                 self._say(json.dumps({"choices": [ANSWER]}).encode())
 
         def _say(self, content: bytes) -> None:
@@ -128,7 +129,8 @@ def test_an_engine_that_hangs_while_it_samples_is_named_by_the_doctor_and_by_the
     waited = rf"rank 0 waited for the engine at {url} in sample of step 3, in vain since [-\d]+ [:\d]+ \((\d+) s\): "
     why = rf"the vLLM server at {url} made no progress for {PATIENCE:g} s; answers missing: 1[78]"
     said_so = re.fullmatch(rf"lightrft rl: {waited}{why}\n", words)
-    assert said_so and PATIENCE <= int(said_so[1]) < BUSY
+    assert said_so, words
+    assert PATIENCE <= int(said_so[1]) < BUSY
     ended = examine_run(tmp_path).verdict[0].words
     assert re.search(rf"ended in sample of step 3, because EngineTimeout: {waited}{why}$", ended)
 

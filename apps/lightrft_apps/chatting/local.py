@@ -24,6 +24,7 @@ from lightrft_strategy.data.render import encode, templated_text
 from lightrft_strategy.devices import device
 from lightrft_strategy.engines.embedded import EmbeddedEngine
 from lightrft_strategy.engines.refusals import unreadable
+from lightrft_strategy.engines.served import ServedEngine
 from lightrft_strategy.engines.vllm.in_process import VllmInProcess
 from lightrft_strategy.lora import merged
 from lightrft_strategy.training.optimiser import set_precision
@@ -149,7 +150,7 @@ class LocalSpeaker:
         engine.seed = seed
         if isinstance(engine, EmbeddedEngine):
             engine.on_token = lambda prompt, sample, token: _hear(hear, growing.more(token))
-        elif isinstance(engine.backend, VllmInProcess):
+        elif isinstance(engine, ServedEngine) and isinstance(engine.backend, VllmInProcess):
             engine.backend.on_token = lambda request, token: _hear(hear, growing.more(token))
         if self.positions is not None:
             most = min(law.max_new_tokens, self.positions - len(prompt.token_ids))

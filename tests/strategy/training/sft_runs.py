@@ -12,11 +12,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from lightrft_core import BatchSizes, Example, Likelihood, OneRank, Schedule, example_batches
 from lightrft_strategy.data import ExampleStream
 from lightrft_strategy.language import LanguageActor
+from lightrft_strategy.sequence import sequence_group
 from lightrft_strategy.sft import SupervisedTrainer
 from lightrft_strategy.training import FullyShard, Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
 from lightrft_strategy.training.full import full_tensors
 from lightrft_strategy.training.zero import Zero
-from lightrft_strategy.ulysses import sequence_group
+from lightrft_strategy.ulysses import Ulysses
 
 from ...recorder import Recorder
 
@@ -53,7 +54,7 @@ def tuned(kind: str = "whole", packing: bool = False, per_learner: int = 1) -> t
         AutoModelForCausalLM.from_config(config),
         packing=packing,
         sharing=False,
-        sequence_group=sequence_group(ranks, timedelta(seconds=60)),
+        sequence_group=sequence_group(Ulysses, ranks, timedelta(seconds=60)),
     )
     strategy = TorchStrategy(
         {"policy": actor},

@@ -84,9 +84,10 @@ class Zero:
             raise ValueError(
                 "DeepSpeed shards weights that exist; this model is on the meta device: load it with its weights"
             )
-        require_rows(ranks, self.tp_size)
-        mesh = rows(self.tp_size, self.timeout) if self.tp_size > 1 else None
-        if mesh is not None:
+        mesh = None
+        if self.tp_size > 1:
+            require_rows(ranks, self.tp_size)
+            mesh = rows(self.tp_size, self.timeout)
             slice_layers_by(_deepspeed(ranks), module, layers(module), mesh["tp"])
         if config is None and self.stage < 3:
             return Whole(module, None, dtype, ranks)
