@@ -292,7 +292,7 @@ def known_flags() -> frozenset[str]:
     assert len(fields) > 200
     negations = {f"no-{name}" for name, field in fields.items() if field.type is bool}
     scripts = [*ROOT.glob("benchmarks/*.py"), ROOT / "examples/launch/ray_train.py"]
-    of_scripts = {flag for path in scripts for flag in re.findall(r'add_argument\("--([\w-]+)"', path.read_text())}
+    of_scripts = {flag for path in scripts for flag in re.findall(r'add_argument\(\s*"--([\w-]+)"', path.read_text())}
     of_quickstart = set(FLAG.findall((ROOT / "apps/lightrft_apps/config/commands/quickstart.py").read_text()))
     ours = printed | fields.keys() | negations | ALIASES.keys() | of_scripts | of_quickstart
     return frozenset(ours | OF_THE_PARSER | OF_UV_AND_PIP | OF_LAUNCHERS | OF_TRACKERS)
