@@ -20,8 +20,9 @@ from lightrft_core.batching import TrainingSequence, collate, micro_batches, pad
 from lightrft_strategy.engines.kv_cache import RolloutCache
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.planning import GIB, KNOWN, Engine, Holding, Job, Subject, Workload, plan_memory, plan_work
+from lightrft_strategy.planning.counting import Alive
 from lightrft_strategy.planning.holding import Parts, keep
-from lightrft_strategy.planning.subject import FOUR_BIT_BYTES, _Alive
+from lightrft_strategy.planning.subject import FOUR_BIT_BYTES
 from lightrft_strategy.roofline import Roofline
 from lightrft_strategy.training import OptimiserConfig, TorchStrategy
 
@@ -126,7 +127,7 @@ def test_the_peak_of_a_pass_is_that_of_a_real_one(tiny_model, recompute: bool, k
     if not keep_gradients:
         for parameter in actor.parameters():
             parameter.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
-    with _Alive(actor) as alive:
+    with Alive(actor) as alive:
         actor(batch).logprobs.sum().backward()
     counted = subject.training(50 + 6 * 30, 6 * 31, keep=keep_gradients).peak
     assert counted == pytest.approx(alive.peak, rel=0.05)
@@ -256,7 +257,7 @@ def test_an_optimiser_steps_peak_is_that_of_a_real_one(tiny_model, bf16: bool, b
     (phase,) = (phase for phase in plan_memory(job) if phase.name == "optimise")
     strategy = TorchStrategy({"policy": LanguageActor(model, packing=True)}, {"policy": ADAM}, bf16=bf16)
     real_batches = [batch_of(4, WORK.prompt_len, WORK.response_len) for _ in range(batches)]
-    with _Alive(*held_tensors(strategy)) as alive:
+    with Alive(*held_tensors(strategy)) as alive:
         strategy.train_step("policy", real_batches, lambda output, batch: (output.logprobs.mean(), Metrics()))
     real = held_bytes(strategy) + alive.peak
     assert phase.total == pytest.approx(real, rel=0.1)

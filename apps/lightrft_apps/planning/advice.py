@@ -71,9 +71,9 @@ def _first_that_fits(
         try:
             changed = _changed(command, change)
             require_plannable(changed)
+            again = replan(changed)
         except ConfigError:
             continue
-        again = replan(changed)
         if _missing(again) < least:
             best, least = (change, again), _missing(again)
         if not least:
@@ -109,7 +109,7 @@ def _ladders(command: PlanCommand) -> list[Callable[[PlanCommand], Iterator[Chan
     """Kinds of change, those first that cost a run least; each goes from mild to strong."""
     embedded = command.engine.engine_type == "embedded"
     sampling = [_fewer_rows] if embedded else [_sleep, _engine_share]
-    return [_precision, _checkpointing, _micro_batches, _shards, _offload, *sampling, _gpus, _answers]
+    return [_precision, _checkpointing, _micro_batches, _shards, _slices, _offload, *sampling, _gpus, _answers]
 
 
 def _precision(command: PlanCommand) -> Iterator[Change]:
@@ -137,6 +137,12 @@ def _shards(command: PlanCommand) -> Iterator[Change]:
         yield {"fsdp": True}
     elif not args.fsdp_reshard:
         yield {"fsdp_reshard": True}
+
+
+def _slices(command: PlanCommand) -> Iterator[Change]:
+    args, gpus = command.parallel, command.machine.gpus
+    if args.fsdp or args.zero_stage is not None:
+        yield from ({"tp_size": size} for size in (2, 4, 8) if size > args.tp_size and not gpus % size)
 
 
 def _offload(command: PlanCommand) -> Iterator[Change]:

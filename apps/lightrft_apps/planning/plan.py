@@ -15,6 +15,7 @@ from lightrft_apps.config.sections.engine import ENGINES
 from lightrft_apps.models.adaptation import adapt, freeze_named
 from lightrft_apps.models.compose import config_of, model_folder, not_loaded, shares_prompts
 from lightrft_apps.models.precision import compute_dtype
+from lightrft_apps.models.slicing import require_sliceable_models
 from lightrft_apps.planning.advice import Advice, advise
 from lightrft_multimodal.adapters import family_of
 from lightrft_strategy.devices import device
@@ -117,6 +118,10 @@ class Subjects:
         key = (role, model, command.lora)
         if key not in self._built:
             self._built[key] = _build(command, flag, model, role)
+        try:
+            self._built[key].slice(command.parallel.tp_size)
+        except ValueError as error:
+            raise ConfigError([f"--{flag} {pretrain} with --tp_size {command.parallel.tp_size}: {error}"]) from error
         return self._built[key]
 
 
@@ -157,6 +162,7 @@ def _build(command: PlanCommand, flag: str, args: ModelArgs, role: str) -> Subje
 
 
 def _job(command: PlanCommand, machine: Machine, subjects: Subjects, runtime: int) -> Job:
+    require_sliceable_models(command)
     algorithm, pretrain = build_algorithm(command), command.model.pretrain
     wanted, work = algorithm.models(off_policy=False), _workload(command)
     models: dict[str, Callable[[], Subject]] = {}
@@ -197,24 +203,18 @@ def _workload(command: PlanCommand) -> Workload:
         shared=shares_prompts(command),
         budget_len=rollout.generate_max_len,
         slices=command.parallel.row_ranks,
+        tp=command.parallel.tp_size,
     )
 
 
 def _holding(command: PlanCommand, *, lazy: bool) -> Holding:
-    args, ranks, average = command.parallel, command.machine.gpus, command.train.enable_ema
+    args = command.parallel
+    held = Holding(ranks=command.machine.gpus, tp=args.tp_size, lazy=lazy, average=command.train.enable_ema)
     if args.fsdp:
-        return Holding("fsdp", ranks, offload=args.fsdp_offload, reshard=args.fsdp_reshard, lazy=lazy, average=average)
+        return replace(held, kind="fsdp", offload=args.fsdp_offload, reshard=args.fsdp_reshard)
     if args.zero_stage is not None:
-        return Holding(
-            "zero",
-            ranks,
-            stage=args.zero_stage,
-            offload=args.adam_offload,
-            overlap=args.overlap_comm,
-            lazy=lazy,
-            average=average,
-        )
-    return Holding("whole", ranks, lazy=lazy, average=average)
+        return replace(held, kind="zero", stage=args.zero_stage, offload=args.adam_offload, overlap=args.overlap_comm)
+    return held
 
 
 def _engine(command: PlanCommand) -> Engine:

@@ -13,10 +13,9 @@ import numpy
 from lightrft_core import ALGORITHMS, BatchSizes
 from lightrft_core.experience import make_experience
 from lightrft_strategy.checkpoints import newest_whole, write_checkpoint
-from lightrft_strategy.training import TorchStrategy
 from lightrft_strategy.training.full import full
 
-from .recorded import Case, Outcome, build, recorded, step
+from .recorded import Case, advance, build, recorded
 
 NUMBERS = 5
 """Batches of rollouts of a whole run; each makes four optimiser steps."""
@@ -42,16 +41,6 @@ class Curve:
     losses: list[float]
     norms: list[float]
     state: dict[str, numpy.ndarray]
-
-
-def advance(strategy: TorchStrategy, case: Case, numbers: range) -> Outcome:
-    """Optimiser steps over these batches of recorded rollouts."""
-    algorithm, outcome = ALGORITHMS[case.algorithm], Outcome([], [], {}, [])
-    for number in numbers:
-        steps, _ = make_experience(recorded(number), algorithm, strategy, BatchSizes(5, case.micro_batch, 60, 8))
-        for batches in steps:
-            step(strategy, batches, algorithm.losses(), outcome)
-    return outcome
 
 
 def curve(case: Case, numbers: range, checkpoints: Path | None = None) -> Curve:

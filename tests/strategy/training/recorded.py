@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy
 import torch
@@ -197,16 +197,31 @@ def build(case: Case, ranks: Ranks | None = None) -> TorchStrategy:
 
 def train(case: Case) -> Outcome:
     """Optimiser steps of five rollouts each over the recorded groups."""
-    strategy, algorithm = build(case), ALGORITHMS[case.algorithm]
-    sizes = BatchSizes(5, case.micro_batch, 60, 8)
-    outcome = Outcome([], [], {}, [])
-    for number in range(5):
-        steps, _ = make_experience(recorded(number), algorithm, strategy, sizes)
-        for batches in steps:
-            if len(outcome.losses) == case.optimiser_steps:
-                break
-            step(strategy, batches, algorithm.losses(), outcome)
+    strategy = build(case)
+    outcome = advance(strategy, case, range(5))
     outcome.weights.update(weights(strategy))
+    return outcome
+
+
+class Recipe(Protocol):
+    """What a run does with recorded rollouts. optimiser_steps: at most so many of them."""
+
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def micro_batch(self) -> int: ...
+    @property
+    def optimiser_steps(self) -> int: ...
+
+
+def advance(strategy: TorchStrategy, recipe: Recipe, numbers: range) -> Outcome:
+    """Optimiser steps of five rollouts each over these batches of recorded groups."""
+    algorithm, outcome = ALGORITHMS[recipe.algorithm], Outcome([], [], {}, [])
+    for number in numbers:
+        steps, _ = make_experience(recorded(number), algorithm, strategy, BatchSizes(5, recipe.micro_batch, 60, 8))
+        for batches in steps:
+            if len(outcome.losses) < recipe.optimiser_steps:
+                step(strategy, batches, algorithm.losses(), outcome)
     return outcome
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightrft_strategy.packing.attention import attend_row
 from lightrft_strategy.packing.row import FlatRow
-from lightrft_strategy.planning.subject import _Alive
+from lightrft_strategy.planning.counting import Alive
 from lightrft_strategy.ring import Ring
 from lightrft_strategy.ulysses import Ulysses
 
@@ -75,7 +75,7 @@ def peak(kind: str, size: int, tokens: int) -> int:
     """
     ring, row = ring_of(size) if size > 1 else None, FlatRow([(tokens, [])])
     generator = torch.Generator().manual_seed(dist.get_rank())
-    with _Alive() as alive:
+    with Alive() as alive:
         own = [
             torch.randn(1, tokens // size, heads, 64, generator=generator).transpose(1, 2).requires_grad_()
             for heads in (4, 2, 2)

@@ -16,7 +16,6 @@ from torch import Tensor
 from lightrft_core import (
     ALGORITHMS,
     Batch,
-    BatchSizes,
     Metrics,
     OneRank,
     PolicyOutput,
@@ -24,7 +23,6 @@ from lightrft_core import (
     TrainingSequence,
     collate,
 )
-from lightrft_core.experience import make_experience
 from lightrft_strategy.checkpoints import newest_whole, write_checkpoint
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.lora import AdapterOff, add_adapter, sharing
@@ -33,7 +31,7 @@ from lightrft_strategy.sequence import SequenceGroup, sequence_group
 from lightrft_strategy.training import Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
 from lightrft_strategy.ulysses import Ulysses
 
-from .recorded import FAMILIES, SMALL, VOCABULARY, Outcome, exactly, recorded, step, weights
+from .recorded import FAMILIES, SMALL, VOCABULARY, Outcome, advance, exactly, weights
 
 CONFIG = OptimiserConfig(3e-3, 24, "cosine", warmup_ratio=0.1, weight_decay=0.1)
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
@@ -114,17 +112,6 @@ def train(case: Case, hold: Hold = Whole) -> Outcome:
     strategy = build(case, hold)
     outcome = advance(strategy, case, range(5))
     outcome.weights.update(weights(strategy))
-    return outcome
-
-
-def advance(strategy: TorchStrategy, case: Case, numbers: range) -> Outcome:
-    """The optimiser steps over these batches of recorded groups."""
-    algorithm, outcome = ALGORITHMS[case.algorithm], Outcome([], [], {}, [])
-    for number in numbers:
-        steps, _ = make_experience(recorded(number), algorithm, strategy, BatchSizes(5, case.micro_batch, 60, 8))
-        for batches in steps:
-            if len(outcome.losses) < case.optimiser_steps:
-                step(strategy, batches, algorithm.losses(), outcome)
     return outcome
 
 

@@ -14,8 +14,7 @@ import torch.distributed as dist
 import transformers
 from torch import Tensor
 
-from lightrft_core import ALGORITHMS, BatchSizes, OneRank, Ranks
-from lightrft_core.experience import make_experience
+from lightrft_core import ALGORITHMS, OneRank, Ranks
 from lightrft_strategy.checkpoints import newest_whole, write_checkpoint
 from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
 from lightrft_strategy.ring import Ring
@@ -30,7 +29,7 @@ from lightrft_strategy.ulysses import Ulysses
 
 from .float16_runs import FITTING, able, infinite
 from .layout_runs import Curve
-from .recorded import SMALL, Outcome, a_batch, exactly, plain_loss, recorded, step, weights
+from .recorded import SMALL, Outcome, a_batch, advance, exactly, plain_loss, weights
 
 CONFIG = OptimiserConfig(3e-3, 24, "cosine", warmup_ratio=0.1, weight_decay=0.1)
 SHAPE = SMALL | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 44}
@@ -116,17 +115,6 @@ def build(case: Case) -> TorchStrategy:
     ours = TorchStrategy(models, optimisers, bf16=case.bf16, fp16=case.fp16, hold=case.hold, ranks=ranks)
     ours.scales = {name: LossScale(FITTING) for name in ours.scales}
     return ours
-
-
-def advance(strategy: TorchStrategy, case: Case, numbers: range) -> Outcome:
-    """Optimiser steps of five rollouts each over these batches of recorded groups."""
-    algorithm, outcome = ALGORITHMS[case.algorithm], Outcome([], [], {}, [])
-    for number in numbers:
-        steps, _ = make_experience(recorded(number), algorithm, strategy, BatchSizes(5, case.micro_batch, 60, 8))
-        for batches in steps:
-            if len(outcome.losses) < case.optimiser_steps:
-                step(strategy, batches, algorithm.losses(), outcome)
-    return outcome
 
 
 def train(case: Case) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import prod
 
 from lightrft_apps.config.checks.algorithm import algorithm_problems
 from lightrft_apps.config.checks.bounds import ABOVE_ZERO, BOUNDS, ONE_OR_MORE, out_of_bounds
@@ -121,14 +122,10 @@ OF_MACHINES = {
 def _holding(command: PlanCommand) -> Iterator[str]:
     lora, gpus, parallel = command.lora, command.machine.gpus, command.parallel
     yield from holding_problems(command)
-    if parallel.tp_size > 1:
-        yield (
-            f"--tp_size {parallel.tp_size}: what slices of layers take is not counted: leave --tp_size out, "
-            "which needs as much memory on a device or more"
-        )
-    for name in IN_SLICES:
-        if gpus % (size := getattr(parallel, name)):
-            yield f"--{name} {size}: --gpus {gpus} cannot be cut into groups of {size}: set it to a multiple of it"
+    together = {name: size for name in ("tp_size", *IN_SLICES) if (size := getattr(parallel, name)) > 1}
+    if gpus % (size := prod(together.values())):
+        flags = " x ".join(f"--{name} {number}" for name, number in together.items())
+        yield f"{flags}: --gpus {gpus} cannot be cut into groups of {size}: set it to a multiple of it"
     if lora.load_in_4bit and not lora.lora_rank:
         yield "--load_in_4bit: weights in 4 bits cannot be trained, an adapter on them can: set --lora_rank, such as 16"
     if lora.lora_rank and find_spec("peft") is None:

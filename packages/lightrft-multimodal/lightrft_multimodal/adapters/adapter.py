@@ -22,6 +22,8 @@ from lightrft_multimodal.media import MediaError
 from lightrft_strategy.language import without_dropout
 from lightrft_strategy.perception import EngineMedia, Perception
 
+INPUTS_BYTES = FEATURES_BYTES = 1 << 30
+"""What processed media may take in the host's memory, and the embeddings of each model's frozen towers on a device."""
 _HEADS_BYTES = 1 << 26
 """What token ids up to a text's last medium may take in memory."""
 _LOOKED_AT = 8
@@ -37,7 +39,13 @@ class MediaAdapter:
     """
 
     def __init__(
-        self, family: Family, processor: Any, config: Any, *, inputs_bytes: int = 1 << 30, features_bytes: int = 1 << 30
+        self,
+        family: Family,
+        processor: Any,
+        config: Any,
+        *,
+        inputs_bytes: int = INPUTS_BYTES,
+        features_bytes: int = FEATURES_BYTES,
     ) -> None:
         self.family, self.processor, self.config = family, processor, family.config(config)
         self.kinds = dict(family.placeholders(self.config))
@@ -125,6 +133,11 @@ class MediaAdapter:
             inputs = self._process(text, media)[1]
             self._inputs.keep(_key(media), inputs)
         return inputs
+
+    def blank(self, modality: str) -> Inputs:
+        """The processor's tensors of something small that shows or plays nothing."""
+        medium: Media = BlankImage() if modality == "image" else BlankSound(self.sampling_rate or 0)
+        return self._process(self.family.written(self.processor, modality), (medium,))[1]
 
     def _process(self, text: str, media: Sequence[Media]) -> tuple[tuple[int, ...], Inputs]:
         with torch.inference_mode(False):
@@ -259,8 +272,7 @@ class MediaAdapter:
         """A zero with gradients of zero for all that the tower computes with."""
         modality = tower.modalities[0]
         if modality not in self._blank:
-            blank: Media = BlankImage() if modality == "image" else BlankSound(self.sampling_rate or 0)
-            self._blank[modality] = self._process(self.family.written(self.processor, modality), (blank,))[1]
+            self._blank[modality] = self.blank(modality)
         (seen,) = tower.features(base, [self._blank[modality]])
         parts = [(part * 0).sum() for one in seen.values() for part in (one.features, *one.deep)]
         return torch.stack(parts).sum()

@@ -52,6 +52,19 @@ class Tower:
 
 
 @dataclass(frozen=True)
+class Outlines:
+    """Media of a family by their size alone.
+
+    largest: (config, modality, tokens) -> the tokens of the largest medium of no more than so many; 0: there is none.
+    inputs: (config, modality, tokens of each medium) -> what a processor would make of such media, on the meta device
+    but for what towers look at: sizes and masks.
+    """
+
+    largest: Callable[[Any, str, int], int]
+    inputs: Callable[[Any, str, Sequence[int]], Inputs]
+
+
+@dataclass(frozen=True)
 class Family:
     """How models of some model_types see and hear.
 
@@ -68,6 +81,7 @@ class Family:
     config: the config that knows the placeholders, in that of a checkpoint.
     engine_names: what weights' names begin with in the whole model -> in checkpoints as vLLM and SGLang read them; the
     first that fits; {}: as in the model.
+    outlines: media by their size, for plans; None: no plan is made of the family.
     """
 
     model_class: Callable[[], Any]
@@ -83,6 +97,7 @@ class Family:
     headless: Callable[[Any], Any] = lambda model: model.base_model
     config: Callable[[Any], Any] = lambda config: config
     engine_names: Mapping[str, str] = field(default_factory=dict[str, str])
+    outlines: Outlines | None = None
 
 
 def image_text_model() -> Any:

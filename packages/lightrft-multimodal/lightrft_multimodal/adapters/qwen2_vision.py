@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightrft_multimodal.adapters.family import Family, Inputs, Seen, Tower, image_text_model, joined, onto
+from lightrft_multimodal.adapters.family import Family, Inputs, Outlines, Seen, Tower, image_text_model, joined, onto
+from lightrft_multimodal.media import DEFAULT_LIMITS
 
 
 def placeholders(config: Any) -> dict[str, int]:
@@ -62,10 +64,31 @@ def merged(config: Any) -> dict[str, float]:
     return dict.fromkeys(("image", "video"), float(config.vision_config.spatial_merge_size**2))
 
 
+def outlined(config: Any, modality: str, tokens: Sequence[int]) -> dict[str, Tensor]:
+    """Images as near to squares as their tokens allow; videos with as few grids as frames may be large."""
+    vision = config.vision_config
+    most = DEFAULT_LIMITS.frame_pixels // (vision.patch_size * vision.spatial_merge_size) ** 2
+    grids = [_grid(size, most if modality == "video" else size) for size in tokens]
+    sides = torch.tensor(grids) * torch.tensor([1, vision.spatial_merge_size, vision.spatial_merge_size])
+    values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    pixels = torch.empty(int(sides.prod(-1).sum()), values, device="meta")
+    return {"pixel_values" if modality == "image" else "pixel_values_videos": pixels, f"{modality}_grid_thw": sides}
+
+
+def _grid(tokens: int, most: int) -> tuple[int, int, int]:
+    """[time, height, width] of so many tokens, of which no moment has more than `most`."""
+    times = next(times for times in range(-(-tokens // most), tokens + 1) if tokens % times == 0)
+    height = next(side for side in range(isqrt(tokens // times), 0, -1) if tokens // times % side == 0)
+    return times, height, tokens // times // height
+
+
+OUTLINES = Outlines(lambda config, modality, tokens: tokens, outlined)
+
 FAMILY = Family(
     model_class=image_text_model,
     towers=(Tower(("image", "video"), ("visual",), see, merged),),
     placeholders=placeholders,
     positions=positions,
     axes=3,
+    outlines=OUTLINES,
 )

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from lightrft_multimodal.adapters.family import Family, Inputs, Seen, Tower, joined, onto
+from lightrft_multimodal.adapters.family import Family, Inputs, Outlines, Seen, Tower, joined, onto
 
 
 def model_class() -> Any:
@@ -36,6 +37,23 @@ def hear(base: Any, inputs: Sequence[Inputs]) -> list[Mapping[str, Seen]]:
     return [{"audio": Seen(torch.cat([next(sounds) for _ in one["input_features"]]))} for one in inputs]
 
 
+def outlined(config: Any, modality: str, tokens: Sequence[int]) -> dict[str, Tensor]:
+    """Sounds among as many mel frames as the tower hears; four of them are one embedding."""
+    return mel_frames(config.audio_config, tokens, 2 * config.audio_config.max_source_positions)
+
+
+def mel_frames(audio: Any, tokens: Sequence[int], frames: int) -> dict[str, Tensor]:
+    """input_features [sounds, bands, frames] and feature_attention_mask [sounds, frames] of sounds so long."""
+    mask = torch.arange(frames) < 4 * torch.tensor(tokens)[:, None]
+    features = torch.empty(len(tokens), audio.num_mel_bins, frames, device="meta")
+    return {"input_features": features, "feature_attention_mask": mask.long()}
+
+
+def longest(config: Any, modality: str, tokens: int) -> int:
+    """A sound is heard at once."""
+    return min(tokens, config.audio_config.max_source_positions // 2)
+
+
 FAMILY = Family(
     model_class=model_class,
     towers=(Tower(("audio",), ("audio_tower", "multi_modal_projector"), hear, lambda _: {"audio": 2.0}),),
@@ -45,4 +63,5 @@ FAMILY = Family(
         "model.": "",
         "lm_head.": "language_model.lm_head.",
     },
+    outlines=Outlines(longest, outlined),
 )

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from lightrft_core import Media
-from lightrft_multimodal.adapters.family import Family, Inputs, Seen, Tower, onto
+from lightrft_multimodal.adapters.family import Family, Inputs, Outlines, Seen, Tower, onto
 from lightrft_multimodal.adapters.qwen2_vision import merged, see
+from lightrft_multimodal.adapters.qwen2_vision import outlined as vision_outlined
 from lightrft_multimodal.adapters.qwen2_vision import placeholders as vision_placeholders
+from lightrft_multimodal.adapters.qwen_audio import mel_frames
 
 
 def model_class() -> Any:
@@ -77,6 +79,13 @@ def positions(base: Any, ids: Tensor, inputs: Inputs) -> Tensor:
     return found
 
 
+def outlined(config: Any, modality: str, tokens: Sequence[int]) -> dict[str, Tensor]:
+    """Images and videos as of Qwen2.5-VL; sounds of one length, without padding."""
+    if modality != "audio":
+        return vision_outlined(config, modality, tokens)
+    return mel_frames(config.audio_config, tokens, 4 * max(tokens))
+
+
 def headless(model: Any) -> Any:
     """The thinker itself, its output head taken off: it is its own base model."""
     model.lm_head = None
@@ -98,4 +107,5 @@ FAMILY = Family(
     headless=headless,
     config=thinker_config,
     engine_names={"": "thinker."},
+    outlines=Outlines(lambda config, modality, tokens: tokens, outlined),
 )

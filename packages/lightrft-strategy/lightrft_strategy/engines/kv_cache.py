@@ -14,9 +14,11 @@ from torch import Tensor
 KeysValues: TypeAlias = tuple[Tensor, Tensor]
 """One layer's keys and values, each [rows, heads, time, dim]."""
 
-
 COPIED_BYTES = 256 * 2**20
-"""Copies of prompts take at most this: so much is read in less time than two parts of attention are joined."""
+"""Copies of prompts take at most this.
+
+On two CPU cores copies made sampling 9 to 16 % faster where prompts have 26 tokens, and no slower where they have 256.
+"""
 
 
 def copied(answers: int, prompt_time: int, bytes_per_token: int) -> bool:
@@ -46,7 +48,8 @@ class RolloutCache:
         self, *, rows: int, prompts: int, prompt_time: int, answer_time: int, device: torch.device, copied: bool = False
     ) -> None:
         self.copied = copied
-        self._most = (prompts, prompt_time), (rows, prompt_time + answer_time if copied else answer_time)
+        self._prompts_room = prompts, prompt_time
+        self._answers_room = rows, prompt_time + answer_time if copied else answer_time
         self._prompts: list[KeysValues] = []
         self._answers: list[KeysValues] = []
         self._next: dict[tuple[int, int], Tensor] = {}
@@ -63,17 +66,14 @@ class RolloutCache:
         following: [new prompts] the rotary position of the token after each.
         """
         if not self._answers:
-            prompts_room, answers_room = (
-                [(_zeros(keys, *most), _zeros(values, *most)) for keys, values in states] for most in self._most
-            )
-            self._prompts, self._answers = [] if self.copied else prompts_room, answers_room
+            self._answers = _rooms(states, *self._answers_room)
+            self._prompts = [] if self.copied else _rooms(states, *self._prompts_room)
         new = slice(self.prompts, self.prompts + len(lengths))
         rows = slice(self.rows, self.rows + len(lengths) * copies)
-        for stored, layer in zip(self._answers if self.copied else self._prompts, states, strict=True):
-            for store, state in zip(stored, layer, strict=True):
-                store[rows if self.copied else new, :, : state.shape[2]] = (
-                    state.repeat_interleave(copies, 0) if self.copied else state
-                )
+        if self.copied:
+            _write(self._answers, rows, states, copies)
+        else:
+            _write(self._prompts, new, states)
         own = lengths if self.copied else torch.zeros_like(lengths)
         self.prompt_lengths[new], self.following[new] = lengths - own, following - own
         self.group[rows] = torch.arange(new.start, new.stop, device=lengths.device).repeat_interleave(copies)
@@ -126,9 +126,20 @@ class RolloutCache:
         return holes, movers
 
 
-def _zeros(like: Tensor, rows: int, time: int) -> Tensor:
+def _rooms(states: Sequence[KeysValues], rows: int, time: int) -> list[KeysValues]:
     """Zeros, not just any numbers: what is masked weighs nothing, but nothing times NaN is NaN."""
-    return like.new_zeros(rows, like.shape[1], time, like.shape[3], dtype=torch.float32)
+
+    def room(like: Tensor) -> Tensor:
+        return like.new_zeros(rows, like.shape[1], time, like.shape[3], dtype=torch.float32)
+
+    return [(room(keys), room(values)) for keys, values in states]
+
+
+def _write(stores: Sequence[KeysValues], rows: slice, states: Sequence[KeysValues], copies: int = 1) -> None:
+    """The first tokens of these rows; each state is that of `copies` rows side by side."""
+    for stored, layer in zip(stores, states, strict=True):
+        for store, state in zip(stored, layer, strict=True):
+            store[rows, :, : state.shape[2]] = state.repeat_interleave(copies, 0)
 
 
 def _move(stores: Sequence[KeysValues], holes: Tensor, movers: Tensor, time: int) -> None:

@@ -20,8 +20,9 @@ ZERO_LIVE = 1_000_000_000
 
 @dataclass(frozen=True)
 class Holding:
-    """kind: as the flags say: none of them, --fsdp, --zero_stage. ranks: who share.
+    """kind: as the flags say: none of them, --fsdp, --zero_stage. ranks: all there are.
 
+    tp: so many neighbours hold slices of the same layers.
     offload: what is in shards lies in host memory (fsdp: all of it; zero: masters and moments).
     reshard: with fsdp, a layer's weights are given back between forward and backward.
     lazy: memory that nothing has written to costs nothing, as on the CPU.
@@ -36,11 +37,22 @@ class Holding:
     overlap: bool = False
     lazy: bool = False
     average: bool = False
+    tp: int = 1
+
+    @property
+    def sharers(self) -> int:
+        """Ranks that hold the same, and may share it."""
+        return self.ranks // self.tp
 
     @property
     def in_shards(self) -> bool:
-        """Whether no rank has all weights."""
+        """Whether weights are gathered to be computed with."""
         return self.kind == "fsdp" or self.stage == 3
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether no rank has all weights."""
+        return self.in_shards or self.tp > 1
 
     @property
     def whole_gradients(self) -> bool:
@@ -68,7 +80,7 @@ class Parts:
 
 def keep(subject: Subject, holding: Holding, *, learns: bool, name: str, parts: Parts) -> None:
     """What a model takes whatever is done with it: weights, and if it learns masters, moments, ZeRO's buffers."""
-    weights, size, ranks = subject.weights, subject.itemsize, holding.ranks
+    weights, size, ranks = subject.slice(holding.tp).weights, subject.itemsize, holding.sharers
     if not learns:
         share = ranks if holding.in_shards else 1
         held_by_fsdp = holding.kind == "fsdp" and holding.offload
@@ -108,7 +120,8 @@ def gathered(weights: Weights, holding: Holding, itemsize: int, *, learns: bool)
 
 def learn(subject: Subject, holding: Holding, tokens: int, scored: int, micro_batches: int, parts: Parts) -> None:
     """What learning from the largest micro-batch adds to what is kept, at its worst moment: backward pass or step."""
-    weights, size, ranks = subject.weights, subject.itemsize, holding.ranks
+    subject = subject.slice(holding.tp)
+    weights, size, ranks = subject.weights, subject.itemsize, holding.sharers
     sums, standing = MASTER * weights.trained, _standing_sums(weights, holding, size)
     one = subject.training(tokens, scored, keep=holding.whole_gradients)
     if holding.whole_gradients:
@@ -146,7 +159,7 @@ def _pass(one: Pass, exchanged: int, parts: Parts) -> None:
 def _standing_sums(weights: Weights, holding: Holding, itemsize: int) -> int:
     """Sums of gradients that DeepSpeed keeps from the beginning: at stage 3, and below float32 at stage 1, all."""
     if holding.stage == 3:
-        return MASTER * weights.trained // holding.ranks
+        return MASTER * weights.trained // holding.sharers
     return MASTER * weights.trained if holding.stage == 1 and itemsize < MASTER else 0
 
 

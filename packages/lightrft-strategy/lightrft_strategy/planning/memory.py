@@ -78,6 +78,10 @@ class Job:
         """Those that are trained."""
         return {name: subject for name, subject in self.models.items() if name in ("policy", "critic")}
 
+    def scorer(self, name: str) -> Subject:
+        """A model that scores a batch, as a rank has it: the policy where there is none of that name."""
+        return self.models.get(name, self.policy).slice(self.holding.tp)
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -107,7 +111,7 @@ def _always(job: Job) -> Parts:
     parts.add("the program itself", job.runtime)
     for name, subject in job.models.items():
         keep(subject, job.holding, learns=name in job.learners, name=name, parts=parts)
-    if job.holding.in_shards:
+    if job.holding.in_parts:
         parts.add("whole copy to sample from", job.policy.weights.bytes(job.policy.itemsize))
     return parts
 
@@ -130,7 +134,7 @@ def _estimate(job: Job) -> Phase:
     _sleeping(job, parts)
     largest = job.work.largest(job.holding.ranks)
     for name in job.scores:
-        subject = job.models.get(name, job.policy)
+        subject = job.scorer(name)
         brought = gathered(subject.weights, job.holding, subject.itemsize, learns=name in job.learners)
         running = subject.forward(largest.tokens, largest.scored).peak
         if brought + running > worst:
@@ -155,7 +159,7 @@ def _publish(job: Job) -> Phase:
     parts = _always(job)
     if job.engine.kind == "beside":
         parts.add("engine, awake", _share(job))
-    if job.holding.in_shards or job.engine.kind != "embedded":
+    if job.holding.in_parts or job.engine.kind != "embedded":
         parts.add("one weight, whole", job.policy.weights.largest * job.policy.itemsize)
     return _phase("publish", job, parts)
 

@@ -83,33 +83,36 @@ def _estimate(job: Job) -> tuple[float, float, float, _Parts]:
     ranks, work = job.holding.ranks, job.work
     flops = sends = 0.0
     for name in job.scores:
-        subject = job.models.get(name, job.policy)
-        largest = work.largest(ranks)
-        per_token = subject.forward(largest.tokens, largest.scored).flops / largest.tokens
+        subject, largest = job.scorer(name), work.largest(ranks)
+        one = subject.forward(largest.tokens, largest.scored)
+        per_token, summed = one.flops / largest.tokens, one.sends / largest.tokens
         flops += work.computed(ranks) * per_token + work.attended(ranks) * subject.attention_flops
-        sends += work.passes(ranks) * _gather_bytes(job, subject)
+        sends += work.passes(ranks) * _gather_bytes(job, subject) + work.computed(ranks) * summed
     return flops, 0.0, sends, [(flops, 0.0)] if flops else []
 
 
 def _optimise(job: Job) -> tuple[float, float, float, _Parts]:
     ranks, work = job.holding.ranks, job.work
     flops = reads = sends = 0.0
-    share = 1 if job.holding.kind == "whole" else ranks
-    for subject in job.learners.values():
+    share = 1 if job.holding.kind == "whole" else job.holding.sharers
+    for whole in job.learners.values():
+        subject = whole.slice(job.holding.tp)
         attention = 1 + BACKWARD_ATTENTION + (1 if subject.checkpointed else 0)
         largest = work.largest(ranks)
         keep = job.holding.whole_gradients
-        per_token = subject.training(largest.tokens, largest.scored, keep=keep).flops / largest.tokens
+        one = subject.training(largest.tokens, largest.scored, keep=keep)
+        per_token, summed = one.flops / largest.tokens, one.sends / largest.tokens
         flops += work.epochs * (
             work.computed(ranks) * per_token + work.attended(ranks) * attention * subject.attention_flops
         )
         reads += work.optimiser_steps * ADAMW_BYTES * subject.weights.trained / share
-        sends += work.optimiser_steps * _exchanged(job, subject)
+        sends += work.optimiser_steps * _exchanged(job, subject) + work.epochs * work.computed(ranks) * summed
     return flops, reads, sends, [(flops, 0.0), (0.0, reads)]
 
 
 def _publish(job: Job) -> tuple[float, float, float, _Parts]:
-    sends = _gather_bytes(job, job.policy) if job.holding.in_shards else 0.0
+    part = job.policy.slice(job.holding.tp)
+    sends = _gather_bytes(job, part) + (job.policy.weights.total - part.weights.total) * job.policy.itemsize
     if job.engine.kind != "embedded":
         sends += job.policy.weights.bytes(job.policy.itemsize)
     return 0.0, 0.0, sends, []
@@ -120,16 +123,16 @@ def _forward_flops(subject: Subject, scored: int) -> float:
 
 
 def _gather_bytes(job: Job, subject: Subject) -> float:
-    """What a rank sends when all ranks gather a model that lies in shards, in a ring."""
+    """What a rank sends when ranks gather what they hold of a model that lies in shards, in a ring."""
     if not job.holding.in_shards:
         return 0.0
-    return subject.weights.bytes(subject.itemsize) * (job.holding.ranks - 1) / job.holding.ranks
+    return subject.weights.bytes(subject.itemsize) * (job.holding.sharers - 1) / job.holding.sharers
 
 
 def _exchanged(job: Job, subject: Subject) -> float:
     """What a rank sends in one optimiser step: gradients in float32, and weights where they lie in shards."""
     holding, trained = job.holding, 4.0 * subject.weights.trained
-    part = (holding.ranks - 1) / holding.ranks
+    part = (holding.sharers - 1) / holding.sharers
     batches = job.work.micro_batches(holding.ranks)
     if holding.kind == "whole":
         return 2 * part * trained

@@ -23,7 +23,7 @@ class Workload:
     train_batch: samples an optimiser step; epochs: passes over the step's answers.
     token_budget, most_sequences: bounds of a micro-batch. shared: a prompt is computed once for all its answers there.
     budget_len: the longest answer that may be drawn. slices: ranks that compute every micro-batch together, a slice of
-    its tokens each.
+    its tokens each. tp: so many neighbours compute the same tokens, a slice of the layers each.
     """
 
     prompts: int
@@ -37,10 +37,11 @@ class Workload:
     shared: bool
     budget_len: int
     slices: int = 1
+    tp: int = 1
 
     def learners(self, ranks: int) -> int:
         """Shares that a step is dealt into for learning."""
-        return max(1, ranks // self.slices)
+        return max(1, ranks // (self.slices * self.tp))
 
     def answers(self, ranks: int) -> int:
         """Answers the busiest rank draws: whole prompts at a time."""
