@@ -6,15 +6,15 @@
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
+#SBATCH --exclusive
 #SBATCH --requeue
 #SBATCH --signal=TERM@120
 
 set -euo pipefail
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-# Buffers of collectives are freed by their own streams' events instead of being held until the next allocation.
-export TORCH_NCCL_AVOID_RECORD_STREAMS=1
+port=$((20000 + SLURM_JOB_ID % 10000))  # jobs may share a node
 
-srun uv run --no-sync torchrun \
+srun --kill-on-bad-exit=1 uv run --no-sync torchrun \
   --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "${SLURM_GPUS_ON_NODE:-1}" --max-restarts 3 \
-  --rdzv-backend c10d --rdzv-endpoint "$head:29500" --rdzv-id "$SLURM_JOB_ID" \
+  --rdzv-backend c10d --rdzv-endpoint "$head:$port" --rdzv-id "$SLURM_JOB_ID" \
   -m lightrft_apps rl "$@"

@@ -102,6 +102,7 @@ def flags_in(words: list[str]) -> dict[str, str]:
     "flags",
     [
         {"gpus": 4, "bf16": True, "gpu_mem": 1.53},
+        {"gpus": 4, "fsdp": True, "tp_size": 2, "gpu_mem": 1.53},
         pytest.param({"gpus": 2, "algorithm": "ppo", "zero_stage": 1, "gpu_mem": 2}, marks=pytest.mark.proof),
         pytest.param({"engine_type": "vllm", "engine_mem_util": 0.95, "gpu_mem": 16}, marks=pytest.mark.proof),
     ],
@@ -125,6 +126,23 @@ def test_the_models_an_algorithm_needs_are_counted(plan: Callable[..., dict[str,
     assert parts(algorithm="ppo") >= {"policy", "critic"}
     assert "reference" not in parts(init_kl_coef=0.1, lora_rank=2), "the reference is the policy without its adapter"
     assert "whole" in parts(fsdp=True), "engines sample from a whole copy"
+
+
+@pytest.mark.parametrize("flags", [{"fsdp": True}, {"zero_stage": 1}, {"zero_stage": 2}])
+def test_slices_of_layers_are_planned_for_learning_and_a_whole_copy_for_sampling(
+    plan: Callable[..., dict[str, Any]], flags: dict[str, Any]
+) -> None:
+    whole, rows = plan(gpus=2, **flags), plan(gpus=4, tp_size=2, **flags)
+    assert rows["workload"]["largest_micro_batch"] == whole["workload"]["largest_micro_batch"]
+    assert rows["workload"]["answers"] * 2 == whole["workload"]["answers"], "all ranks sample"
+    optimise, alone = (numbers["phases"]["optimise"] for numbers in (rows, whole))
+    assert optimise["flops"] < alone["flops"]
+    assert optimise["parts_bytes"]["activations"] < alone["parts_bytes"]["activations"]
+    moments = "policy moments (AdamW)"
+    assert alone["parts_bytes"][moments] / 2 < optimise["parts_bytes"][moments] < alone["parts_bytes"][moments]
+    copied = rows["phases"]["sample"]["parts_bytes"]["whole copy to sample from"]
+    assert copied == 4 * rows["model"]["total"]
+    assert rows["phases"]["publish"]["sends"] > 0
 
 
 def test_an_adapter_leaves_little_to_remember(plan: Callable[..., dict[str, Any]]) -> None:
@@ -172,6 +190,15 @@ def test_people_get_a_table_and_a_verdict_for_each_phase(lightrft: Callable[...,
     assert roomy[-1].startswith("it fits; a step takes about ") and not any("what to change" in line for line in roomy)
 
 
+def test_people_are_told_how_much_of_a_model_lies_on_a_rank_of_a_row(
+    lightrft: Callable[..., Any], tiny_folder: Path
+) -> None:
+    flags = {"pretrain": str(tiny_folder), **SMALL, "device": "H100", "fsdp": True, "gpus": 2}
+    told = "slices   of layers lie on 2 ranks, which have "
+    assert told in lightrft("plan", **flags, tp_size=2).out
+    assert "slices " not in lightrft("plan", **flags).out
+
+
 def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_folder: Path) -> None:
     ended = lightrft("plan", "--json", pretrain=str(tiny_folder), gpus=2, **SMALL)
     numbers = json.loads(ended.out)
@@ -196,7 +223,15 @@ def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_
         ({"lora_rank": 2, "target_modules": "nothing"}, "--target_modules nothing"),
         ({"pretrain": "./no/such/folder"}, "--pretrain ./no/such/folder"),
         ({"train_batch_size": 33}, "--train_batch_size 33"),
-        ({"tp_size": 2, "fsdp": True, "gpus": 2}, "--tp_size 2: what slices of layers take is not counted"),
+        ({"tp_size": 2, "gpus": 2}, "--tp_size 2: slices of layers go with shards"),
+        ({"tp_size": 2, "fsdp": True, "gpus": 3}, "--tp_size 2: --gpus 3"),
+        ({"tp_size": 3, "fsdp": True, "gpus": 3}, "which 3 ranks cannot share equally: set --tp_size to one of 1, 2"),
+        ({"tp_size": 2, "zero_stage": 3, "gpus": 2}, "--tp_size 2 with --zero_stage 3"),
+        ({"tp_size": 2, "fsdp": True, "gpus": 2, "lora_rank": 2}, "--tp_size 2 with --lora_rank 2"),
+        (
+            {"tp_size": 2, "ring_attn_size": 2, "packing_samples": True, "fsdp": True, "gpus": 6},
+            "--tp_size 2 x --ring_attn_size 2: --gpus 6 cannot be cut into groups of 4",
+        ),
         ({"sp_size": 2, "packing_samples": True, "gpus": 3}, "--sp_size 2: --gpus 3"),
         ({"ring_attn_size": 2, "packing_samples": True, "gpus": 3}, "--ring_attn_size 2: --gpus 3"),
         ({"placement": "colocate"}, "--placement colocate: what rests in host memory is not counted"),

@@ -13,7 +13,7 @@ import pytest
 
 from lightrft_apps import RLConfig, train
 from lightrft_apps.recording.directory import RunDirectoryError, in_use, open_run
-from lightrft_strategy.checkpoints import write_checkpoint
+from lightrft_strategy.checkpoints import checkpoints, write_checkpoint
 
 ASKS_FOR_THE_LOCK = """
 import fcntl
@@ -164,33 +164,31 @@ def test_going_on_forgets_what_came_after_the_newest_checkpoint(tmp_path: Path) 
     run.trajectories.mkdir()
     for name in ("eval_000000", "step_000010", "eval_000010", "step_000011", "eval_000012"):
         (run.trajectories / f"{name}.parquet").touch()
-    assert run.rewind() == (run.checkpoints / "step_10", [])
+    assert run.rewind(run.checkpoints / "step_10") == []
     assert [line["step"] for line in numbers(run.metrics)] == list(range(11))
     left = sorted(path.stem for path in run.trajectories.iterdir())
     assert left == ["eval_000000", "eval_000010", "step_000010"]
     run.close()
 
 
-def test_a_damaged_checkpoint_makes_way_for_the_one_before_and_is_told(tmp_path: Path) -> None:
+def test_what_is_newer_than_the_checkpoint_to_go_on_from_is_put_aside(tmp_path: Path) -> None:
     run, _ = open_run(tmp_path, no_difference)
-    for step in (9, 10):
-        write_checkpoint(run.checkpoints, step, lambda folder: (folder / "state").write_text("all"), keep=2)
-    (run.checkpoints / "step_10" / "state").write_text("al")
+    for step in (8, 9, 10):
+        write_checkpoint(run.checkpoints, step, lambda folder: (folder / "state").write_text("all"), keep=3)
     run.metrics.write_text("".join(json.dumps({"step": step}) + "\n" for step in range(12)))
-    newest, faults = run.rewind()
+    assert run.rewind(run.checkpoints / "step_8") == [run.checkpoints / f"step_{step}.damaged" for step in (10, 9)]
     run.close()
-    assert newest == run.checkpoints / "step_9"
-    assert len(faults) == 1 and str(run.checkpoints / "step_10" / "state") in faults[0]
-    assert [line["step"] for line in numbers(run.metrics)] == list(range(10))
+    assert list(checkpoints(run.checkpoints)) == [8]
+    assert [line["step"] for line in numbers(run.metrics)] == list(range(9))
 
 
 def test_without_a_checkpoint_everything_is_forgotten(tmp_path: Path) -> None:
     run, _ = open_run(tmp_path, no_difference)
-    assert run.rewind() == (None, [])
+    assert run.rewind(None) == []
     run.metrics.write_text('{"step": 0}\n{"step": 1}\n')
     run.trajectories.mkdir()
     (run.trajectories / "eval_000000.parquet").touch()
-    assert run.rewind() == (None, [])
+    assert run.rewind(None) == []
     assert run.metrics.read_text() == ""
     assert list(run.trajectories.iterdir()) == []
     run.close()

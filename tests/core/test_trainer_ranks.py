@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from lightrft_core import ALGORITHMS, Algorithm, BatchSizes, Group, Prompt, SamplingParams, Schedule, Trainer
+from lightrft_core import ALGORITHMS, Algorithm, BatchSizes, Group, Prompt, SamplingParams, Schedule, Trainer, TrainState
 
 from .threads import Tables, ThreadRank, on_ranks
 from .world import EVAL, N, World
@@ -118,6 +118,12 @@ def test_all_ranks_recorded_groups_are_those_of_all(run) -> None:
     for trainer in run(3, algorithm, BatchSizes(None, 3, 200, 16)):
         sampled, kept = trainer.recorder.groups[1], [f"row1.{i}" for i in range(5)]
         assert [group.prompt.uid for group in sampled] == kept
+
+
+def test_the_first_rank_alone_writes_the_state_of_all(run, tmp_path) -> None:
+    ranks = run(2, ALGORITHMS["reinforce"], BatchSizes(None, 3, 200, 16))
+    assert TrainState.load(tmp_path / "0 of 2" / "step_2") == ranks[1].state
+    assert [path.parent.parent.name for path in tmp_path.rglob("trainer.json")] == ["0 of 2"]
 
 
 def test_groups_missing_on_any_rank_are_sampled_anew_by_all_together(run) -> None:

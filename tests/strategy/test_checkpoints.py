@@ -18,6 +18,7 @@ from lightrft_strategy.checkpoints import (
     checkpoints,
     newest_whole,
     prune_checkpoints,
+    put_aside,
     write_checkpoint,
     write_folder,
 )
@@ -290,6 +291,17 @@ def test_a_checkpoint_put_aside_for_one_that_never_came_is_put_back(tmp_path: Pa
     shutil.copytree(tmp_path / "step_2", tmp_path / "step_2.replaced")
     prune_checkpoints(tmp_path, keep=2)
     assert names(tmp_path) == ["step_1", "step_2"]
+
+
+def test_what_is_put_aside_is_no_checkpoint_and_lies_there_until_the_run_has_passed_it(tmp_path: Path) -> None:
+    write_all(tmp_path, 2, 8, 10)
+    (tmp_path / "step_10.damaged").mkdir()
+    assert put_aside(tmp_path, after=2) == [tmp_path / "step_10.damaged", tmp_path / "step_8.damaged"]
+    assert (steps(tmp_path), newest_whole(tmp_path)) == ([2], (tmp_path / "step_2", []))
+    write_checkpoint(tmp_path, 8, fill_with("8"), keep=1)
+    assert names(tmp_path) == ["step_10.damaged", "step_8"]
+    write_checkpoint(tmp_path, 12, fill_with("12"), keep=1)
+    assert names(tmp_path) == ["step_12"]
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightrft_core import Batch, FinishReason, Group, Metrics, Prompt, Rollout
+from lightrft_core import Batch, FinishReason, Group, Metrics, Prompt, Rollout, chosen_logprobs
 from lightrft_core.batching import TrainingSequence, collate, micro_batches, padded_tokens
 from lightrft_strategy.engines.kv_cache import RolloutCache
 from lightrft_strategy.language import LanguageActor, LanguageCritic
@@ -131,6 +131,17 @@ def test_the_peak_of_a_pass_is_that_of_a_real_one(tiny_model, recompute: bool, k
         actor(batch).logprobs.sum().backward()
     counted = subject.training(50 + 6 * 30, 6 * 31, keep=keep_gradients).peak
     assert counted == pytest.approx(alive.peak, rel=0.05)
+
+
+def test_on_the_cpu_as_few_logits_are_counted_as_a_processor_holds_at_once(tiny_model) -> None:
+    model, tokens = tiny_model(vocab_size=16384), 1024
+    hidden = torch.randn(tokens, model.config.hidden_size, requires_grad=True)
+    head, ids = model.get_output_embeddings().weight, torch.zeros(tokens, dtype=torch.long)
+    with Alive(model, hidden) as alive:
+        chosen_logprobs(hidden, head, ids)[0].sum().backward()
+    here, elsewhere = (planned(model, on_host=on_host).training(tokens, tokens, keep=True) for on_host in (True, False))
+    assert here.scoring == pytest.approx(alive.peak, rel=0.02)
+    assert elsewhere.scoring > 4 * here.scoring
 
 
 def test_recomputing_activations_saves_most_of_them(tiny_model) -> None:
@@ -345,6 +356,64 @@ def test_four_bits_a_weight_are_counted_for_linear_layers_alone(tiny_model) -> N
     assert saved == pytest.approx((2 - FOUR_BIT_BYTES) * linears, abs=1)
 
 
+# Slices of layers
+
+
+@pytest.mark.parametrize(("family", "changes"), FAMILIES)
+def test_a_slice_has_its_share_of_what_the_models_plan_slices_and_all_else_whole(
+    tiny_model, family: str, changes: dict[str, Any]
+) -> None:
+    model = tiny_model(family=family, **changes)
+    subject = planned(model)
+    part, whole = subject.slice(2).weights, subject.weights
+    matrices = sum(p.numel() for name, p in model.named_parameters() if "_proj" in name)
+    assert whole.total - part.total == matrices / 2
+    assert whole.layers * (whole.layer - part.layer) == matrices / 2
+    assert (part.outside, part.table, part.largest) == (whole.outside, whole.table, whole.largest)
+    assert subject.slice(2).attention_flops == subject.attention_flops / 2
+    assert subject.slice(1) is subject
+
+
+def test_slices_share_the_products_of_layers_and_each_computes_the_head(tiny_model) -> None:
+    model = tiny_model()
+    subject = planned(model)
+    whole, part = (one.training(128, 100, keep=True) for one in (subject, subject.slice(2)))
+    matrices = sum(p.numel() for name, p in model.named_parameters() if "_proj" in name)
+    assert whole.flops - part.flops == 6 * 128 * matrices / 2
+    assert part.scoring == whole.scoring
+    assert part.saved < whole.saved
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_sums_are_two_a_layer_forward_and_one_for_each_of_a_blocks_first_matrices_backward(
+    tiny_model, size: int
+) -> None:
+    model = tiny_model(num_hidden_layers=3, num_key_value_heads=4)
+    ring = 3 * 2 * (size - 1) / size * 128 * model.config.hidden_size * 2
+    part = planned(model, torch.bfloat16).slice(size)
+    assert part.forward(128, 100).sends == 2 * ring
+    assert part.training(128, 100, keep=True).sends == (2 + 5) * ring
+    again = planned(checkpointed(model), torch.bfloat16).slice(size)
+    # The product that ends a layer is not computed again: nothing asks for its result.
+    assert again.training(128, 100, keep=True).sends == (2 + 1 + 5) * ring
+
+
+def test_ranks_in_rows_send_sums_besides_what_those_with_the_same_slices_share(tiny_model) -> None:
+    subject = planned(tiny_model(), torch.bfloat16)
+    job = Job(subject, Holding("fsdp", ranks=8, tp=2), Engine(), replace(WORK, tp=2), memory=1e12, runtime=0)
+    part, work, largest = subject.slice(2), job.work, job.work.largest(8)
+    summed = part.training(largest.tokens, largest.scored, keep=False).sends
+    shared = work.micro_batches(8) * 3 / 4 * part.weights.total * (2 + 2 + 4)
+    sends = plan_work(job, None)
+    assert sends["optimise"].sends == pytest.approx(shared + summed * work.computed(8) / largest.tokens)
+    apart = 2 * (subject.weights.total - part.weights.total)
+    assert sends["publish"].sends == pytest.approx(3 / 4 * 2 * part.weights.total + apart)
+    zero = replace(job, holding=Holding("zero", ranks=8, stage=2, tp=2))
+    assert plan_work(zero, None)["publish"].sends == apart
+    copied = {phase.name: phase.parts for phase in plan_memory(zero)}["sample"]["whole copy to sample from"]
+    assert copied == 2 * subject.weights.total
+
+
 # Engines beside
 
 
@@ -451,3 +520,8 @@ def test_ranks_that_share_rows_hold_a_slice_of_the_micro_batches_of_fewer_learne
     assert sliced.attended(8) == whole.attended(4) / 2
     assert sliced.computed(8) == pytest.approx(whole.computed(4) / 2, rel=0.01)
     assert sliced.answers(8) == whole.answers(8), "all sample"
+    layers = replace(whole, tp=2)
+    assert layers.largest(8) == whole.largest(4)
+    assert layers.attended(8) == whole.attended(4)
+    assert replace(sliced, tp=2).micro_batch(8) == sliced.micro_batch(4)
+    assert layers.answers(8) == whole.answers(8), "all sample"

@@ -15,6 +15,7 @@ from lightrft_strategy.manifest import check_files, read_manifest
 
 GB = 1e9
 _SHOWN = 3
+_NONE_WHOLE = "the run cannot go on: put the files back, or remove the checkpoints to begin again"
 
 
 def kept(run: RunDirectory, *, checksums: bool) -> Iterator[Finding]:
@@ -33,10 +34,9 @@ def kept(run: RunDirectory, *, checksums: bool) -> Iterator[Finding]:
         yield Finding("checkpoints", "well", f"whole: those of step {steps} ({how})")
     elif not present:
         yield Finding("checkpoints", "note", "there is none: a run that is killed begins again")
+    advice = "the same command goes on from the newest whole one" if whole else _NONE_WHOLE
     for fault in faults:
-        yield Finding(
-            "checkpoints", "bad", fault, "the same command goes on from the newest whole one" if whole else ""
-        )
+        yield Finding("checkpoints", "bad", fault, advice)
     yield _room(run.path, size_of(present[max(present)]) if present else 0)
     yield from _rejected(run)
 

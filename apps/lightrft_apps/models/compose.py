@@ -34,7 +34,9 @@ from lightrft_strategy.lora import AdapterOff, sharing
 from lightrft_strategy.smollm2 import NAME, smollm2
 from lightrft_strategy.training import TorchStrategy
 from lightrft_strategy.training.compiling import compile_layers
+from lightrft_strategy.training.filling import fill
 from lightrft_strategy.training.held import Held
+from lightrft_strategy.training.meta import empty_language_model, materialise
 from lightrft_strategy.training.optimiser import OptimiserConfig, set_precision
 from lightrft_strategy.training.replica import Replica
 
@@ -85,6 +87,33 @@ def load_model(model: ModelArgs) -> Any:
         adapter = load_adapter(folder, trust_remote_code=trusted)
         load = load_language_model if adapter is None else adapter.load_model
         loaded = load(folder, attn_implementation=model.attn_implementation, trust_remote_code=trusted)
+    return _checkpointed(loaded, model)
+
+
+def load_to_hold(config: LearningConfig, model: ModelArgs | None = None) -> Any:
+    """A model for `held` to take onto the ranks, in float32; None: the run's own. With --fsdp as load_empty does."""
+    args = config.model if model is None else model
+    return load_empty(config, args) if config.parallel.fsdp else load_model(args)
+
+
+def load_empty(config: LearningConfig, model: ModelArgs) -> Any:
+    """The model in float32 on the meta device, its weights to be read by `held` or copied by a replica.
+
+    Whole if it must be: it gets an adapter, sees or hears, may bring code of its own, or is no empty_language_model.
+    Raises ConfigError if it cannot be loaded.
+    """
+    folder = model_folder(model.pretrain)
+    if config.lora.lora_rank or model.trust_remote_code:
+        return load_model(model)
+    try:
+        if load_adapter(folder) is None:
+            return _checkpointed(empty_language_model(folder, attn_implementation=model.attn_implementation), model)
+    except (OSError, ValueError):
+        pass  # loading it whole works, or says why not
+    return load_model(model)
+
+
+def _checkpointed(loaded: Any, model: ModelArgs) -> Any:
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable()
         loaded.train()
@@ -166,7 +195,7 @@ def build_strategy(
     if "reference" in wanted and config.lora.lora_rank:
         models["reference"] = AdapterOff(models["policy"])
     elif "reference" in wanted:
-        models["reference"] = actor(load_model(config.model))
+        models["reference"] = actor(load_to_hold(config))
     if "teacher" in wanted:
         models["teacher"] = actor(_load_beside(config, "teacher_pretrain", config.divergence.teacher_pretrain))
     frozen = config.critic.freezing_actor_steps
@@ -195,9 +224,13 @@ def held(
     ranks: Ranks,
     averaged: str = "policy",
 ) -> TorchStrategy:
-    """Models on the ranks, in the run's precision and layout. averaged: the one that --enable_ema is of."""
+    """Models on the ranks, in the run's precision and layout, with their weights. averaged: what --enable_ema is of.
+
+    Raises ConfigError if a model that came without weights cannot be computed as the flags say.
+    """
     train = config.train
-    return TorchStrategy(
+    empty = [name for name, module in models.items() if any(weight.is_meta for weight in module.parameters())]
+    strategy = TorchStrategy(
         models,
         optimisers,
         bf16=config.model.bf16,
@@ -207,6 +240,10 @@ def held(
         ranks=ranks,
         timed=config.parallel.zero_stage != 3,
     )
+    for name in empty:
+        with packable(config.model.pretrain):
+            fill(strategy.held[name])
+    return strategy
 
 
 def batch_sizes(config: RLConfig, cost: Cost) -> BatchSizes:
@@ -252,21 +289,28 @@ def build_replica(config: LearningConfig, senses: Senses, strategy: TorchStrateg
     """A whole copy of the policy to sample from where its weights lie in shards; None where they are whole."""
 
     def whole() -> LanguageActor:
-        model = load_model(config.model)
+        model = load_empty(config, config.model)
         adapt(model, config)
-        return LanguageActor(model.to(device()), reader=senses.reader(config.parallel))
+        return LanguageActor(model, reader=senses.reader(config.parallel))
 
     return replica_of(config, whole, strategy.held["policy"])
 
 
 def replica_of(config: LearningConfig, whole: Callable[[], M], sharded: Held) -> Replica[M] | None:
-    """A whole copy of a model whose weights ranks hold in parts; None where they do not. whole: makes one like it."""
+    """A whole copy of a model whose weights ranks hold in parts; None where they do not. Every rank calls it.
+
+    whole: makes one like it, of other numbers, in host memory or without any. Only what is computed in, and never
+    float32 beside it, takes memory of the device.
+    """
     args = config.parallel
     if not (args.fsdp or args.zero_stage == 3 or args.tp_size > 1):
         return None
-    copy = whole().to(device())
+    copy = whole()
     set_precision(copy, compute_dtype(config.model))
-    return Replica(copy, sharded)
+    materialise(copy, device())
+    replica = Replica(copy.to(device()), sharded)
+    replica.refresh()
+    return replica
 
 
 def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:
@@ -275,12 +319,12 @@ def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:
     Raises ConfigError if its tokens are others.
     """
     if pretrain is None:
-        return load_model(config.model)
+        return load_to_hold(config)
     args = replace(config.model, pretrain=pretrain)
     if load_tokenizer(args).get_vocab() != load_tokenizer(config.model).get_vocab():
         problem = f"its tokenizer is not that of {config.model.pretrain}; take a model of the same family"
         raise ConfigError([f"--{flag} {pretrain}: {problem}"])
-    return load_model(args)
+    return load_to_hold(config, args)
 
 
 def optimiser_of(

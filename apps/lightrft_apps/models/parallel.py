@@ -68,7 +68,7 @@ def several(args: RanksArgs) -> Iterator[Together]:
     """
     with open_ranks(timedelta(seconds=args.ranks_timeout), args.tp_size * args.row_ranks) as ranks:
         alone, pulse = ranks.world_size == 1, Pulse()
-        heartbeat = Heartbeat(pulse) if alone else Heartbeat.of_launch(pulse, ranks.rank, ranks.world_size)
+        heartbeat = Heartbeat(pulse) if alone else Heartbeat.of_launch(pulse, ranks)
         failure = "it was not told"
         try:
             yield Together(ranks, pulse, heartbeat)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
-from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.algorithm import build_algorithm
 from lightrft_apps.config.commands.plan import PlanCommand
 from lightrft_apps.config.sections.engine import ENGINES
-from lightrft_apps.models.adaptation import adapt, freeze_named
-from lightrft_apps.models.compose import config_of, model_folder, not_loaded, shares_prompts
+from lightrft_apps.models.compose import shares_prompts
 from lightrft_apps.models.precision import compute_dtype
 from lightrft_apps.models.slicing import require_sliceable_models
 from lightrft_apps.planning.advice import Advice, advise
-from lightrft_multimodal.adapters import family_of
+from lightrft_apps.planning.subjects import Subjects
+from lightrft_multimodal.adapters.adapter import FEATURES_BYTES, INPUTS_BYTES
+from lightrft_multimodal.adapters.outlines import Outline
 from lightrft_strategy.devices import device
-from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.placement import memory_in_use
 from lightrft_strategy.planning import (
     GIB,
@@ -32,7 +30,6 @@ from lightrft_strategy.planning import (
     Subject,
     Work,
     Workload,
-    empty_model,
     plan_memory,
     plan_work,
     this_machine,
@@ -65,12 +62,19 @@ class Plan:
     def fits(self) -> bool:
         return not any(phase.lacks for phase in self.phases)
 
+    @property
+    def media(self) -> list[Outline]:
+        """What every prompt shows and plays."""
+        prompt_of = self.job.policy.prompt_of
+        shown = () if prompt_of is None else prompt_of(0).media
+        return [medium for medium in shown if isinstance(medium, Outline)]
+
 
 def plan_run(command: PlanCommand) -> Plan:
     """The plan of a run. Raises ConfigError, naming the flag, if a model's configuration cannot be read or counted."""
     dtype = compute_dtype(command.model)
     machine = machine_of(command, dtype)
-    subjects = Subjects()
+    subjects = Subjects(on_host=machine.on_host)
     runtime = memory_in_use() if machine.on_host else RUNTIME
 
     def job_of(command: PlanCommand) -> Job:
@@ -106,61 +110,6 @@ def machine_of(command: PlanCommand, dtype: torch.dtype) -> Machine:
     return Machine(memory, rates, False)
 
 
-class Subjects:
-    """Models on the meta device; one serves all plans whose flags leave it as it is."""
-
-    def __init__(self) -> None:
-        self._built: dict[object, Subject] = {}
-
-    def of(self, command: PlanCommand, flag: str, pretrain: str, role: str) -> Subject:
-        """role: policy, critic, or frozen for what only scores. flag: that names the model. Raises ConfigError."""
-        model = replace(command.model, pretrain=pretrain)
-        key = (role, model, command.lora)
-        if key not in self._built:
-            self._built[key] = _build(command, flag, model, role)
-        try:
-            self._built[key].slice(command.parallel.tp_size)
-        except ValueError as error:
-            raise ConfigError([f"--{flag} {pretrain} with --tp_size {command.parallel.tp_size}: {error}"]) from error
-        return self._built[key]
-
-
-@contextmanager
-def _reading(flag: str, pretrain: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise ConfigError([not_loaded(flag, pretrain, error)]) from error
-
-
-def _build(command: PlanCommand, flag: str, args: ModelArgs, role: str) -> Subject:
-    dtype = compute_dtype(args)
-    with _reading(flag, args.pretrain):
-        model_type = config_of(args).model_type
-    if family_of(model_type) is not None:
-        raise ConfigError([f"--{flag} {args.pretrain}: {model_type} sees or hears, and plans know no towers yet"])
-    with _reading(flag, args.pretrain):
-        model = empty_model(model_folder(args.pretrain), trust_remote_code=args.trust_remote_code)
-    if args.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-        model.train()
-    four_bit = command.lora.load_in_4bit and role != "frozen"
-    if role != "frozen":
-        adapt(model, replace(command, lora=replace(command.lora, load_in_4bit=False)))
-    if role == "policy":
-        freeze_named(model, command)
-    module = LanguageCritic(model) if role == "critic" else LanguageActor(model, command.rollout.temperature)
-    if role == "frozen":
-        module.requires_grad_(False)
-    subject = Subject(module, dtype, four_bit=four_bit)
-    try:
-        subject.forward(2, 1)
-    except (RuntimeError, TypeError, ValueError) as error:
-        problem = f"a {type(model).__name__} cannot be counted without its weights: {error}"
-        raise ConfigError([f"--{flag} {args.pretrain}: {problem}"]) from error
-    return subject
-
-
 def _job(command: PlanCommand, machine: Machine, subjects: Subjects, runtime: int) -> Job:
     require_sliceable_models(command)
     algorithm, pretrain = build_algorithm(command), command.model.pretrain
@@ -185,17 +134,19 @@ def _job(command: PlanCommand, machine: Machine, subjects: Subjects, runtime: in
         runtime=runtime,
         scores=tuple(algorithm.models(off_policy=work.optimiser_steps > 1)),
         on_host=machine.on_host,
+        kept_inputs=INPUTS_BYTES,
+        kept_embeddings=FEATURES_BYTES,
     )
 
 
 def _workload(command: PlanCommand) -> Workload:
-    rollout, train, machine = command.rollout, command.train, command.machine
+    rollout, train = command.rollout, command.train
     answers = rollout.rollout_batch_size * rollout.n_samples_per_prompt
     return Workload(
         prompts=rollout.rollout_batch_size,
         samples=rollout.n_samples_per_prompt,
-        prompt_len=machine.prompt_len or command.data.prompt_max_len,
-        response_len=machine.response_len or rollout.generate_max_len,
+        prompt_len=command.prompt_tokens,
+        response_len=command.machine.response_len or rollout.generate_max_len,
         train_batch=train.train_batch_size or answers,
         epochs=train.max_epochs,
         token_budget=train.max_tokens_per_micro_batch,

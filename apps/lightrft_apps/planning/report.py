@@ -69,6 +69,12 @@ def _head(plan: Plan) -> list[str]:
         f"learns   {_count(work.optimiser_steps, 'optimiser step')} of "
         f"{_count(work.micro_batches(ranks), 'micro-batch', 'es')} of up to {batch.tokens} tokens",
     ]
+    if weights.towers:
+        media = ", ".join(f"{medium.modality} of {medium.tokens} tokens" for medium in plan.media) or "nothing"
+        lines.insert(1, f"media    {media} in every prompt; towers have {weights.towers / 1e6:,.0f} M of the weights")
+    if work.tp > 1:
+        part = job.policy.slice(work.tp).weights.total
+        lines.append(f"slices   of layers lie on {work.tp} ranks, which have {part / 1e6:,.0f} M of the weights each")
     if rates is None:
         return [*lines, "times    are not told: give --device, or --tflops and --bandwidth"]
     if job.policy.itemsize == FLOAT and not plan.machine.on_host:
@@ -136,6 +142,7 @@ def numbers(plan: Plan) -> dict[str, Any]:
             "micro_batches": work.micro_batches(ranks),
             "largest_micro_batch": vars(largest),
         },
+        "media": [{"modality": medium.modality, "tokens": medium.tokens} for medium in plan.media],
         "phases": {
             phase.name: {
                 "parts_bytes": phase.parts,

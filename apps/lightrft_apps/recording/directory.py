@@ -136,15 +136,15 @@ class RunDirectory:
         known = [(good, line["step"]) for line in lines if (good := quality(line)) is not None]
         return max((pair for pair in known if pair[1] in candidates), default=(0.0, None))[1]
 
-    def rewind(self) -> tuple[Path | None, list[str]]:
-        """Forget what happened after the newest whole checkpoint and return it; without one, forget everything.
+    def rewind(self, checkpoint: Path | None) -> list[Path]:
+        """Forget what happened after a checkpoint; without one, forget everything.
 
-        Also returns what is wrong with checkpoints that are newer.
+        Newer checkpoints, which are damaged, are put aside. Returns where, newest first.
         """
-        from lightrft_strategy.checkpoints import newest_whole
+        from lightrft_strategy.checkpoints import put_aside
 
-        newest, faults = newest_whole(self.checkpoints)
-        step = int(newest.name.removeprefix("step_")) if newest is not None else -1
+        step = int(checkpoint.name.removeprefix("step_")) if checkpoint is not None else -1
+        aside = put_aside(self.checkpoints, after=step)
         for file in filter(Path.exists, (self.metrics, self.warnings)):
             read = [(line, line_of(line)) for line in file.read_bytes().splitlines(True)]
             kept = [line for line, said in read if said is not None and said["step"] <= step]
@@ -154,7 +154,7 @@ class RunDirectory:
         for path in self.trajectories.glob("*.parquet"):
             if int(path.stem.split("_")[1]) > step:
                 path.unlink()
-        return newest, faults
+        return aside
 
 
 def open_run(path: Path, matches: Callable[[Path], Mapping[str, tuple[Any, Any]]]) -> tuple[RunDirectory, bool]:

@@ -88,7 +88,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             progress.warn(warning)
 
         profiler = build_profiler(config.run, run.profile, ranks, progress.say, done=state.step, num_steps=steps)
-        model = compose.load_model(config.model)
+        model = compose.load_to_hold(config)
         for name, value in ignored_wishes(model).items():
             progress.warn(
                 f"the model's generation_config.json asks for {name}={value}; the flags decide, so it is not used"
@@ -99,7 +99,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             config, algorithm, model, senses, ranks, steps_per_batch=steps_per_batch, batches=steps
         )
         if checkpoint is not None:
-            strategy.load(checkpoint)
+            strategy.load(checkpoint, checksums=False)
         sampling, eval_sampling = compose.train_sampling(config), compose.eval_sampling(config)
         replica = compose.build_replica(config, senses, strategy)
         policy = model if replica is None else replica.model
@@ -131,7 +131,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         if config.train.compile and replica is None:
             sampled = SampledUncompiled(sampled, policy)
         awaited = awaited_of(config.engine)
-        rests = resting(strategy) if in_turns else []
+        rests = resting(strategy, replica) if in_turns else []
         trainer = Trainer(
             algorithm=algorithm,
             strategy=strategy,

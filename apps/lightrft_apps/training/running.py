@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import rmtree
@@ -26,7 +26,7 @@ from lightrft_apps.recording.directory import RunDirectory, RunDirectoryError, o
 from lightrft_apps.recording.environment import environment
 from lightrft_apps.recording.summary import read_summary
 from lightrft_apps.recording.trackers import open_trackers
-from lightrft_strategy.checkpoints import prune_checkpoints
+from lightrft_strategy.checkpoints import clear_leftovers, newest_whole, prune_checkpoints
 from lightrft_strategy.devices import keep_freed_memory
 
 
@@ -88,14 +88,28 @@ def _say(line: str) -> None:
 
 
 def rewound(config: LearningConfig, run: RunDirectory, together: Together) -> tuple[Path | None, list[str]]:
-    """The checkpoint to go on from, None for none, and what is wrong with newer ones; what came after is forgotten."""
+    """The checkpoint to go on from, None for none, and a line on each damaged one; what came after is forgotten.
 
-    def rewind() -> tuple[Path | None, list[str]]:
-        keep, max_bytes = config.run.max_ckpt_num, bytes_for_checkpoints(config)
+    Every rank calls it and reads its share of every byte. Raises RunDirectoryError, naming the files, if there are
+    checkpoints and none is whole; none is removed then.
+    """
+    by_the_first(together.ranks, lambda: clear_leftovers(run.checkpoints))
+    newest, faults = newest_whole(run.checkpoints, checksums=True, ranks=together.ranks)
+
+    def rewind() -> list[str]:
+        if newest is None and faults:
+            raise RunDirectoryError(_none_whole(run.checkpoints, faults))
+        aside, keep, max_bytes = run.rewind(newest), config.run.max_ckpt_num, bytes_for_checkpoints(config)
         prune_checkpoints(run.checkpoints, keep=keep, max_bytes=max_bytes, best=run.best())
-        return run.rewind()
+        done = "" if newest is None else f"this run goes on from {newest.name}, and the damaged one is kept as"
+        return [f"{fault}: {done} {path.name}" for fault, path in zip(faults, aside, strict=True)]
 
-    return by_the_first(together.ranks, rewind)
+    return newest, by_the_first(together.ranks, rewind)
+
+
+def _none_whole(folder: Path, faults: Sequence[str]) -> str:
+    listing = "\n".join(f"  {fault}" for fault in faults)
+    return f"no checkpoint in {folder} is whole:\n{listing}\nPut the files back, or remove {folder} to begin again."
 
 
 def bytes_for_checkpoints(config: LearningConfig) -> float | None:

@@ -57,7 +57,7 @@ def language_learner(
 
     form: of a judge, how it is asked. built: told the whole model, which learns or follows.
     """
-    model = compose.load_model(config.model)
+    model = compose.load_to_hold(config)
     sizes = batch_sizes(config.train, max_len, cost_of(model, senses.adapter))
     strategy = hold_policy(config, model, senses, ranks, steps)
     replica = compose.build_replica(config, senses, strategy)

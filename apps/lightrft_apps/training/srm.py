@@ -57,7 +57,7 @@ def _run(config: RMConfig, run: RunDirectory, together: Together) -> None:
 
 
 def _learner(config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, steps: int) -> Learner[Contest]:
-    model = compose.load_model(config.model)
+    model = compose.load_to_hold(config)
     rewards = reward_model(config, model, senses)
     freeze_named(rewards, config)
     if config.train.compile:
@@ -70,7 +70,7 @@ def _learner(config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, 
     strategy = compose.held(config, {MODEL: rewards}, {MODEL: optimiser}, ranks, averaged=MODEL)
 
     def whole() -> RewardModel:
-        return reward_model(config, compose.load_model(config.model), senses)
+        return reward_model(config, compose.load_empty(config, config.model), senses)
 
     replica = compose.replica_of(config, whole, strategy.held[MODEL])
     objective = RewardObjective(heads_of(config.scores), loss_of(config.scores), MODEL)

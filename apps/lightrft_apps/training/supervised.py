@@ -80,7 +80,7 @@ def supervise(
         learner = build(steps)
         strategy, replica = learner.strategy, learner.replica
         if checkpoint is not None:
-            strategy.load(checkpoint)
+            strategy.load(checkpoint, checksums=False)
 
         def refresh() -> None:
             if replica is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightrft_core.algorithm import Algorithm
 from lightrft_core.evaluation import Estimate
 from lightrft_core.pace import Paces
-from lightrft_core.protocols import PromptSource
+from lightrft_core.protocols import PromptSource, Ranks
 from lightrft_core.shaping import RunningMoments
 from lightrft_core.types import Prompt
 from lightrft_core.vitals import TrainingDiverged, Vitals
@@ -62,8 +62,10 @@ class TrainState:
             coefficient = algorithm.kl_coef if self.kl_coef is None else self.kl_coef
             self.kl_coef = algorithm.adaptive_kl.update(coefficient, measured, samples)
 
-    def save(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+    def save(self, folder: Path, ranks: Ranks | None = None) -> None:
+        """Write what `load` reads. ranks: None: this process alone; otherwise the first writes, for all are alike."""
+        if ranks is None or ranks.rank == 0:
+            (folder / FILE).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> TrainState:

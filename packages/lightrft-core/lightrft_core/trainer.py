@@ -117,4 +117,4 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Everything needed to go on exactly."""
         self.strategy.save(folder)
-        self.state.save(folder)
+        self.state.save(folder, self.strategy)

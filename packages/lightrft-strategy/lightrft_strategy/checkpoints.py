@@ -17,9 +17,9 @@ from lightrft_strategy.together import on_first, together
 if TYPE_CHECKING:
     from lightrft_core import Ranks
 
-_NAME = re.compile(r"step_(\d+)")
 _UNFINISHED = ".unfinished"
 _REPLACED = ".replaced"
+_DAMAGED = ".damaged"
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None], *, ranks: Ranks | None = None) -> None:
@@ -68,7 +68,12 @@ def write_checkpoint(
 
 def checkpoints(folder: Path) -> dict[int, Path]:
     """The finished checkpoints in a folder by step, oldest first."""
-    found = {int(match[1]): path for path in folder.glob("step_*") if (match := _NAME.fullmatch(path.name))}
+    return _of_steps(folder, "")
+
+
+def _of_steps(folder: Path, ending: str) -> dict[int, Path]:
+    name = re.compile(rf"step_(\d+){re.escape(ending)}")
+    found = {int(match[1]): path for path in folder.glob("step_*") if (match := name.fullmatch(path.name))}
     return dict(sorted(found.items()))
 
 
@@ -92,20 +97,39 @@ def newest_whole(folder: Path, *, checksums: bool = False, ranks: Ranks | None =
     return None, faults
 
 
+def put_aside(folder: Path, *, after: int) -> list[Path]:
+    """Rename the checkpoints of later steps to step_N.damaged, which nothing takes for one. Returns them newest first.
+
+    prune_checkpoints removes them once there is a whole one of their step or of a later one.
+    """
+    aside = []
+    for step, path in reversed(checkpoints(folder).items()):
+        if step > after:
+            place = path.with_name(path.name + _DAMAGED)
+            shutil.rmtree(place, ignore_errors=True)
+            aside.append(path.rename(place))
+    return aside
+
+
 def prune_checkpoints(folder: Path, *, keep: int, max_bytes: float | None = None, best: int | None = None) -> None:
     """Remove all but the newest `keep` checkpoints and the best one, and what a kill has left of unfinished ones.
+
+    Sizes are compared, no byte is read: call it where the newest whole one is known to be as it was written.
 
     keep: at least 1; of checkpoints whose files are all there: a damaged one never costs one before it.
     max_bytes: of all that are kept; the oldest go first, the best after them, the newest whole one never.
     best: the step of the checkpoint to keep whatever its age.
     """
-    _clear_leftovers(folder)
+    clear_leftovers(folder)
     present = checkpoints(folder)
     whole = [step for step, path in present.items() if _has_all_files(path)]
     oldest = whole[-keep] if len(whole) >= keep else 0
     kept = [step for step in present if step >= oldest or step == best]
     for step in sorted(present.keys() - set(kept)):
         _remove(present[step])
+    for step, path in _of_steps(folder, _DAMAGED).items():
+        if whole and step <= whole[-1]:
+            shutil.rmtree(path)
     if max_bytes is not None:
         sizes = {step: _size(present[step]) for step in kept}
         newest = (whole or list(present))[-1:]
@@ -147,7 +171,8 @@ def _publish(unfinished: Path, folder: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _clear_leftovers(folder: Path) -> None:
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a kill has left of unfinished checkpoints, and give back its name to one that was being replaced."""
     for leftover in list(folder.glob(f"step_*{_UNFINISHED}")):
         shutil.rmtree(leftover)
     for leftover in list(folder.glob(f"step_*{_REPLACED}")):

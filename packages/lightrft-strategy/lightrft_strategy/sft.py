@@ -134,8 +134,8 @@ class SupervisedTrainer(Generic[E]):
     def save(self, folder: Path) -> None:
         """Everything needed to go on exactly."""
         self.strategy.save(folder)
-        self.state.save(folder)
         self.saving()
+        self.state.save(folder, self.strategy)
 
 
 def with_perplexity(numbers: Mapping[str, float]) -> dict[str, float]:

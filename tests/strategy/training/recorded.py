@@ -31,10 +31,11 @@ from lightrft_core import (
 from lightrft_core.experience import make_experience
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.training import FullyShard, Hold, OptimiserConfig, TorchRanks, TorchStrategy, Whole
-from lightrft_strategy.training.full import full_tensors
+from lightrft_strategy.training.full import full, full_tensors
 from lightrft_strategy.training.zero import Zero
 
 VOCABULARY = 61
+CONFIG = OptimiserConfig(3e-3, 24, "cosine", warmup_ratio=0.1, weight_decay=0.1)
 HOLDS: dict[str, Hold] = {
     "one": Whole,
     "ddp": Whole,
@@ -74,12 +75,15 @@ MOE = {
     "num_key_value_heads": 2,
     "tie_word_embeddings": False,
 }
-FAMILIES: dict[str, dict[str, Any]] = {"Llama": {}, "Qwen3": {}, "Gemma": {}, "DeepseekV3": MOE}
+FAMILIES: dict[str, dict[str, Any]] = {"Llama": {}, "Qwen2": {}, "Qwen3": {}, "Gemma": {}, "DeepseekV3": MOE}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained, and how. optimiser_steps: at most so many of the recorded ones."""
+    """What is trained, and how. optimiser_steps: at most so many of the recorded ones.
+
+    packing, sharing: no padding is computed, and a prompt once for all its answers (LanguageActor).
+    """
 
     hold: str = "one"
     dtype: str = "float64"
@@ -87,6 +91,8 @@ class Case:
     micro_batch: int = 3
     algorithm: str = "grpo"
     family: str = "Llama"
+    packing: bool = False
+    sharing: bool = True
     optimiser_steps: int = 20
 
 
@@ -184,14 +190,14 @@ def build(case: Case, ranks: Ranks | None = None) -> TorchStrategy:
     """The strategy of a case, on one process or on all."""
     ranks = ranks or (OneRank() if case.hold == "one" else TorchRanks())
     algorithm, dtype = ALGORITHMS[case.algorithm], getattr(torch, case.dtype)
-    config = OptimiserConfig(3e-3, 24, "cosine", warmup_ratio=0.1, weight_decay=0.1)
-    models: dict[str, nn.Module] = {"policy": LanguageActor(exactly(language_model(case.family), dtype))}
-    optimisers = {"policy": config}
+    how = {"packing": case.packing, "sharing": case.sharing}
+    models: dict[str, nn.Module] = {"policy": LanguageActor(exactly(language_model(case.family), dtype), **how)}
+    optimisers = {"policy": CONFIG}
     if algorithm.kl_coef:
-        models["reference"] = LanguageActor(exactly(language_model(case.family, seed=1), dtype))
+        models["reference"] = LanguageActor(exactly(language_model(case.family, seed=1), dtype), **how)
     if algorithm.estimator.critic:
-        models["critic"] = LanguageCritic(language_model(case.family, seed=2)).to(dtype)
-        optimisers["critic"] = replace(config, learning_rate=1e-2)
+        models["critic"] = LanguageCritic(language_model(case.family, seed=2), **how).to(dtype)
+        optimisers["critic"] = replace(CONFIG, learning_rate=1e-2)
     return TorchStrategy(models, optimisers, bf16=case.bf16, hold=HOLDS[case.hold], ranks=ranks)
 
 
@@ -203,6 +209,27 @@ def train(case: Case) -> Outcome:
     return outcome
 
 
+def first_gradient(case: Case) -> dict[str, numpy.ndarray]:
+    """The whole gradient of the run's first optimiser step, before clipping: from the moments after it."""
+    strategy = build(case)
+    (norm,) = advance(strategy, replace(case, optimiser_steps=1), range(1)).norms
+    beta, bound = CONFIG.betas[0], CONFIG.max_norm
+    state, prefix = strategy.held["policy"].state(), "adam.exp_avg."
+    moments = {name.removeprefix(prefix): full(state[name]) for name in state if name.startswith(prefix)}
+    return {name: moment.numpy() * (max(1.0, norm / bound) / (1 - beta)) for name, moment in moments.items()}
+
+
+def plain_gradient(case: Case) -> dict[str, numpy.ndarray]:
+    """What `first_gradient` gives, by autograd alone."""
+    strategy, algorithm = build(case), ALGORITHMS[case.algorithm]
+    steps, _ = make_experience(recorded(0), algorithm, strategy, sizes(case))
+    module, loss = strategy.held["policy"].module, algorithm.losses()["policy"]
+    total = torch.stack([loss(module(batch), batch)[0] for batch in steps[0]]).sum()
+    weights = dict(module.named_parameters())
+    gradients = torch.autograd.grad(total, [*weights.values()], materialize_grads=True)
+    return {name: gradient.numpy() for name, gradient in zip(weights, gradients, strict=True)}
+
+
 class Recipe(Protocol):
     """What a run does with recorded rollouts. optimiser_steps: at most so many of them."""
 
@@ -211,14 +238,23 @@ class Recipe(Protocol):
     @property
     def micro_batch(self) -> int: ...
     @property
+    def packing(self) -> bool: ...
+    @property
+    def sharing(self) -> bool: ...
+    @property
     def optimiser_steps(self) -> int: ...
+
+
+def sizes(recipe: Recipe) -> BatchSizes:
+    """Optimiser steps of five rollouts each."""
+    return BatchSizes(5, recipe.micro_batch, 60, 8, shared_prompts=recipe.sharing, packing=recipe.packing)
 
 
 def advance(strategy: TorchStrategy, recipe: Recipe, numbers: range) -> Outcome:
     """Optimiser steps of five rollouts each over these batches of recorded groups."""
     algorithm, outcome = ALGORITHMS[recipe.algorithm], Outcome([], [], {}, [])
     for number in numbers:
-        steps, _ = make_experience(recorded(number), algorithm, strategy, BatchSizes(5, recipe.micro_batch, 60, 8))
+        steps, _ = make_experience(recorded(number), algorithm, strategy, sizes(recipe))
         for batches in steps:
             if len(outcome.losses) < recipe.optimiser_steps:
                 step(strategy, batches, algorithm.losses(), outcome)

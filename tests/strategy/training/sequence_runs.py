@@ -55,6 +55,8 @@ class Case:
     algorithm: str = "grpo"
     checkpointing: bool = False
     adapter: bool = False
+    packing: bool = True
+    sharing: bool = True
     micro_batch: int = 3
     optimiser_steps: int = 6
     family: str = "Llama"
@@ -93,7 +95,8 @@ def model(case: Case, seed: int = 0) -> Any:
 
 def build(case: Case, hold: Hold = Whole) -> TorchStrategy:
     ranks, group = together(case.sp_size, case.ring)
-    algorithm, how = ALGORITHMS[case.algorithm], {"packing": True, "sequence_group": group}
+    algorithm = ALGORITHMS[case.algorithm]
+    how = {"packing": case.packing, "sharing": case.sharing, "sequence_group": group}
     policy = model(case)
     if case.adapter:
         add_adapter(policy, rank=3, alpha=6, seed=4)

@@ -53,6 +53,7 @@ class Case:
     dtype: str = "float64"
     bf16: bool = False
     packing: bool = True
+    sharing: bool = True
     algorithm: str = "grpo"
     checkpointing: bool = False
     offload: bool = False
@@ -104,7 +105,8 @@ def together(case: Case) -> tuple[Ranks, SequenceGroup | None]:
 
 def build(case: Case) -> TorchStrategy:
     ranks, group = together(case)
-    algorithm, how = ALGORITHMS[case.algorithm], {"packing": case.packing, "sequence_group": group}
+    algorithm = ALGORITHMS[case.algorithm]
+    how = {"packing": case.packing, "sharing": case.sharing, "sequence_group": group}
     models = {"policy": LanguageActor(language_model(case), **how)}
     optimisers = {"policy": CONFIG}
     if algorithm.kl_coef:

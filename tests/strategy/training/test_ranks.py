@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
@@ -14,7 +16,7 @@ import torch.distributed as dist
 
 from lightrft_core import Metrics, OneRank
 from lightrft_strategy.training import TorchRanks, open_ranks
-from lightrft_strategy.training.ranks import first_fault
+from lightrft_strategy.training.ranks import first_fault, of_this_start
 from lightrft_strategy.training.whole import add_up
 
 from ...forked import a_pipe, start
@@ -93,21 +95,52 @@ def told_by_torchrun(environment: dict[str, str], said: Connection) -> None:
         said.send((type(ranks).__name__, ranks.rank, ranks.world_size, ranks.gather([ranks.rank])))
 
 
+@contextmanager
+def ranks_told(environments: Sequence[dict[str, str]]) -> Iterator[list[Connection]]:
+    """Processes of a run in these environments, and what each says; killed with the block."""
+    started, pipes = [], []
+    try:
+        for rank, environment in enumerate(environments):
+            ours, theirs = a_pipe()
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(len(environments))}
+            started.append(start(told_by_torchrun, {"GLOO_SOCKET_IFNAME": "lo"} | own | environment, theirs))
+            pipes.append(ours)
+        yield pipes
+        for process in started:
+            process.join(240)
+            assert process.exitcode == 0
+    finally:
+        for process in started:
+            process.kill()
+
+
 def test_torchruns_environment_makes_a_group_that_ends_by_itself() -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
-    started = []
-    try:
-        for rank in ("0", "1"):
-            ours, theirs = a_pipe()
-            started.append((start(told_by_torchrun, shared | {"RANK": rank, "LOCAL_RANK": rank}, theirs), ours))
-        for rank, (process, said) in enumerate(started):
+    with ranks_told([{"MASTER_ADDR": "localhost", "MASTER_PORT": port}] * 2) as pipes:
+        for rank, said in enumerate(pipes):
             assert said.poll(240)
             assert said.recv() == ("TorchRanks", rank, 2, [0, 1])
-            process.join(240)
-            assert process.exitcode == 0
-    finally:
-        for process, _ in started:
-            process.kill()
+
+
+@pytest.mark.parametrize("restarts", [(0, 0), (1, 0), (0, 1)], ids=str)
+def test_ranks_started_again_meet_in_the_launchers_store_however_each_launcher_counts(
+    restarts: tuple[int, int],
+) -> None:
+    """Of two torchruns, the one whose rank died counts the restart; the other may not."""
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    launcher = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for counts in [(0, 0), restarts, restarts]:
+        environments = [launcher | {"TORCHELASTIC_RESTART_COUNT": str(count)} for count in counts]
+        with ranks_told(environments) as pipes:
+            for rank, said in enumerate(pipes):
+                assert said.poll(TIMEOUT.total_seconds()), "it waits for processes that are gone"
+                assert said.recv() == ("TorchRanks", rank, 2, [0, 1])
+
+
+def test_a_rank_that_waits_for_rank_0_in_vain_says_so() -> None:
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    of_this_start(store, 0, 1, TIMEOUT)
+    with pytest.raises(TimeoutError, match="rank 3 has waited 0.5 s for rank 0 and all others to start"):
+        of_this_start(store, 3, 4, timedelta(seconds=0.5))

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightrft_apps.config.checks.attention import attention_problems
 from lightrft_apps.config.checks.bounds import ABOVE_ZERO, BOUNDS, ONE_OR_MORE, ZERO_OR_MORE, Bound, out_of_bounds
 from lightrft_apps.config.checks.effects import Condition, without_effect
 from lightrft_apps.config.checks.engine import engine_problems
@@ -45,6 +46,7 @@ def chat_problems(command: ChatCommand) -> Iterator[str]:
         return
     yield from engine_problems(command)
     yield from precision_problems(command.who.model(""))
+    yield from attention_problems(command.who.model(""))
 
 
 def _local(command: ChatCommand) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightrft_apps.config.checks.algorithm import algorithm_problems
+from lightrft_apps.config.checks.attention import attention_problems
 from lightrft_apps.config.checks.bounds import out_of_bounds
 from lightrft_apps.config.checks.compile import compile_problems
 from lightrft_apps.config.checks.effects import without_effect
@@ -49,6 +50,7 @@ def check(config: RLConfig) -> list[str]:
         *parallel_problems(config),
         *compile_problems(config),
         *precision_problems(config.model, config.parallel.zero_stage),
+        *attention_problems(config.model, packing=config.train.packing_samples),
         *weight_problems(config),
         *_batches(config),
         *_evaluation(config),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lightrft_apps.config.checks.attention import attention_problems
 from lightrft_apps.config.checks.bounds import out_of_bounds
 from lightrft_apps.config.checks.compile import compile_problems
 from lightrft_apps.config.checks.effects import without_effect
@@ -23,6 +24,7 @@ def supervised_problems(config: SupervisedConfig) -> Iterator[str]:
     yield from ranks_problems(config)
     yield from compile_problems(config)
     yield from precision_problems(config.model, config.parallel.zero_stage)
+    yield from attention_problems(config.model, packing=config.train.packing_samples)
     yield from weight_problems(config)
     yield from missing_source("pretrain", config.model.pretrain)
     yield from adapters_for_models({"pretrain": config.model.pretrain})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightrft_apps.config.audit import BUILT_IN, PASS, WARN, AuditCommand
+from lightrft_apps.config.checks.attention import attention_problems
 from lightrft_apps.config.checks.bounds import BOUNDS, out_of_bounds
 from lightrft_apps.config.checks.engine import engine_problems
 from lightrft_apps.config.checks.places import missing_source, unusable_folder
@@ -48,6 +49,7 @@ def require_valid_audit(command: AuditCommand) -> None:
         *out_of_bounds(to_flat(command), BOUNDS),
         *engine_problems(command),
         *precision_problems(command.model),
+        *attention_problems(command.model),
         *missing_source("pretrain", command.model.pretrain),
     ]
     if command.data.prompt_data != BUILT_IN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lightrft_apps.config.checks.attention import attention_problems
 from lightrft_apps.config.checks.bounds import BOUNDS, ONE_OR_MORE, ZERO_OR_MORE, out_of_bounds
 from lightrft_apps.config.checks.engine import engine_problems
 from lightrft_apps.config.checks.eval import eval_problems
@@ -53,6 +54,7 @@ def require_valid_eval(command: EvalCommand) -> None:
         *out_of_bounds(to_flat(command), _BOUNDS),
         *engine_problems(command),
         *precision_problems(command.model),
+        *attention_problems(command.model),
         *eval_problems(command),
     ]
     if problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from lightrft_apps.config.checks.attention import attention_problems
 from lightrft_apps.config.checks.bounds import BOUNDS, ZERO_OR_MORE, out_of_bounds
 from lightrft_apps.config.checks.places import folder_of_a_run, missing_folder, missing_source, unusable_folder
 from lightrft_apps.config.checks.preferences import missing_preferences
@@ -12,6 +13,7 @@ from lightrft_apps.config.errors import ConfigError
 from lightrft_apps.config.named_models import named_models
 from lightrft_apps.config.reading.flat import to_flat
 from lightrft_apps.config.reading.parse import exit_on_config_error, parse
+from lightrft_apps.config.sections import ModelArgs
 
 ABOUT = """\
 Let reward models judge comparisons that people have judged, and report how far they agree.
@@ -120,7 +122,9 @@ def parse_eval_rm(argv: Sequence[str]) -> EvalRMCommand:
 
 def require_valid_eval_rm(command: EvalRMCommand) -> None:
     """Raise ConfigError with everything that would stop the evaluation."""
-    problems = [*out_of_bounds(to_flat(command), _BOUNDS), *_problems(command)]
+    models = command.models
+    attended = ModelArgs("", bf16=models.bf16, attn_implementation=models.attn_implementation)
+    problems = [*out_of_bounds(to_flat(command), _BOUNDS), *attention_problems(attended), *_problems(command)]
     if problems:
         raise ConfigError(problems)
 

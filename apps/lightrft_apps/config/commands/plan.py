@@ -23,6 +23,8 @@ from lightrft_apps.config.sections import DataArgs, RunArgs
 
 PROG = "lightrft plan"
 
+MODALITIES = ("image", "video", "audio")
+
 ABOUT = """\
 Before you rent machines: how much memory and time does each phase of a step take on every one of them, does it fit,
 and if it does not, which flag changes that? Takes every flag of lightrft rl; of the model only its configuration is
@@ -54,7 +56,9 @@ class MachineArgs:
     bandwidth: float | None = None
     """bandwidth of its memory in GB/s; default: that of --device"""
     prompt_len: int | None = None
-    """tokens of a prompt as expected; default: prompt_max_len"""
+    """tokens of a prompt as expected, those of its media counted; default: prompt_max_len"""
+    prompt_media: str | None = None
+    """media of a prompt by their tokens, such as image:1024,audio:250, or none; default: one kind, all of the prompt"""
     response_len: int | None = None
     """tokens of an answer as expected; default: generate_max_len"""
     json: bool = False
@@ -89,6 +93,11 @@ class PlanCommand(RLConfig, _Machines):
     data: PlannedDataArgs = field(default_factory=PlannedDataArgs)
     run: PlannedRunArgs = field(default_factory=PlannedRunArgs)
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of a prompt, those of its media counted."""
+        return self.machine.prompt_len or self.data.prompt_max_len
+
 
 def parse_plan(argv: Sequence[str]) -> PlanCommand:
     """The checked command. Raises SystemExit: code 0 after --help and --print_config, 2 after saying what is wrong."""
@@ -104,6 +113,7 @@ def require_plannable(command: PlanCommand) -> None:
     problems += [*precision_conflict(command.model), *compile_conflicts(command), *weight_problems(command)]
     if not problems:
         problems = [*algorithm_problems(command), *_holding(command), *_lengths(command), *_devices(command)]
+        problems += _media(command)
     if problems:
         raise ConfigError(problems)
 
@@ -150,6 +160,37 @@ def _lengths(command: PlanCommand) -> Iterator[str]:
             f"--train_batch_size {size}: a step has only {prompts} prompts x {samples} samples = {prompts * samples} "
             f"rollouts; set it to {prompts * samples} or less"
         )
+
+
+def media_in(text: str) -> list[tuple[str, int]]:
+    """Modality and tokens of each medium that --prompt_media names. Raises ValueError for what is none."""
+    media = [part.strip().partition(":") for part in text.split(",")] if text != "none" else []
+    for modality, _, tokens in media:
+        if modality not in MODALITIES or not tokens.isdecimal() or not int(tokens):
+            raise ValueError(f"write each medium as {', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}:TOKENS")
+    return [(modality, int(tokens)) for modality, _, tokens in media]
+
+
+def limits_of(command: PlanCommand) -> dict[str, int | None]:
+    """How many media of each modality a prompt may have; None: any number."""
+    data = command.data
+    limits = (data.limit_mm_image_per_prompt, data.limit_mm_video_per_prompt, data.limit_mm_audio_per_prompt)
+    return dict(zip(MODALITIES, limits, strict=True))
+
+
+def _media(command: PlanCommand) -> Iterator[str]:
+    told, length = command.machine.prompt_media, command.prompt_tokens
+    try:
+        media = media_in(told) if told is not None else []
+    except ValueError as error:
+        yield f"--prompt_media {told}: {error}, or set it to none"
+        return
+    if (tokens := sum(size for _, size in media)) > length:
+        yield f"--prompt_media {told}: {tokens} tokens are more than the {length} of a prompt: raise --prompt_len"
+    for modality, limit in limits_of(command).items():
+        count = sum(kind == modality for kind, _ in media)
+        if limit is not None and count > limit:
+            yield f"--prompt_media {told}: --limit_mm_{modality}_per_prompt {limit} allows no {count}: raise it"
 
 
 def _devices(command: PlanCommand) -> Iterator[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lightrft_multimodal.adapters.family import Family, Tower, image_text_model
-from lightrft_multimodal.adapters.squares import see
+from lightrft_multimodal.adapters.squares import outlines, see
 
 
 def blocks(ids: Tensor, mask: Tensor, kinds: Mapping[str, int]) -> Tensor:
@@ -32,4 +32,5 @@ FAMILY = Family(
     placeholders=lambda config: {"image": config.image_token_id},
     blocks=blocks,
     engine_names={"model.vision_tower.": "model.vision_tower.vision_model."},
+    outlines=outlines(lambda config: config.mm_tokens_per_image),
 )

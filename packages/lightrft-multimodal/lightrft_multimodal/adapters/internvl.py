@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightrft_multimodal.adapters.family import Family, Tower, image_text_model
-from lightrft_multimodal.adapters.squares import see
+from lightrft_multimodal.adapters.squares import outlines, patches, see
 
 
 def merged(config: Any) -> dict[str, float]:
@@ -21,4 +21,5 @@ FAMILY = Family(
     model_class=image_text_model,
     towers=(Tower(("image", "video"), ("vision_tower", "multi_modal_projector"), see, merged),),
     placeholders=lambda config: {"image": config.image_token_id},
+    outlines=outlines(lambda config: round(patches(config.vision_config) * config.downsample_ratio**2), tiles=True),
 )

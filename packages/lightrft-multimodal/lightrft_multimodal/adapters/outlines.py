@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from lightrft_core import Media
 from lightrft_multimodal.adapters.adapter import MediaAdapter
 from lightrft_multimodal.adapters.family import Family, Inputs
 from lightrft_strategy.language import without_dropout
@@ -25,31 +26,32 @@ class Outline:
 
 
 class OutlineAdapter(MediaAdapter):
-    """The adapter of a family and a config whose media are Outlines; it keeps nothing from call to call.
+    """The adapter of a family and a config whose media are Outlines; it keeps their inputs, and no embeddings.
 
-    Their pixels and mel bands are on the meta device. Positions are 0, 1, 2, ... on all axes.
+    Pixels and mel bands are on the meta device. Positions are 0, 1, 2, ... on all axes.
     Raises ValueError if the family's media have no outlines.
     """
 
     def __init__(self, family: Family, config: Any) -> None:
         if family.outlines is None:
             raise ValueError("what its towers read is not outlined")
-        super().__init__(replace(family, positions=None), None, config, inputs_bytes=0, features_bytes=0)
+        super().__init__(replace(family, positions=None), None, config, inputs_bytes=sys.maxsize, features_bytes=0)
         self.outlines = family.outlines
 
     def largest(self, modality: str, tokens: int) -> int:
         """The tokens of the largest medium of no more than so many; 0 if none is as small."""
         return self.outlines.largest(self.config, modality, tokens)
 
-    def inputs(self, media: Sequence[Media]) -> Inputs:
-        """As the processor's tensors of media of these sizes."""
-        inputs: dict[str, Any] = {}
-        outlines = [medium for medium in media if isinstance(medium, Outline)]
+    def outlined(self, number: int, media: Sequence[tuple[str, int]]) -> tuple[Outline, ...]:
+        """Media of one prompt, each by modality and tokens, with their inputs kept. number: tells it from others."""
+        prompt = tuple(Outline(*medium, f"{number}.{place}") for place, medium in enumerate(media))
+        inputs: dict[str, Tensor] = {}
         for modality in self.towers:
-            tokens = [medium.tokens for medium in outlines if medium.modality == modality]
+            tokens = [medium.tokens for medium in prompt if medium.modality == modality]
             if tokens:
                 inputs |= self.outlines.inputs(self.config, modality, tokens)
-        return inputs
+        self._inputs.keep(tuple(medium.sha256 for medium in prompt), inputs)
+        return prompt
 
     def blank(self, modality: str) -> Inputs:
         """As of the smallest medium that there may be."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -86,8 +87,8 @@ def pack_attention(model: Any, reader: Reader = TEXT) -> None:
     """Let a language model's decoder compute packed rows from now on; without a row it computes as with sdpa.
 
     The choice stays with the model: gradient checkpointing computes again in the backward pass.
-    Raises ValueError, naming the model and leaving it as it was, if a packed row would give it other hidden states than
-    each sequence alone: linear attention, chunks, soft caps, sinks, a window that attention is not told of.
+    Raises ValueError, naming the model and leaving it as it was, where require_packable does, which is not asked about
+    a model without weights (on the meta device).
     """
     decoder = reader.decoder(model)
     config, before = decoder.config, decoder.config._attn_implementation
@@ -99,13 +100,40 @@ def pack_attention(model: Any, reader: Reader = TEXT) -> None:
             "attn_implementation or turn packing off"
         )
     config._attn_implementation = NAME
+    if decoder.get_input_embeddings().weight.is_meta:
+        return
     try:
-        problem = _problem(decoder, config)
+        require_packable(model, reader)
+    except ValueError:
+        config._attn_implementation = before
+        raise
+
+
+@torch.no_grad()
+def require_packable(model: Any, reader: Reader = TEXT) -> None:
+    """Raise ValueError, naming the model, if a packed row gives it other hidden states than each sequence alone.
+
+    So do linear attention, chunks, soft caps, sinks, a window that attention is not told of. After pack_attention.
+    """
+    decoder = reader.decoder(model)
+    try:
+        problem = _problem(decoder, decoder.config)
     except ValueError as error:
         problem = str(error)
     if problem:
-        config._attn_implementation = before
         raise ValueError(f"{type(model).__name__} cannot compute packed rows ({problem}): turn packing off")
+
+
+@contextmanager
+def on_any_device(decoder: Any) -> Iterator[None]:
+    """Within, a decoder attends as every device can in every precision: by sdpa, if not eagerly already."""
+    config, before = decoder.config, decoder.config._attn_implementation
+    if before != "eager":
+        config._attn_implementation = "sdpa"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 def _problem(decoder: Any, config: Any) -> str:

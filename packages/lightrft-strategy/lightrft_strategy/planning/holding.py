@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lightrft_strategy.planning.subject import Pass, Subject, Weights
+from lightrft_strategy.planning.workload import MicroBatch
 from lightrft_strategy.training.whole import BUCKET_BYTES
 
 MASTER = 4
@@ -118,12 +119,12 @@ def gathered(weights: Weights, holding: Holding, itemsize: int, *, learns: bool)
     return 0
 
 
-def learn(subject: Subject, holding: Holding, tokens: int, scored: int, micro_batches: int, parts: Parts) -> None:
+def learn(subject: Subject, holding: Holding, largest: MicroBatch, micro_batches: int, parts: Parts) -> None:
     """What learning from the largest micro-batch adds to what is kept, at its worst moment: backward pass or step."""
     subject = subject.slice(holding.tp)
     weights, size, ranks = subject.weights, subject.itemsize, holding.sharers
     sums, standing = MASTER * weights.trained, _standing_sums(weights, holding, size)
-    one = subject.training(tokens, scored, keep=holding.whole_gradients)
+    one = subject.training(largest.tokens, largest.scored, largest.prompts, keep=holding.whole_gradients)
     if holding.whole_gradients:
         before = sums if micro_batches > 1 and not standing else 0
         backward = before + one.peak

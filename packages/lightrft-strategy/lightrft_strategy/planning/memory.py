@@ -48,6 +48,8 @@ class Job:
 
     scores: which models score a batch before it is learnt from. runtime: bytes of the program itself.
     memory: bytes of one rank's device. on_host: the device's memory is the host's, as on the CPU.
+    kept_inputs, kept_embeddings: what processed media may take of host memory, and what each model's frozen towers made
+    of them of the device; in a long run they do.
     """
 
     policy: Subject
@@ -61,6 +63,8 @@ class Job:
     critic: Subject | None = None
     scores: tuple[str, ...] = ()
     on_host: bool = False
+    kept_inputs: int = 0
+    kept_embeddings: int = 0
 
     @property
     def models(self) -> dict[str, Subject]:
@@ -111,6 +115,8 @@ def _always(job: Job) -> Parts:
     parts.add("the program itself", job.runtime)
     for name, subject in job.models.items():
         keep(subject, job.holding, learns=name in job.learners, name=name, parts=parts)
+        parts.add(f"{name} embeddings of media, kept", job.kept_embeddings if subject.keeps_embeddings else 0)
+    parts.add("processed media, kept", job.kept_inputs if job.policy.prompt_of else 0, host=True)
     if job.holding.in_parts:
         parts.add("whole copy to sample from", job.policy.weights.bytes(job.policy.itemsize))
     return parts
@@ -136,7 +142,7 @@ def _estimate(job: Job) -> Phase:
     for name in job.scores:
         subject = job.scorer(name)
         brought = gathered(subject.weights, job.holding, subject.itemsize, learns=name in job.learners)
-        running = subject.forward(largest.tokens, largest.scored).peak
+        running = subject.forward(largest.tokens, largest.scored, largest.prompts).peak
         if brought + running > worst:
             worst, names = brought + running, {"gathered weights": brought, f"forward pass ({name})": running}
     for part, size in names.items():
@@ -150,7 +156,7 @@ def _optimise(job: Job) -> Phase:
     for subject in job.learners.values():
         parts = _always(job)
         _sleeping(job, parts)
-        learn(subject, job.holding, largest.tokens, largest.scored, job.work.micro_batches(ranks), parts)
+        learn(subject, job.holding, largest, job.work.micro_batches(ranks), parts)
         candidates.append(parts)
     return _phase("optimise", job, max(candidates, key=lambda parts: parts.total))
 
@@ -207,7 +213,7 @@ def _embedded(job: Job, parts: Parts) -> None:
     prompts = rows if copied(rows, work.prompt_len, per_token) else slots
     parts.add("keys and values", per_token * (prompts * work.prompt_len + rows * work.budget_len))
     tokens = room * work.prompt_len
-    reading = job.policy.forward(tokens, 1).peak + job.policy.kv_bytes * tokens
+    reading = job.policy.forward(tokens, 1, room).peak + job.policy.kv_bytes * tokens
     drawing = rows * job.policy.vocabulary * FLOAT * 4
     parts.add("reading prompts" if reading > drawing else "drawing tokens (logits)", max(reading, drawing))
 

@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from math import ceil
 
 from lightrft_strategy.planning.accelerators import Accelerator
+from lightrft_strategy.planning.counting import BACKWARD_ATTENTION
 from lightrft_strategy.planning.memory import Job, rows
-from lightrft_strategy.planning.subject import Subject
+from lightrft_strategy.planning.subject import Pass, Subject
+from lightrft_strategy.planning.workload import MicroBatch, Workload
 
 COMPUTE_EFFICIENCY = 0.4
 """Of the peak rate that passes over many tokens reach: what large training runs report is 0.3 to 0.5."""
 
 BANDWIDTH_EFFICIENCY = 0.6
 """Of the memory bandwidth that decoding reaches."""
-
-BACKWARD_ATTENTION = 2.5
-"""Operations of a fused attention's backward pass, for one of its forward pass (Dao 2023, arXiv 2307.08691, 3.1)."""
 
 SAMPLE_TOKENS = 512
 """Tokens that operations per token are counted on."""
@@ -66,16 +65,18 @@ def _sample(job: Job) -> tuple[float, float, float, _Parts]:
     work, policy = job.work, job.policy
     answers, length, prompt = work.answers(job.holding.ranks), work.response_len, work.prompt_len
     steps = ceil(answers / rows(job)) * length
-    weights = policy.weights.bytes(policy.itemsize) - policy.weights.table * policy.itemsize
+    unread = policy.weights.table + policy.weights.towers
+    weights = policy.weights.bytes(policy.itemsize) - unread * policy.itemsize
     if job.engine.kind != "embedded":
-        weights = (policy.weights.total - policy.weights.table) * job.engine.weight_bytes // job.engine.tp
+        weights = (policy.weights.total - unread) * job.engine.weight_bytes // job.engine.tp
     kv = policy.kv_bytes / (1 if job.engine.kind == "embedded" else job.engine.tp)
     reads = steps * weights + kv * answers * (length * prompt + length * (length - 1) / 2)
     per_token, read_only = _forward_flops(policy, SAMPLE_TOKENS), _forward_flops(policy, 1)
     seen = answers * (length * prompt + length * (length + 1) / 2)
     decoding = answers * length * per_token + seen * policy.attention_flops
     prompts = answers // work.samples
-    reading = prompts * (prompt * read_only + prompt * (prompt + 1) / 2 * policy.attention_flops)
+    seeing = policy.forward(prompt, 1, 1).seeing
+    reading = prompts * (seeing + prompt * read_only + prompt * (prompt + 1) / 2 * policy.attention_flops)
     return decoding + reading, reads, 0.0, [(decoding, reads), (reading, weights)]
 
 
@@ -84,9 +85,9 @@ def _estimate(job: Job) -> tuple[float, float, float, _Parts]:
     flops = sends = 0.0
     for name in job.scores:
         subject, largest = job.scorer(name), work.largest(ranks)
-        one = subject.forward(largest.tokens, largest.scored)
-        per_token, summed = one.flops / largest.tokens, one.sends / largest.tokens
-        flops += work.computed(ranks) * per_token + work.attended(ranks) * subject.attention_flops
+        one = subject.forward(largest.tokens, largest.scored, largest.prompts)
+        summed = one.sends / largest.tokens
+        flops += _passed(one, largest, work, ranks) + work.attended(ranks) * subject.attention_flops
         sends += work.passes(ranks) * _gather_bytes(job, subject) + work.computed(ranks) * summed
     return flops, 0.0, sends, [(flops, 0.0)] if flops else []
 
@@ -100,10 +101,10 @@ def _optimise(job: Job) -> tuple[float, float, float, _Parts]:
         attention = 1 + BACKWARD_ATTENTION + (1 if subject.checkpointed else 0)
         largest = work.largest(ranks)
         keep = job.holding.whole_gradients
-        one = subject.training(largest.tokens, largest.scored, keep=keep)
-        per_token, summed = one.flops / largest.tokens, one.sends / largest.tokens
+        one = subject.training(largest.tokens, largest.scored, largest.prompts, keep=keep)
+        summed = one.sends / largest.tokens
         flops += work.epochs * (
-            work.computed(ranks) * per_token + work.attended(ranks) * attention * subject.attention_flops
+            _passed(one, largest, work, ranks) + work.attended(ranks) * attention * subject.attention_flops
         )
         reads += work.optimiser_steps * ADAMW_BYTES * subject.weights.trained / share
         sends += work.optimiser_steps * _exchanged(job, subject) + work.epochs * work.computed(ranks) * summed
@@ -116,6 +117,12 @@ def _publish(job: Job) -> tuple[float, float, float, _Parts]:
     if job.engine.kind != "embedded":
         sends += job.policy.weights.bytes(job.policy.itemsize)
     return 0.0, 0.0, sends, []
+
+
+def _passed(one: Pass, batch: MicroBatch, work: Workload, ranks: int) -> float:
+    """Operations of one pass over a step's answers, by those of a micro-batch: of tokens, and of towers by prompts."""
+    tokens = work.computed(ranks) * (one.flops - one.seeing) / batch.tokens
+    return tokens + work.seen(ranks) * one.seeing / batch.prompts
 
 
 def _forward_flops(subject: Subject, scored: int) -> float:

@@ -49,7 +49,7 @@ class Sliced:
 
 def sliced(module: LanguageActor | LanguageCritic, size: int) -> Sliced:
     """A copy of a module on the meta device, cut for so many ranks. Raises ValueError as plan_slices does."""
-    part, row = copy.deepcopy(module), Row(size)
+    part, row = copy.deepcopy(module, {id(module.reader): module.reader}), Row(size)
     plan = plan_slices(part, layers(part), size)
     for name, (whole, kind) in plan.linear.items():
         part.set_submodule(name, _Slice(whole, kind, row))

@@ -14,6 +14,7 @@ from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from lightrft_core import Prompt, chosen_logprobs
+from lightrft_core.logprobs import CHUNK_ELEMENTS, CPU_CHUNK_ELEMENTS
 from lightrft_strategy.engines.footprint import kv_bytes_per_token
 from lightrft_strategy.four_bit import fits
 from lightrft_strategy.language import LanguageActor, LanguageCritic, without_dropout
@@ -84,6 +85,7 @@ class Subject:
     dtype: what it is computed in. four_bit: hold its linear layers, but not its head, in 4 bits.
     prompt_of: number -> a prompt of a batch, all of one length, with media that the module's reader reads; None: the
     module reads text alone, of which only the length matters.
+    on_host: it is computed on a CPU, which holds fewer logits at once.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Subject:
         *,
         four_bit: bool = False,
         prompt_of: Callable[[int], Prompt] | None = None,
+        on_host: bool = False,
     ) -> None:
         self.module: LanguageActor | LanguageCritic = module.to(META)
         self.dtype, self.itemsize, self.config = dtype, dtype.itemsize, module.model.config.get_text_config()
@@ -101,7 +104,7 @@ class Subject:
         for part in [part for part in module.modules() if isinstance(part, PreTrainedModel)]:
             part.config._attn_implementation = TOWER
         module.reader.decoder(module.model).config._attn_implementation = NAME
-        self.prompt_of = prompt_of
+        self.prompt_of, self.on_host = prompt_of, on_host
         self._passes: dict[tuple[object, ...], Pass] = {}
         self._slices: dict[int, Subject] = {}
         self._row, self._attending = Row(), 1
@@ -145,14 +148,17 @@ class Subject:
 
     def forward(self, tokens: int, scored: int, prompts: int = 0) -> Pass:
         """A pass without gradient over one row of tokens, so many scored. prompts: those whose media are read."""
-        prompts = prompts if self.prompt_of else 0
-        return self._cached(("forward", tokens, scored, prompts), lambda: self._forward(tokens, scored, prompts))
+        asked = self._asked(prompts)
+        return self._cached(("forward", tokens, scored, len(asked)), lambda: self._forward(tokens, scored, asked))
 
     def training(self, tokens: int, scored: int, prompts: int = 0, *, keep: bool) -> Pass:
         """A forward and a backward pass. keep: gradients stay with their parameters; else each is gone at once."""
-        prompts = prompts if self.prompt_of else 0
-        key = ("training", tokens, scored, prompts, keep)
-        return self._cached(key, lambda: self._training(tokens, scored, prompts, keep))
+        asked = self._asked(prompts)
+        key = ("training", tokens, scored, len(asked), keep)
+        return self._cached(key, lambda: self._training(tokens, scored, asked, keep))
+
+    def _asked(self, prompts: int) -> list[Prompt]:
+        return [] if self.prompt_of is None else [self.prompt_of(number) for number in range(prompts)]
 
     def _cached(self, key: tuple[object, ...], measure: Callable[[], Pass]) -> Pass:
         if key not in self._passes:
@@ -161,18 +167,18 @@ class Subject:
         return self._passes[key]
 
     @torch.no_grad()
-    def _forward(self, tokens: int, scored: int, prompts: int) -> Pass:
+    def _forward(self, tokens: int, scored: int, asked: Sequence[Prompt]) -> Pass:
         with Alive(self.module) as alive:
-            self._output(tokens, scored, prompts, alive)
+            self._output(tokens, scored, asked, alive)
         return Pass(alive.peak, 0, 0, alive.flops, alive.seeing)
 
-    def _training(self, tokens: int, scored: int, prompts: int, keep: bool) -> Pass:
+    def _training(self, tokens: int, scored: int, asked: Sequence[Prompt], keep: bool) -> Pass:
         handles = [] if keep else [_forgetful(parameter) for parameter in _trained(self.module)]
         saved, scoring = Saved(self.module), self._scoring(scored)
         try:
             with Alive(self.module) as alive:
                 with saved.noted():
-                    loss = self._output(tokens, scored, prompts, alive).sum()
+                    loss = self._output(tokens, scored, asked, alive).sum()
                 held = saved.bytes
                 loss.backward()  # type: ignore[no-untyped-call]
         finally:
@@ -193,27 +199,26 @@ class Subject:
         dtype: torch.dtype = self.module.model.get_input_embeddings().weight.dtype
         return dtype
 
-    def _output(self, tokens: int, scored: int, prompts: int, alive: Alive) -> Tensor:
+    def _output(self, tokens: int, scored: int, asked: Sequence[Prompt], alive: Alive) -> Tensor:
         hidden: Tensor = self.module.reader.decoder(self.module.model)(
-            **self._read(tokens, prompts, alive),
+            **self._read(tokens, asked, alive),
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=META),
             use_cache=False,
         ).last_hidden_state[0]
         return self._scores(hidden.index_select(0, torch.zeros(scored, dtype=torch.long, device=META)))
 
-    def _read(self, tokens: int, prompts: int, alive: Alive) -> dict[str, Any]:
+    def _read(self, tokens: int, asked: Sequence[Prompt], alive: Alive) -> dict[str, Any]:
         """A row of tokens as the decoder takes it: prompts with their media, answers to the last behind them."""
-        if not self.prompt_of or not prompts:
+        if not asked:
             ids = torch.zeros(1, tokens, dtype=torch.long, device=META)
             return {"input_ids": ids, "position_ids": torch.arange(tokens, device=META)[None]}
-        asked = [self.prompt_of(number) for number in range(prompts)]
         ids, before = torch.tensor([prompt.token_ids for prompt in asked]), alive.flops
         media = [prompt.media for prompt in asked]
         reading = self.module.reader.read_prompts(self.module.model, ids, torch.ones_like(ids, dtype=torch.bool), media)
         assert reading.perception is not None
         alive.towers_end(reading.perception.features, before)
         answers = torch.zeros(1, max(0, tokens - ids.numel()), dtype=torch.long)
-        return reading.continued(answers, torch.tensor([prompts - 1])).inputs(torch.arange(tokens)[None])
+        return reading.continued(answers, torch.tensor([len(asked) - 1])).inputs(torch.arange(tokens)[None])
 
     def _scores(self, hidden: Tensor) -> Tensor:
         """[tokens], as LanguageActor and LanguageCritic compute them from hidden states."""
@@ -223,6 +228,7 @@ class Subject:
         ids = torch.zeros(len(hidden), dtype=torch.long, device=META)
         head_weight = self.module.model.get_output_embeddings().weight
         law: dict[str, Any] = {"temperature": self.module.temperature, "never": self.module.reader.placeholders}
+        law["chunk_elements"] = CPU_CHUNK_ELEMENTS if self.on_host else CHUNK_ELEMENTS
         return chosen_logprobs(hidden, head_weight, ids, **law)[0]
 
 

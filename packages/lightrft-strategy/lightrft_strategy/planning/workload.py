@@ -8,11 +8,15 @@ from math import ceil
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """sequences: answers in it. tokens: computed, prompts included. scored: of them, those with a log-probability."""
+    """sequences: answers in it. tokens: computed, prompts included. scored: of them, those with a log-probability.
+
+    prompts: whose media are read.
+    """
 
     sequences: int
     tokens: int
     scored: int
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,16 @@ class Workload:
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.tokens(middle) <= self.token_budget else (low, middle - 1)
-        return MicroBatch(low, ceil(self.tokens(low) / self.slices), ceil(low * self.response_len / self.slices))
+        tokens, scored = ceil(self.tokens(low) / self.slices), ceil(low * self.response_len / self.slices)
+        return MicroBatch(low, tokens, scored, ceil(low / self.samples))
 
     def largest(self, ranks: int) -> MicroBatch:
         """The largest micro-batch there may be: answers of other lengths than expected fill the budget to its end."""
         usual, most = self.micro_batch(ranks), min(self.most_sequences, self.sequences(ranks))
         tokens = max(usual.tokens, ceil(min(self.token_budget, self.tokens(most)) / self.slices))
-        return MicroBatch(usual.sequences, tokens, min(tokens, ceil(usual.scored * tokens / usual.tokens)))
+        grown = tokens / usual.tokens
+        prompts = min(ceil(most / self.samples), ceil(usual.prompts * grown))
+        return MicroBatch(usual.sequences, tokens, min(tokens, ceil(usual.scored * grown)), prompts)
 
     def micro_batches(self, ranks: int) -> int:
         """Micro-batches of one optimiser step on one rank."""
@@ -91,6 +98,10 @@ class Workload:
     def computed(self, ranks: int) -> int:
         """Tokens a rank computes in one pass over a step's answers."""
         return self.passes(ranks) * self.micro_batch(ranks).tokens
+
+    def seen(self, ranks: int) -> int:
+        """Prompts whose media a rank reads in one pass over a step's answers."""
+        return self.passes(ranks) * self.micro_batch(ranks).prompts
 
     def passes(self, ranks: int) -> int:
         """Micro-batches a rank computes in one pass over a step's answers."""

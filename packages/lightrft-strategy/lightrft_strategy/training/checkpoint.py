@@ -42,14 +42,16 @@ def save_tensors(folder: Path, tensors: Mapping[str, Tensor], counters: Mapping[
     on_first(ranks, lambda: _finish(folder, layout, everywhere, counters))
 
 
-def load_tensors(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, int]:
+def load_tensors(
+    folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks, *, checksums: bool = True
+) -> dict[str, int]:
     """Fill tensors with what save_tensors wrote, in place; every rank calls it. Returns the counters.
 
     tensors: plain or DTensors, in whatever layout; each rank reads the regions it holds. All files are compared with
-    their checksums before, each by one rank.
+    their checksums before, each by one rank. checksums: False: only with their sizes.
     Raises ValueError on every rank if a file is missing or damaged, or if the folder holds other tensors than these.
     """
-    stored = open_tensors(folder, ranks, expected=tensors)
+    stored = open_tensors(folder, ranks, expected=tensors, checksums=checksums)
     together(ranks, lambda: stored.fill(tensors))
     return stored.counters
 

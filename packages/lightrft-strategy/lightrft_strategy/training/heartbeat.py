@@ -12,10 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import IO
+from uuid import uuid4
 
 import psutil
-from torch.distributed.distributed_c10d import Store
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
+from lightrft_core import Ranks
 from lightrft_strategy.training import stacks
 from lightrft_strategy.training.beats import Beat, State, beat_file, stack_file
 from lightrft_strategy.training.last_word import LastWord
@@ -65,9 +67,10 @@ class Heartbeat:
         self._thread.start()
 
     @classmethod
-    def of_launch(cls, pulse: Pulse, rank: int, world_size: int) -> Heartbeat:
-        """Over the store that torchrun's environment variables name."""
-        return cls(pulse, rank, world_size, launch_store(timedelta(seconds=60)))
+    def of_launch(cls, pulse: Pulse, ranks: Ranks) -> Heartbeat:
+        """Over the store that torchrun's environment variables name, apart from other starts' words; on every rank."""
+        apart = ranks.gather([uuid4().hex])[0]
+        return cls(pulse, ranks.rank, ranks.world_size, PrefixStore(apart, launch_store(timedelta(seconds=60))))
 
     def keep(self, folder: Path, stall_timeout: float) -> None:
         """From now on write what this rank does into a folder, its stacks too when asked by a signal, and end the run

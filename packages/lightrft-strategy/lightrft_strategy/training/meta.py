@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils.hub import get_checkpoint_shard_files
 
 from lightrft_strategy.devices import device
 from lightrft_strategy.language import without_dropout
@@ -21,12 +23,16 @@ from lightrft_strategy.training.regions import held_region
 def empty_language_model(
     pretrain: str | Path, *, attn_implementation: str | None = None, trust_remote_code: bool = False
 ) -> Any:
-    """A causal language model from its config alone, in float32: its weights are on the meta device, without memory.
+    """A causal language model to be filled by load_shards, in float32: its weights are on the meta device.
 
-    Buffers that no checkpoint holds (rotary frequencies) are computed for real. Raises ValueError, naming the buffer,
-    for a model that cannot compute one of them anew.
+    Buffers that no checkpoint holds (rotary frequencies) are computed for real. Raises ValueError, saying why, for a
+    model that must be loaded whole: its weights are quantised, are not those of load_shards, or one of those buffers
+    cannot be computed anew.
     """
     config = AutoConfig.from_pretrained(pretrain, trust_remote_code=trust_remote_code)
+    told = {"quantization_config", "transformers_weights"} & vars(config).keys()
+    if told:
+        raise ValueError(f"{pretrain} has a {', '.join(sorted(told))}: load this model whole")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config,
@@ -48,6 +54,9 @@ def empty_language_model(
                 f"{type(model).__name__} does not say how to compute its buffer {name}, which no checkpoint holds: "
                 "load this model whole"
             )
+    _stored(model, pretrain)
+    if model.can_generate():
+        model.generation_config = _generation_config(pretrain)
     return without_dropout(model)
 
 
@@ -55,12 +64,18 @@ def empty_language_model(
 def materialise(module: nn.Module, place: torch.device) -> None:
     """Give parameters of the meta device memory in that place, full of NaN; the others keep their numbers.
 
-    Buffers go where things are computed. Does nothing to a module that is not on the meta device.
+    Buffers go where things are computed, and tied parameters stay one. Does nothing to a module that is not on the meta
+    device.
     """
     if not any(tensor.is_meta for tensor in module.state_dict().values()):
         return
     real = {name: tensor.detach().clone() for name, tensor in _named(module) if not tensor.is_meta}
+    ties = tied(dict(module.named_parameters(remove_duplicate=False)))
     module.to_empty(device=place)
+    for first, *others in ties:
+        for name in others:
+            owner, _, last = name.rpartition(".")
+            setattr(module.get_submodule(owner), last, module.get_parameter(first))
     for name, tensor in _named(module):
         mine = local(tensor)
         if name in real:
@@ -73,35 +88,65 @@ def materialise(module: nn.Module, place: torch.device) -> None:
 
 
 @torch.no_grad()
-def load_shards(model: Any, folder: Path) -> None:
-    """Fill a Hugging Face model, sharded or whole, from the safetensors of a folder; a rank reads its shards alone.
+def load_shards(model: Any, pretrain: str | Path) -> None:
+    """Fill a Hugging Face model, sharded or whole, from a folder or hub id; a rank reads its shards alone.
 
-    model: the one the weights are named in, or its base model. Raises ValueError if a weight is missing or has another
-    shape, changing nothing.
+    model: the one the weights are named in, or its base model. Raises ValueError if there are no safetensors, a weight
+    is missing, stored twice or of another shape, changing nothing.
     """
-    places: dict[str, tuple[Path, tuple[int, ...]]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    state, stored = model.state_dict(keep_vars=True), _stored(model, pretrain)
+    for path in sorted({path for path, _ in stored.values()}):
         with safe_open(path, "pt") as file:
-            places |= {name: (path, tuple(file.get_slice(name).get_shape())) for name in file.keys()}  # noqa: SIM118
-    state = model.state_dict(keep_vars=True)
-    chosen: dict[str, str] = {}
-    for names in tied(state):
-        candidates = [*names, *(f"{model.base_model_prefix}.{name}" for name in names)]
-        stored = next((name for name in candidates if name in places), None)
-        if stored is None or places[stored][1] != tuple(state[names[0]].shape):
-            what = "no weight" if stored is None else f"the shape {list(places[stored][1])}"
-            raise ValueError(
-                f"{folder} has {what} for {names[0]}, whose shape is {list(state[names[0]].shape)} in "
-                f"{type(model).__name__}: a checkpoint that is laid out differently must be loaded whole"
-            )
-        chosen[names[0]] = stored
-    for path in sorted({places[stored][0] for stored in chosen.values()}):
-        with safe_open(path, "pt") as file:
-            for name, stored in chosen.items():
-                part = held_region(name, state[name]) if places[stored][0] == path else None
+            for name, (where, there) in stored.items():
+                part = held_region(name, state[name]) if where == path else None
                 if part is not None:
                     region, mine = part
-                    mine.copy_(file.get_slice(stored)[region.slices] if mine.ndim else file.get_tensor(stored))
+                    mine.copy_(file.get_slice(there)[region.slices] if mine.ndim else file.get_tensor(there))
+
+
+def _stored(model: Any, pretrain: str | Path) -> dict[str, tuple[Path, str]]:
+    """Of each weight of a model, tied ones under their first name: its file, and its name there. See load_shards."""
+    places: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    for path in _weight_files(pretrain):
+        with safe_open(path, "pt") as file:
+            places |= {name: (path, tuple(file.get_slice(name).get_shape())) for name in file.keys()}  # noqa: SIM118
+    state, stored = model.state_dict(keep_vars=True), dict[str, tuple[Path, str]]()
+    for names in tied(state):
+        first, shape = names[0], tuple(state[names[0]].shape)
+        candidates = [*names, *(f"{model.base_model_prefix}.{name}" for name in names)]
+        found = [(name, *places[name]) for name in candidates if name in places]
+        if [there for *_, there in found] != [shape]:
+            what = "no weight" if not found else f"the shape {list(found[0][2])}"
+            if len(found) > 1:
+                what = " and ".join(name for name, *_ in found)
+            raise ValueError(
+                f"{pretrain} has {what} for {first}, whose shape is {list(shape)} in {type(model).__name__}: a "
+                "checkpoint that is laid out differently must be loaded whole"
+            )
+        name, path, _ = found[0]
+        stored[first] = path, name
+    return stored
+
+
+def _weight_files(pretrain: str | Path) -> list[Path]:
+    """The safetensors that transformers reads for a folder or hub id, fetched if they are not here."""
+    alone, index = (
+        cached_file(str(pretrain), name, _raise_exceptions_for_missing_entries=False)
+        for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
+    )
+    if alone is not None:
+        return [Path(alone)]
+    if index is None:
+        raise ValueError(f"{pretrain} has no weights as safetensors: load this model whole")
+    return [Path(file) for file in get_checkpoint_shard_files(str(pretrain), index)[0]]
+
+
+def _generation_config(pretrain: str | Path) -> GenerationConfig:
+    """As from_pretrained reads it; of a model without generation_config.json from what its config says of sampling."""
+    try:
+        return GenerationConfig.from_pretrained(pretrain)
+    except OSError:
+        return GenerationConfig.from_pretrained(pretrain, config_file_name="config.json", _from_model_config=True)
 
 
 def _named(module: nn.Module) -> list[tuple[str, Tensor]]:

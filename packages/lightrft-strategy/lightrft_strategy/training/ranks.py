@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -16,6 +18,8 @@ from lightrft_core.protocols import T
 from lightrft_strategy.devices import device
 
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_START = "lightrft/start"
+_LOOK_SECONDS = 0.2
 
 
 class TorchRanks:
@@ -64,9 +68,8 @@ def open_ranks(timeout: timedelta, per_learner: int = 1) -> Iterator[Ranks]:
         )
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backends = _backends(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group(
-        backends, store=launch_store(timeout, keeps=rank == 0), rank=rank, world_size=world_size, timeout=timeout
-    )
+    store = of_this_start(launch_store(timeout, keeps=rank == 0), rank, world_size, timeout)
+    dist.init_process_group(backends, store=store, rank=rank, world_size=world_size, timeout=timeout)
     try:
         yield TorchRanks(per_learner)
         dist.barrier()
@@ -75,17 +78,41 @@ def open_ranks(timeout: timedelta, per_learner: int = 1) -> Iterator[Ranks]:
 
 
 def launch_store(timeout: timedelta, *, keeps: bool = False) -> Store:
-    """A connection to what the launcher's processes have in common, apart for each time it has started them.
+    """A connection to what the launcher's processes have in common.
 
-    A launcher that starts them again may hand the same store on, with the addresses of processes that are gone.
     keeps: whether this process is to hold the store, should the launcher not.
     """
     of_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(  # type: ignore[attr-defined]
+    return dist.TCPStore(  # type: ignore[attr-defined]
         address, port, is_master=keeps and not of_launcher, timeout=timeout, wait_for_workers=False, multi_tenant=True
     )
-    return PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def of_this_start(store: Store, rank: int, world_size: int, timeout: timedelta) -> Store:
+    """A part of the store for processes that were started together: every one of them calls it.
+
+    A launcher that starts them again hands the same store on, with the addresses of processes that are gone, and of
+    several launchers each counts its own restarts alone (TORCHELASTIC_RESTART_COUNT). So rank 0 gives the start a name,
+    which each other rank takes once rank 0 has seen this very process come to it. Raises TimeoutError if it has not.
+    """
+    mine = uuid4().hex
+    if rank == 0:
+        store.set(_START, mine)
+        others = [f"{mine}/{other}" for other in range(1, world_size)]
+        seen = store.multi_get(others) if others else []  # waits for them
+        store.set(f"{mine}/seen", b" ".join(seen))
+        return PrefixStore(mine, store)
+    asked, deadline = "", time.monotonic() + timeout.total_seconds()
+    while time.monotonic() < deadline:
+        name = store.get(_START).decode()
+        if name != asked:
+            store.set(f"{name}/{rank}", mine)
+            asked = name
+        if store.check([f"{name}/seen"]) and mine in store.get(f"{name}/seen").decode():
+            return PrefixStore(name, store)
+        time.sleep(_LOOK_SECONDS)
+    raise TimeoutError(f"rank {rank} has waited {timeout.total_seconds():g} s for rank 0 and all others to start")
 
 
 def first_fault(faults: Sequence[str]) -> str:

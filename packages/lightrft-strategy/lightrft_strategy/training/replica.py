@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightrft_core import Engine, Group, Metrics, Prompt, SamplingParams
 from lightrft_strategy.training.full import full_tensors
@@ -28,6 +28,10 @@ class Replica(Generic[M]):
     def model(self) -> Any:
         """The Hugging Face model in it."""
         return self.actor.model
+
+    def tensors(self) -> list[Tensor]:
+        """All that it takes memory for."""
+        return [*self.actor.parameters(), *self.actor.buffers()]
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightrft_strategy.devices import device
 from lightrft_strategy.training.held import Held
+from lightrft_strategy.training.replica import Replica
 from lightrft_strategy.training.strategy import TorchStrategy
 
 Carry: TypeAlias = Callable[[Tensor], Tensor]
 """A copy of a tensor in another place."""
+
+SAMPLED = frozenset({"sample", "publish", "evaluate", "checkpoint"})
+"""Phases around sampling: `publish` refreshes what is sampled from, and between two of them nothing else needs room."""
 
 
 @dataclass
@@ -38,14 +42,22 @@ class Resting:
             self.here = not self.here
 
 
-def resting(strategy: TorchStrategy, *, away: Carry | None = None, back: Carry | None = None) -> list[Resting]:
+def resting(
+    strategy: TorchStrategy,
+    replica: Replica[Any] | None = None,
+    *,
+    away: Carry | None = None,
+    back: Carry | None = None,
+) -> list[Resting]:
     """Of a strategy's models: what only the optimiser step reads, and all of those that are neither sampled nor learn.
 
-    The policy's weights stay: engines read them; so do weights in shards (Held.movable).
-    away, back: None: to the host and to the device.
+    The policy's weights stay: engines read them; so do weights in shards (Held.movable). replica: the whole copy that
+    engines read in place of shards; it is there around sampling. away, back: None: to the host and to the device.
     """
     travel = away or to_host, back or to_device
     parts: list[Resting] = []
+    if replica is not None:
+        parts.append(Resting(SAMPLED, replica.tensors, *travel))
     for name, held in strategy.held.items():
         learns = name in strategy.optimisers
         if learns:

@@ -65,14 +65,16 @@ class Stored(Mapping[str, Tensor]):
                     )
 
 
-def open_tensors(folder: Path, ranks: Ranks, *, expected: Mapping[str, Tensor] | None = None) -> Stored:
+def open_tensors(
+    folder: Path, ranks: Ranks, *, expected: Mapping[str, Tensor] | None = None, checksums: bool = True
+) -> Stored:
     """The tensors of a checkpoint whose files have their checksums; every rank calls it and reads its share of them.
 
-    expected: tensors of the names, shapes and dtypes they must have; None: any.
+    expected: tensors of the names, shapes and dtypes they must have; None: any. checksums: as in check_files.
     Raises ValueError on every rank, naming the file or the tensor that is not as it must be.
     """
     manifest = together(ranks, lambda: _manifest(folder, expected))
-    check_files(folder, manifest, checksums=True, ranks=ranks)
+    check_files(folder, manifest, checksums=checksums, ranks=ranks)
     return Stored(folder, manifest)
 
 

@@ -143,15 +143,16 @@ class TorchStrategy:
             counters = {"attempts": attempts} | (self.scales[name].counters() if name in self.scales else {})
             save_tensors(folder / name, self._state(name), counters, self.ranks)
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, *, checksums: bool = True) -> None:
         """What save wrote, by whatever kind of holding, on however many ranks, in whatever precision it computed.
 
+        checksums: compare every byte; False for what newest_whole has just found by its checksums.
         The loss scale begins anew where the checkpoint has none, and ends where it is not needed any more. Raises
         ValueError if it is of other models.
         """
         for name in self.attempts:
             state = self._state(name)
-            counters = load_tensors(folder / name, state, self.ranks)
+            counters = load_tensors(folder / name, state, self.ranks, checksums=checksums)
             self.attempts[name] = counters["attempts"]
             if name in self.scales:
                 self.scales[name] = LossScale.of(counters)

@@ -1,0 +1,128 @@
+"""Every two of a holding, a precision, a family, ranks, packing, sharing and a micro-batch size: the run of one."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import version
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from .processes import Processes
+from .recorded import FAMILIES, HOLDS, Case, Outcome, first_gradient, plain_gradient, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+Groups = Callable[[int], Processes]
+Values = tuple[Any, ...]
+Arrays = dict[str, numpy.ndarray]
+REPORT = Path(__file__).parents[3] / "docs" / "benchmarks" / "strategies.json"
+KEYS = ("ranks", "held_by", "dtype", "family", "packing", "sharing", "micro_batch")
+PROMISED = {"float64": 1e-9, "float32": 1e-4}
+
+
+def can_be(values: Values) -> bool:
+    """One process is one, and DeepSpeed computes in float32."""
+    ranks, held_by, dtype, *_ = values
+    return (held_by != "one" or ranks == 1) and not (held_by.startswith("zero") and dtype == "float64")
+
+
+POOL: list[Values] = [
+    values
+    for values in product((1, 2, 4), HOLDS, PROMISED, FAMILIES, (False, True), (True, False), (3, 1, 16))
+    if can_be(values)
+]
+
+
+random.Random(0).shuffle(POOL)
+
+
+def pairs(rows: Iterable[Values]) -> set[Any]:
+    """Which two values stand side by side, each with its place."""
+    return {pair for row in rows for pair in combinations(enumerate(row), 2)}
+
+
+def few(pool: list[Values]) -> list[Values]:
+    """Rows with every pair that is in the pool; one after another that which has most of those still missing."""
+    found, missing, told = list[Values](), pairs(pool), {row: pairs([row]) for row in pool}
+    while missing:
+        found.append(max(pool, key=lambda row: len(told[row] & missing)))
+        missing -= told[found[-1]]
+    return found
+
+
+def case_of(values: Values) -> Case:
+    _, held_by, dtype, family, packing, sharing, micro_batch = values
+    return Case(
+        held_by, dtype, family=family, packing=packing, sharing=sharing, micro_batch=micro_batch, optimiser_steps=20
+    )
+
+
+@cache
+def alone(family: str, dtype: str) -> tuple[Outcome, Arrays]:
+    """The run and its first gradient in one process: padded, prompts shared, three sequences at once."""
+    case = Case(dtype=dtype, family=family)
+    return train(case), plain_gradient(case)
+
+
+def distance(arrays: Arrays, expected: Arrays) -> tuple[float, float]:
+    """Relative differences: of all tensors as one vector, and the largest of any tensor by itself."""
+    assert arrays.keys() == expected.keys()
+    apart = numpy.array([numpy.linalg.norm(arrays[name] - expected[name]) for name in expected])
+    sizes = numpy.array([numpy.linalg.norm(tensor) for tensor in expected.values()])
+    return float(numpy.linalg.norm(apart) / numpy.linalg.norm(sizes)), float((apart / (sizes + 1e-12)).max())
+
+
+def apart(found: list[float], expected: list[float]) -> float:
+    """The largest relative difference of any step; one that has no number has none in either."""
+    mine, theirs = numpy.array(found), numpy.array(expected)
+    assert numpy.array_equal(numpy.isnan(mine), numpy.isnan(theirs))
+    return float(numpy.nanmax(numpy.abs(mine - theirs) / numpy.abs(theirs)))
+
+
+def compared(processes: Groups, values: Values) -> dict[str, Any]:
+    """A run's row of the report: how far it is from the one in one process. All ranks have the same bits."""
+    case, group = case_of(values), processes(values[0])
+    outcome, *others = group.run(train, case, seconds=1200)
+    gradient, *_ = group.run(first_gradient, case)
+    reference, expected = alone(case.family, case.dtype)
+    for other in others:
+        assert numpy.array_equal(other.losses, outcome.losses, equal_nan=True)
+        assert all(numpy.array_equal(other.weights[name], weight) for name, weight in outcome.weights.items())
+    far = {"gradient": distance(gradient, expected), "weights": distance(outcome.weights, reference.weights)}
+    curves = {"loss": apart(outcome.losses, reference.losses), "norm": apart(outcome.norms, reference.norms)}
+    if case.dtype == "float32":
+        for name, weight in reference.weights.items():
+            numpy.testing.assert_allclose(outcome.weights[name], weight, rtol=2e-3, atol=2e-4, err_msg=name)
+    return dict(zip(KEYS, values, strict=True)) | {
+        "steps": len(outcome.losses),
+        "relative_difference": curves | {name: whole for name, (whole, _) in far.items()},
+        "of_any_tensor": {name: worst for name, (_, worst) in far.items()},
+    }
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+def test_every_pair_makes_the_run_of_one_process(processes: Groups) -> None:
+    """Writes docs/benchmarks/strategies.json, which is not written unless all of it holds."""
+    rows = []
+    for values in few(POOL):
+        rows.append(compared(processes, values))
+        print(json.dumps(rows[-1]), flush=True)
+    assert [row for row in rows if max(row["relative_difference"].values()) > PROMISED[row["dtype"]]] == []
+    content = {
+        "what": "runs on recorded rollouts, held in each way, compared with the run of one process, whose rows are "
+        "padded, whose prompts are shared and whose micro-batches have three sequences: every two values of ranks, way, "
+        "precision, family, packing, sharing and micro-batch size that can be together are so in some run. The largest "
+        "relative difference of any step's loss and gradient norm; of the whole gradient of the first step and of all "
+        "weights at the end, as one vector; and of any tensor of these by itself",
+        **{name: version(name) for name in ("torch", "transformers", "deepspeed")},
+        "runs": rows,
+    }
+    REPORT.write_text(json.dumps(content, indent=2) + "\n")
