@@ -2,14 +2,15 @@
 
     uv run python benchmarks/plan.py
 
-runs each setting with answers of one length, in processes of its own, as `lightrft rl` does, watched for the bytes of
-tensors that are alive in each phase (benchmarks/watched_run.py); what is resident is memory/*_peak_gib of its metrics.
-`lightrft plan --json` is asked with the very same flags. It writes docs/benchmarks/plan.json: every run by itself with
-its flags, what was planned and what was measured of each phase, on the first process, and their ratios.
+runs two steps of each setting with answers of one length, in processes of its own, as `lightrft rl` does: the first
+for what is resident, memory/*_peak_gib of its metrics, the second for the bytes of tensors that are alive at once
+(benchmarks/watched_run.py). `lightrft plan --json` is asked with the very same flags. It writes
+docs/benchmarks/plan.json: every run by itself with its flags, what was planned and what was measured of each phase, on
+the first process, and their ratios.
 
 The program itself is left out on both sides: of the plan the part of that name, of the run what is resident just before
 the model is loaded. On the CPU freed memory stays with a process: what is resident in a phase is compared with the most
-that was planned of it and of those before it, and in the first step alone, but for `optimise`, which has the most.
+that was planned of it and of those before it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ COMMON = {
     "micro_train_batch_size": 64,
     "init_kl_coef": 0,
     "num_episodes": 10,
+    "max_steps": 2,
     "progress": False,
 }
 """Of every run; all answers have the same length, and so have all prompts."""
@@ -105,27 +107,26 @@ def call(*command: str, ranks: int = 1) -> str:
     return done.stdout
 
 
-def measure(name: str, steps: int, scratch: Path) -> dict[str, Any]:
+def measure(name: str, scratch: Path) -> dict[str, Any]:
     """One setting, planned and run."""
     ranks, flags = SETTINGS[name]
     flags = COMMON | flags
     prompts, notes = scratch / "prompts.jsonl", scratch / "notes.json"
     write_prompts(prompts, flags["prompt_max_len"])
-    told = words(flags | {"prompt_data": str(prompts), "max_steps": steps, "output_dir": str(scratch / "run")})
+    told = words(flags | {"prompt_data": str(prompts), "output_dir": str(scratch / "run")})
     plan = json.loads(call("-m", "lightrft_apps", "plan", "--json", "--gpus", str(ranks), *told))["phases"]
     call(str(BENCHMARKS / "watched_run.py"), str(notes), *told, ranks=ranks)
     noted = json.loads(notes.read_text())
     expected = [[flags["prompt_max_len"], flags["generate_max_len"]]]
     if noted["lengths"] != expected:
         raise RuntimeError(f"{name}: prompts and answers of {noted['lengths']} tokens, not of {expected}")
-    lines = [json.loads(line) for line in (scratch / "run" / "metrics.jsonl").read_text().splitlines()]
+    first = json.loads((scratch / "run" / "metrics.jsonl").read_text().splitlines()[0])
     phases, most = {}, 0
     for phase in PHASES:
         parts = plan[phase]["parts_bytes"]
         program = parts.pop(PROGRAM)
         planned, alive = sum(parts.values()), noted["alive"][phase]
-        peaks = [round(line[f"memory/{phase}_peak_gib"] * GIB) for line in lines]
-        resident = (max(peaks) if phase == "optimise" else peaks[0]) - noted["program"]
+        resident = round(first[f"memory/{phase}_peak_gib"] * GIB) - noted["program"]
         most = max(most, planned)
         phases[phase] = {
             "planned": planned,
@@ -138,7 +139,7 @@ def measure(name: str, steps: int, scratch: Path) -> dict[str, Any]:
     return {
         "name": name,
         "processes": ranks,
-        "flags": flags | {"reward_fn": "benchmarks/plan.py:coin", "max_steps": steps},
+        "flags": flags | {"reward_fn": "benchmarks/plan.py:coin"},
         "program": {"planned": program, "resident": noted["program"]},
         "phases": phases,
     }
@@ -158,7 +159,6 @@ def show(run: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2, help="steps of each run (default: 2)")
     parser.add_argument("--only", nargs="+", default=[*SETTINGS], metavar="NAME", help="some settings (default: all)")
     args = parser.parse_args()
     unknown = {*args.only} - {*SETTINGS}
@@ -167,7 +167,7 @@ def main() -> None:
     kept = {run["name"]: run for run in json.loads(OUT.read_text())["runs"]} if OUT.exists() else {}
     for number, name in enumerate(args.only, start=1):
         with tempfile.TemporaryDirectory() as scratch:
-            kept[name] = measure(name, args.steps, Path(scratch))
+            kept[name] = measure(name, Path(scratch))
         print(f"{number}/{len(args.only)} {show(kept[name])}", flush=True)
         result = {
             "what": "bytes planned and measured on the first process, the program itself left out of both",

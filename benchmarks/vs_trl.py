@@ -10,12 +10,13 @@ each side counts for its reward curve alone. What is finished is kept in --out, 
 measured again.
 
 sides:
-  trl            weights, gradients and moments in bfloat16: TRL's fastest here, though at this learning rate most
-                 updates round to nothing
-  trl-mixed      float32 weights, autocast to bfloat16: what LightRFT's --bf16 computes in
-  lightrft       bfloat16 compute over float32 weights, micro-batches packed; answers drawn by the embedded engine
-  lightrft-all   the same, made to learn from answers of groups without signal too, as TRL does, though they add nothing
-  lightrft-vllm  the same as lightrft, answers drawn by vLLM within the process
+  trl                weights, gradients and moments in bfloat16: TRL's fastest here, though at this learning rate most
+                     updates round to nothing
+  trl-mixed          float32 weights, autocast to bfloat16: what LightRFT's --bf16 computes in
+  lightrft           bfloat16 compute over float32 weights, micro-batches packed; answers drawn by the embedded engine
+  lightrft-compiled  the same, the layers that learn compiled (--compile)
+  lightrft-all       the same, made to learn from answers of groups without signal too, as TRL does; they add nothing
+  lightrft-vllm      the same as lightrft, answers drawn by vLLM within the process
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ SIDES: dict[str, tuple[str, list[str]]] = {
     "trl": ("trl_side", []),
     "trl-mixed": ("trl_side", ['dtype="mixed"']),
     "lightrft": ("lightrft_side", []),
+    "lightrft-compiled": ("lightrft_side", ["compile=true"]),
     "lightrft-all": ("lightrft_side", ["entropy_coef=1e-12"]),
     "lightrft-vllm": ("lightrft_side", ['engine_type="vllm"', "enforce_eager=true", "max_num_seqs=128"]),
 }

@@ -2,9 +2,10 @@
 
     python benchmarks/watched_run.py FILE [flags of lightrft rl]
 
-Under torchrun the first process writes FILE. What PyTorch's allocator hands out and takes back in a phase is added up
-from the profiler's record of it; to this come all tensors that are alive when the phase begins, weights in a mapped
-file among them. The record takes some megabytes of the process, and is let go at the end of each phase.
+Under torchrun the first process writes FILE. The first step is left alone, and its metrics say what was resident. In
+the second, what PyTorch's allocator hands out and takes back in a phase is added up from the profiler's record of it,
+which takes memory of its own; to this come all tensors that are alive when the phase begins, weights in a mapped file
+among them.
 """
 
 from __future__ import annotations
@@ -39,10 +40,14 @@ class Watched(RunRecorder):
 
     @contextmanager
     def phase(self, name: str, step: int) -> Iterator[None]:
+        if step == 1:
+            with super().phase(name, step):
+                yield
+            return
         before = bytes_alive()
         with super().phase(name, step), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
             yield
-        self.alive[name] = max(self.alive.get(name, 0), before + grown(record))
+        self.alive[name] = before + grown(record)
 
     def record(self, step: int, metrics: Mapping[str, float], groups: Sequence[Group]) -> None:
         for group in groups:

@@ -60,8 +60,7 @@ def learnt(folder: Path) -> tuple[bytes, bytes, list[dict[str, Any]]]:
     return (folder / "final" / "model.safetensors").read_bytes(), state.read_bytes(), numbers
 
 
-@pytest.mark.parametrize("kept", [3, 1])
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize(("kind", "kept"), [*((kind, 1) for kind in DAMAGES), ("a flipped bit", 3)])
 def test_a_run_names_the_damaged_file_and_goes_on_from_the_checkpoint_before(
     flags: dict[str, Any], lightrft: Command, run: Path, kind: str, kept: int
 ) -> None:

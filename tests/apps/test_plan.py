@@ -13,6 +13,7 @@ import pytest
 from lightrft_apps.config.commands.plan import PlanCommand, parse_plan
 from lightrft_apps.config.reading.schema import fields_of
 from lightrft_apps.config.rl import RLConfig
+from lightrft_multimodal.tiny import build_qwen2_5_omni, build_qwen2_5_vl, build_qwen2_audio
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -57,6 +58,7 @@ def test_every_flag_of_a_run_is_taken_and_those_of_machines_beside_them() -> Non
         "tflops",
         "bandwidth",
         "prompt_len",
+        "prompt_media",
         "response_len",
         "json",
     }
@@ -238,6 +240,11 @@ def test_without_a_device_it_is_this_machine(lightrft: Callable[..., Any], tiny_
         ({"compile": True, "zero_stage": 3}, "--compile with --zero_stage 3"),
         ({"compile": True, "aux_loss_coef": 0.1}, "--compile with --aux_loss_coef"),
         ({"ema_beta": 0.5}, "--ema_beta has no effect"),
+        ({"prompt_media": "image"}, "--prompt_media image: write each medium as image, video or audio:TOKENS"),
+        ({"prompt_media": "smell:3"}, "--prompt_media smell:3: write each medium as"),
+        ({"prompt_media": "image:300,image:300"}, "600 tokens are more than the 512 of a prompt"),
+        ({"prompt_media": "image:9", "limit_mm_image_per_prompt": 0}, "--limit_mm_image_per_prompt 0 allows no 1"),
+        ({"prompt_media": "image:9"}, "reads text alone: leave the flag out"),
     ],
 )
 def test_what_cannot_be_planned_ends_with_2_and_names_the_flag(
@@ -253,12 +260,101 @@ def test_a_model_is_all_that_has_to_be_named(tiny_folder: Path) -> None:
     assert parse_plan(["--pretrain", str(tiny_folder)]).machine.gpus == 1
 
 
-def test_a_model_that_sees_is_refused_in_one_line(lightrft: Callable[..., Any], tmp_path: Path) -> None:
-    from transformers import Qwen2_5_VLConfig
+SEERS = {
+    "qwen2_5_vl": (build_qwen2_5_vl, "image", 512),
+    "qwen2_audio": (build_qwen2_audio, "audio", 512),
+    "qwen2_5_omni": (build_qwen2_5_omni, "image", 512),
+}
 
-    Qwen2_5_VLConfig().save_pretrained(tmp_path)
+
+TOWERS = {
+    "qwen2_5_vl": "model.visual",
+    "qwen2_audio": "model.audio_tower,model.multi_modal_projector",
+    "qwen2_5_omni_thinker": "visual,audio_tower",
+}
+
+
+@pytest.fixture(scope="module", params=list(SEERS))
+def seeing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, int]:
+    """A folder with the config alone of a model that sees or hears; what it reads first; and its largest in a prompt."""
+    build, modality, tokens = SEERS[request.param]
+    whole, bare = build(tmp_path_factory.mktemp("whole")), tmp_path_factory.mktemp("bare")
+    shutil.copy(whole / "config.json", bare)
+    return str(bare), modality, tokens
+
+
+def test_a_model_that_sees_or_hears_is_planned_by_its_config_alone(
+    plan: Callable[..., dict[str, Any]], seeing: tuple[str, str, int]
+) -> None:
+    folder, modality, tokens = seeing
+    shown, blind = plan(pretrain=folder), plan(pretrain=folder, prompt_media="none")
+    assert shown["media"] == [{"modality": modality, "tokens": tokens}]
+    assert blind["media"] == []
+    assert shown["model"] == blind["model"]
+    assert 0 < shown["model"]["towers"] < shown["model"]["total"]
+    for phase in ("sample", "estimate", "optimise"):
+        assert shown["phases"][phase]["flops"] >= blind["phases"][phase]["flops"]
+        assert shown["phases"][phase]["total_bytes"] >= blind["phases"][phase]["total_bytes"]
+    for phase in ("sample", "optimise"):
+        assert shown["phases"][phase]["flops"] > blind["phases"][phase]["flops"]
+    assert shown["phases"]["optimise"]["total_bytes"] > blind["phases"]["optimise"]["total_bytes"]
+    assert plan(pretrain=folder, prompt_media=f"{modality}:{tokens}") == shown
+
+
+def test_a_limit_of_media_is_the_number_that_share_a_prompt(
+    plan: Callable[..., dict[str, Any]], seeing: tuple[str, str, int]
+) -> None:
+    folder, modality, tokens = seeing
+    limit = f"limit_mm_{modality}_per_prompt"
+    halves = plan(pretrain=folder, **{limit: 2})["media"]
+    assert halves == [{"modality": modality, "tokens": tokens // 2}] * 2
+    assert modality not in {medium["modality"] for medium in plan(pretrain=folder, **{limit: 0})["media"]}
+
+
+def test_frozen_towers_learn_nothing_and_keep_their_embeddings(
+    plan: Callable[..., dict[str, Any]], seeing: tuple[str, str, int]
+) -> None:
+    folder = seeing[0]
+    prefixes = TOWERS[json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["model_type"]]
+    all_learn, still = plan(pretrain=folder), plan(pretrain=folder, freeze_prefix=prefixes)
+    weights = still["model"]
+    assert weights["trained"] == weights["total"] - weights["towers"]
+    assert still["phases"]["optimise"]["flops"] < all_learn["phases"]["optimise"]["flops"]
+    parts = still["phases"]["optimise"]["parts_bytes"]
+    assert parts["activations"] < all_learn["phases"]["optimise"]["parts_bytes"]["activations"]
+    assert parts["policy embeddings of media, kept"] == 2**30
+    in_shards = plan(pretrain=folder, freeze_prefix=prefixes, fsdp=True)["phases"]["optimise"]["parts_bytes"]
+    assert not any("embeddings" in part for part in in_shards)
+
+
+def test_people_are_told_what_prompts_show(lightrft: Callable[..., Any], seeing: tuple[str, str, int]) -> None:
+    folder, modality, tokens = seeing
+    shown = lightrft("plan", pretrain=folder, **SMALL | DEVICE).out
+    assert f"media    {modality} of {tokens} tokens in every prompt; towers have " in shown
+
+
+@pytest.mark.parametrize(
+    ("media", "named"),
+    [
+        ("audio:5", "--prompt_media audio:5: the model reads image, video: name one of them"),
+        ("image:7", ""),
+        ("video:40,image:7", ""),
+    ],
+)
+def test_media_that_no_prompt_of_a_model_has_are_named(
+    lightrft: Callable[..., Any], tmp_path: Path, media: str, named: str
+) -> None:
+    ended = lightrft("plan", pretrain=str(build_qwen2_5_vl(tmp_path)), prompt_media=media, **SMALL | DEVICE)
+    assert ended.code == (2 if named else 0)
+    assert named in ended.err
+
+
+def test_a_family_whose_media_have_no_outlines_is_refused_by_name(
+    lightrft: Callable[..., Any], tmp_path: Path
+) -> None:
+    from transformers import Idefics3Config
+
+    Idefics3Config().save_pretrained(tmp_path)
     ended = lightrft("plan", pretrain=str(tmp_path))
     assert ended.code == 2
-    assert (
-        ended.err == f"lightrft plan: --pretrain {tmp_path}: qwen2_5_vl sees or hears, and plans know no towers yet\n"
-    )
+    assert ended.err.startswith(f"lightrft plan: --pretrain {tmp_path}: what the towers of idefics3 read is not outlined")

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from lightrft_core import ALGORITHMS, Algorithm, BatchSizes, Group, Prompt, SamplingParams, Schedule, Trainer, TrainState
+from lightrft_core import (
+    ALGORITHMS,
+    Algorithm,
+    BatchSizes,
+    Group,
+    Prompt,
+    SamplingParams,
+    Schedule,
+    Trainer,
+    TrainState,
+)
 
 from .threads import Tables, ThreadRank, on_ranks
 from .world import EVAL, N, World

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lightrft_core import Batch, TrainingSequence, collate
 from lightrft_strategy.language import LanguageActor, load_language_model
@@ -165,6 +169,25 @@ def test_a_model_that_does_more_than_multiply_with_its_head_is_refused(tiny_mode
             LanguageActor(model)
     else:
         LanguageActor(model)
+
+
+class RefusesFloat32:
+    """An attention that computes in bfloat16 alone, as flash kernels do."""
+
+    def __call__(self, module: nn.Module, query: Tensor, *rest: Any, **named: Any) -> Any:
+        if query.dtype != torch.bfloat16:
+            raise RuntimeError(f"only bfloat16 is computed, not {query.dtype}")
+        return sdpa_attention_forward(module, query, *rest, **named)
+
+
+def test_a_head_is_looked_at_whatever_kernel_the_model_is_to_attend_by(tiny_model) -> None:
+    AttentionInterface.register("refuses_float32", RefusesFloat32())
+    AttentionMaskInterface.register("refuses_float32", sdpa_mask)
+    model = tiny_model(attn_implementation="refuses_float32")
+    actor, batch = LanguageActor(model), batch_of(examples("one group"))
+    with pytest.raises(RuntimeError, match="only bfloat16 is computed, not torch.float32"):
+        actor(batch)
+    assert actor.to(torch.bfloat16)(batch).logprobs.isfinite().all(), "it still attends by that kernel"
 
 
 def test_a_loaded_model_is_in_float32_and_without_dropout_even_in_training_mode(tiny_model, tmp_path: Path) -> None:

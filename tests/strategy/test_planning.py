@@ -23,6 +23,7 @@ from lightrft_strategy.planning import GIB, KNOWN, Engine, Holding, Job, Subject
 from lightrft_strategy.planning.counting import Alive
 from lightrft_strategy.planning.holding import Parts, keep
 from lightrft_strategy.planning.subject import FOUR_BIT_BYTES
+from lightrft_strategy.planning.workload import Rows
 from lightrft_strategy.roofline import Roofline
 from lightrft_strategy.training import OptimiserConfig, TorchStrategy
 
@@ -142,6 +143,25 @@ def test_on_the_cpu_as_few_logits_are_counted_as_a_processor_holds_at_once(tiny_
     here, elsewhere = (planned(model, on_host=on_host).training(tokens, tokens, keep=True) for on_host in (True, False))
     assert here.scoring == pytest.approx(alive.peak, rel=0.02)
     assert elsewhere.scoring > 4 * here.scoring
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_padded_rows_are_counted_with_their_copies_of_a_prompts_keys_and_values(
+    tiny_model, dtype: torch.dtype, recompute: bool
+) -> None:
+    model, answers, prompt, answer = tiny_model(num_attention_heads=8, num_key_value_heads=2), 6, 50, 31
+    model = checkpointed(model) if recompute else model
+    subject = planned(model, dtype)
+    actor = LanguageActor(model.to(dtype))
+    batch = batch_of(answers, prompt, answer)
+    real = saved_bytes(actor, lambda: actor(batch).logprobs.sum())
+    with Alive(actor) as alive:
+        actor(batch).logprobs.sum().backward()
+    rows = Rows(answers, answer, answers, prompt, shared=not recompute)
+    counted = subject.training(prompt + answers * answer, answers * answer, rows=rows, keep=True)
+    assert counted.saved == pytest.approx(real, rel=0.02)
+    assert counted.peak == pytest.approx(alive.peak, rel=0.05)
 
 
 def test_recomputing_activations_saves_most_of_them(tiny_model) -> None:

@@ -140,9 +140,7 @@ def _shards(command: PlanCommand) -> Iterator[Change]:
 
 
 def _slices(command: PlanCommand) -> Iterator[Change]:
-    args, gpus = command.parallel, command.machine.gpus
-    if args.fsdp or args.zero_stage is not None:
-        yield from ({"tp_size": size} for size in (2, 4, 8) if size > args.tp_size and not gpus % size)
+    yield from ({"tp_size": size} for size in (2, 4, 8) if size > command.parallel.tp_size)
 
 
 def _offload(command: PlanCommand) -> Iterator[Change]:

@@ -154,6 +154,7 @@ def _workload(command: PlanCommand) -> Workload:
         shared=shares_prompts(command),
         budget_len=rollout.generate_max_len,
         slices=command.parallel.row_ranks,
+        padded=not train.packing_samples,
         tp=command.parallel.tp_size,
     )
 

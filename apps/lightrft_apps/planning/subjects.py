@@ -66,11 +66,12 @@ def _adapter(flag: str, args: ModelArgs) -> OutlineAdapter | None:
     with _reading(flag, args.pretrain):
         config = config_of(args)
     family = family_of(config.model_type)
-    try:
-        return None if family is None else OutlineAdapter(family, config)
-    except ValueError as error:
-        problem = f"of {config.model_type} {error}, so no plan of it can be made: plan a text model of its decoder's size"
-        raise ConfigError([f"--{flag} {args.pretrain}: {problem}"]) from error
+    if family is None:
+        return None
+    if family.outlines is None:
+        problem = f"what the towers of {config.model_type} read is not outlined: plan its decoder, a text model, instead"
+        raise ConfigError([f"--{flag} {args.pretrain}: {problem}"])
+    return OutlineAdapter(family, config)
 
 
 def _build(

@@ -110,7 +110,11 @@ def test_rows_with_or_without_padding_and_copies_of_prompts_make_the_same_run(pr
 def test_families_in_deepspeeds_hands_make_the_same_run(processes, alone, case: Case) -> None:
     pytest.importorskip("deepspeed")
     reference = alone(Case(dtype="float32", family=case.family, optimiser_steps=3))
-    assert_same_run(processes(2).run(train, replace(case, optimiser_steps=3)), reference, 1e-4)
+    for outcome in processes(2).run(train, replace(case, optimiser_steps=3)):
+        numpy.testing.assert_allclose(outcome.losses, reference.losses, rtol=1e-4)
+        numpy.testing.assert_allclose(outcome.norms, reference.norms, rtol=1e-4)
+        for name, weight in reference.weights.items():
+            numpy.testing.assert_allclose(outcome.weights[name], weight, rtol=2e-3, atol=2e-4, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every two of a holding, a precision, a family, ranks, packing, sharing and a micro-batch size: the run of one."""
+"""Every two of ranks, holding, precision, family, packing, sharing and micro-batch size: the run of one process."""
 
 from __future__ import annotations
 
@@ -79,11 +79,12 @@ def distance(arrays: Arrays, expected: Arrays) -> tuple[float, float]:
     return float(numpy.linalg.norm(apart) / numpy.linalg.norm(sizes)), float((apart / (sizes + 1e-12)).max())
 
 
-def apart(found: list[float], expected: list[float]) -> float:
-    """The largest relative difference of any step; one that has no number has none in either."""
+def apart(found: list[float], expected: list[float]) -> tuple[float, float]:
+    """The largest difference of any step, relative and as it is; a step without a signal has no number in either."""
     mine, theirs = numpy.array(found), numpy.array(expected)
     assert numpy.array_equal(numpy.isnan(mine), numpy.isnan(theirs))
-    return float(numpy.nanmax(numpy.abs(mine - theirs) / numpy.abs(theirs)))
+    difference = numpy.abs(mine - theirs)
+    return float(numpy.nanmax(difference / numpy.abs(theirs))), float(numpy.nanmax(difference))
 
 
 def compared(processes: Groups, values: Values) -> dict[str, Any]:
@@ -95,16 +96,31 @@ def compared(processes: Groups, values: Values) -> dict[str, Any]:
     for other in others:
         assert numpy.array_equal(other.losses, outcome.losses, equal_nan=True)
         assert all(numpy.array_equal(other.weights[name], weight) for name, weight in outcome.weights.items())
+    (loss, difference), (norm, _) = (
+        apart(outcome.losses, reference.losses),
+        apart(outcome.norms, reference.norms),
+    )
     far = {"gradient": distance(gradient, expected), "weights": distance(outcome.weights, reference.weights)}
-    curves = {"loss": apart(outcome.losses, reference.losses), "norm": apart(outcome.norms, reference.norms)}
     if case.dtype == "float32":
         for name, weight in reference.weights.items():
             numpy.testing.assert_allclose(outcome.weights[name], weight, rtol=2e-3, atol=2e-4, err_msg=name)
     return dict(zip(KEYS, values, strict=True)) | {
         "steps": len(outcome.losses),
-        "relative_difference": curves | {name: whole for name, (whole, _) in far.items()},
-        "of_any_tensor": {name: worst for name, (_, worst) in far.items()},
+        "relative_difference": {"loss": loss, "norm": norm} | {name: whole for name, (whole, _) in far.items()},
+        "relative_difference_of_any_tensor": {name: worst for name, (_, worst) in far.items()},
+        "difference_of_loss": difference,
     }
+
+
+def held_to(row: dict[str, Any]) -> bool:
+    """Whether a run is as near as is promised: in float64 by every measure, relative to its size.
+
+    In float32 a loss may be near zero, where rounding has no proportion, and so may a bias: its tensors count together.
+    """
+    exact = row["dtype"] == "float64"
+    whole = {name: value for name, value in row["relative_difference"].items() if exact or name != "loss"}
+    alone = row["relative_difference_of_any_tensor"].values() if exact else []
+    return max(*whole.values(), *alone, row["difference_of_loss"]) <= PROMISED[row["dtype"]]
 
 
 @pytest.mark.proof
@@ -115,13 +131,14 @@ def test_every_pair_makes_the_run_of_one_process(processes: Groups) -> None:
     for values in few(POOL):
         rows.append(compared(processes, values))
         print(json.dumps(rows[-1]), flush=True)
-    assert [row for row in rows if max(row["relative_difference"].values()) > PROMISED[row["dtype"]]] == []
+    assert [row for row in rows if not held_to(row)] == []
     content = {
         "what": "runs on recorded rollouts, held in each way, compared with the run of one process, whose rows are "
-        "padded, whose prompts are shared and whose micro-batches have three sequences: every two values of ranks, way, "
-        "precision, family, packing, sharing and micro-batch size that can be together are so in some run. The largest "
-        "relative difference of any step's loss and gradient norm; of the whole gradient of the first step and of all "
-        "weights at the end, as one vector; and of any tensor of these by itself",
+        "padded, whose prompts are shared and whose micro-batches have three sequences. Every two values of ranks, "
+        "way, precision, family, packing, sharing and micro-batch size that can be together are so in some run. The "
+        "largest relative difference of any step's loss and gradient norm; of the whole gradient of the first step "
+        "and of all weights at the end, as one vector; of any tensor of these by itself; and the largest difference of "
+        "any step's loss",
         **{name: version(name) for name in ("torch", "transformers", "deepspeed")},
         "runs": rows,
     }

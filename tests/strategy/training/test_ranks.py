@@ -142,5 +142,5 @@ def test_ranks_started_again_meet_in_the_launchers_store_however_each_launcher_c
 def test_a_rank_that_waits_for_rank_0_in_vain_says_so() -> None:
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     of_this_start(store, 0, 1, TIMEOUT)
-    with pytest.raises(TimeoutError, match="rank 3 has waited 0.5 s for rank 0 and all others to start"):
+    with pytest.raises(TimeoutError, match=r"rank 3 has waited 0\.5 s for rank 0 and all others to start"):
         of_this_start(store, 3, 4, timedelta(seconds=0.5))

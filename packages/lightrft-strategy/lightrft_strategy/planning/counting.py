@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from lightrft_strategy.planning.whole_numbers import met
@@ -131,7 +132,12 @@ def _computed(flops: int) -> None:
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **others: Any
 ) -> tuple[Tensor, None]:
-    attended: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+    """Where there is a mask, and not the one of packed rows, every head has its keys and values, as in transformers."""
+    mask = None
+    if attention_mask is not None and attention_mask.numel() > 1:
+        mask, heads = query.new_empty(attention_mask.shape), query.shape[1] // key.shape[1]
+        key, value = (repeat_kv(states, heads) for states in (key, value))
+    attended: Tensor = _Attention.apply(query, key, value, mask)  # type: ignore[no-untyped-call]
     return attended.transpose(1, 2), None
 
 

@@ -124,7 +124,7 @@ def learn(subject: Subject, holding: Holding, largest: MicroBatch, micro_batches
     subject = subject.slice(holding.tp)
     weights, size, ranks = subject.weights, subject.itemsize, holding.sharers
     sums, standing = MASTER * weights.trained, _standing_sums(weights, holding, size)
-    one = subject.training(largest.tokens, largest.scored, largest.prompts, keep=holding.whole_gradients)
+    one = subject.training(largest.tokens, largest.scored, largest.prompts, largest.rows, keep=holding.whole_gradients)
     if holding.whole_gradients:
         before = sums if micro_batches > 1 and not standing else 0
         backward = before + one.peak

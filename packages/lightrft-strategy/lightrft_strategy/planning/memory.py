@@ -142,7 +142,7 @@ def _estimate(job: Job) -> Phase:
     for name in job.scores:
         subject = job.scorer(name)
         brought = gathered(subject.weights, job.holding, subject.itemsize, learns=name in job.learners)
-        running = subject.forward(largest.tokens, largest.scored, largest.prompts).peak
+        running = subject.forward(largest.tokens, largest.scored, largest.prompts, largest.rows).peak
         if brought + running > worst:
             worst, names = brought + running, {"gathered weights": brought, f"forward pass ({name})": running}
     for part, size in names.items():

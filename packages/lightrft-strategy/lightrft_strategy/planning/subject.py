@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from lightrft_core import Prompt, chosen_logprobs
+from lightrft_core import Batch, Prompt, chosen_logprobs
+from lightrft_core.batching import TrainingSequence, collate
 from lightrft_core.logprobs import CHUNK_ELEMENTS, CPU_CHUNK_ELEMENTS
 from lightrft_strategy.engines.footprint import kv_bytes_per_token
 from lightrft_strategy.four_bit import fits
+from lightrft_strategy.hidden import hidden_before_tokens
 from lightrft_strategy.language import LanguageActor, LanguageCritic, without_dropout
 from lightrft_strategy.planning.counting import NAME, TOWER, Alive, Saved
 from lightrft_strategy.planning.slices import Row, sliced
 from lightrft_strategy.planning.whole_numbers import META
+from lightrft_strategy.planning.workload import Rows
 from lightrft_strategy.training.fsdp2 import layers
 from lightrft_strategy.training.optimiser import set_precision
 
@@ -77,6 +80,20 @@ class Pass:
     flops: int
     seeing: int = 0
     sends: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read in a pass. asked: prompts with media. rows: None: one row of so many tokens, so many scored."""
+
+    tokens: int
+    scored: int
+    asked: Sequence[Prompt]
+    rows: Rows | None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.tokens, self.scored, len(self.asked), self.rows
 
 
 class Subject:
@@ -146,19 +163,23 @@ class Subject:
         towers = [] if reader.adapter is None or reader.every_tower else reader.adapter.towers.values()
         return not all(any(weight.requires_grad for weight in _within(model, names)) for names in towers)
 
-    def forward(self, tokens: int, scored: int, prompts: int = 0) -> Pass:
-        """A pass without gradient over one row of tokens, so many scored. prompts: those whose media are read."""
-        asked = self._asked(prompts)
-        return self._cached(("forward", tokens, scored, len(asked)), lambda: self._forward(tokens, scored, asked))
+    def forward(self, tokens: int, scored: int, prompts: int = 0, rows: Rows | None = None) -> Pass:
+        """A pass without gradient over one row of tokens, so many scored. prompts: those whose media are read.
 
-    def training(self, tokens: int, scored: int, prompts: int = 0, *, keep: bool) -> Pass:
+        rows: read these in its place; of a module that reads media, one row is counted.
+        """
+        read = self._row_of(tokens, scored, prompts, rows)
+        return self._cached(("forward", *read.key), lambda: self._forward(read))
+
+    def training(self, tokens: int, scored: int, prompts: int = 0, rows: Rows | None = None, *, keep: bool) -> Pass:
         """A forward and a backward pass. keep: gradients stay with their parameters; else each is gone at once."""
-        asked = self._asked(prompts)
-        key = ("training", tokens, scored, len(asked), keep)
-        return self._cached(key, lambda: self._training(tokens, scored, asked, keep))
+        read = self._row_of(tokens, scored, prompts, rows)
+        return self._cached(("training", *read.key, keep), lambda: self._training(read, keep))
 
-    def _asked(self, prompts: int) -> list[Prompt]:
-        return [] if self.prompt_of is None else [self.prompt_of(number) for number in range(prompts)]
+    def _row_of(self, tokens: int, scored: int, prompts: int, rows: Rows | None) -> _Read:
+        if self.prompt_of is None:
+            return _Read(tokens, scored, [], rows)
+        return _Read(tokens, scored, [self.prompt_of(number) for number in range(prompts)], None)
 
     def _cached(self, key: tuple[object, ...], measure: Callable[[], Pass]) -> Pass:
         if key not in self._passes:
@@ -167,18 +188,18 @@ class Subject:
         return self._passes[key]
 
     @torch.no_grad()
-    def _forward(self, tokens: int, scored: int, asked: Sequence[Prompt]) -> Pass:
+    def _forward(self, read: _Read) -> Pass:
         with Alive(self.module) as alive:
-            self._output(tokens, scored, asked, alive)
+            self._output(read, alive)
         return Pass(alive.peak, 0, 0, alive.flops, alive.seeing)
 
-    def _training(self, tokens: int, scored: int, asked: Sequence[Prompt], keep: bool) -> Pass:
+    def _training(self, read: _Read, keep: bool) -> Pass:
         handles = [] if keep else [_forgetful(parameter) for parameter in _trained(self.module)]
-        saved, scoring = Saved(self.module), self._scoring(scored)
+        saved, scoring = Saved(self.module), self._scoring(read.scored)
         try:
             with Alive(self.module) as alive:
                 with saved.noted():
-                    loss = self._output(tokens, scored, asked, alive).sum()
+                    loss = self._output(read, alive).sum()
                 held = saved.bytes
                 loss.backward()  # type: ignore[no-untyped-call]
         finally:
@@ -199,13 +220,16 @@ class Subject:
         dtype: torch.dtype = self.module.model.get_input_embeddings().weight.dtype
         return dtype
 
-    def _output(self, tokens: int, scored: int, asked: Sequence[Prompt], alive: Alive) -> Tensor:
+    def _output(self, read: _Read, alive: Alive) -> Tensor:
+        if read.rows is not None:
+            batch, shared = _batch(read.rows), read.rows.shared
+            return self._scores(hidden_before_tokens(self.module.model, batch, self.module.reader, sharing=shared))
         hidden: Tensor = self.module.reader.decoder(self.module.model)(
-            **self._read(tokens, asked, alive),
+            **self._read(read.tokens, read.asked, alive),
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=META),
             use_cache=False,
         ).last_hidden_state[0]
-        return self._scores(hidden.index_select(0, torch.zeros(scored, dtype=torch.long, device=META)))
+        return self._scores(hidden.index_select(0, torch.zeros(read.scored, dtype=torch.long, device=META)))
 
     def _read(self, tokens: int, asked: Sequence[Prompt], alive: Alive) -> dict[str, Any]:
         """A row of tokens as the decoder takes it: prompts with their media, answers to the last behind them."""
@@ -230,6 +254,14 @@ class Subject:
         law: dict[str, Any] = {"temperature": self.module.temperature, "never": self.module.reader.placeholders}
         law["chunk_elements"] = CPU_CHUNK_ELEMENTS if self.on_host else CHUNK_ELEMENTS
         return chosen_logprobs(hidden, head_weight, ids, **law)[0]
+
+
+def _batch(rows: Rows) -> Batch:
+    numbers, ids = torch.zeros(rows.response_len, dtype=torch.float64), [0] * rows.response_len
+    owners = (number // rows.samples for number in range(rows.answers))
+    prompts = ((owner, *[0] * (rows.prompt_len - 1)) for owner in owners)
+    learnt = [True] * rows.response_len
+    return collate([TrainingSequence(prompt, ids, learnt, 1.0, numbers, numbers) for prompt in prompts])
 
 
 def _forgetful(parameter: Tensor) -> Any:

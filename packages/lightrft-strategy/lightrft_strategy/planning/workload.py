@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
+
+
+class Rows(NamedTuple):
+    """Padded rows, one for each of so many answers of a length. samples: of them belong to a prompt of a length.
+
+    shared: they read on from its keys and values, of which each row has a copy; if not, each computes its prompt.
+    """
+
+    answers: int
+    response_len: int
+    samples: int
+    prompt_len: int
+    shared: bool
 
 
 @dataclass(frozen=True)
 class MicroBatch:
     """sequences: answers in it. tokens: computed, prompts included. scored: of them, those with a log-probability.
 
-    prompts: whose media are read.
+    prompts: whose media are read. rows: None: all is one row without padding.
     """
 
     sequences: int
     tokens: int
     scored: int
     prompts: int
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Workload:
     token_budget, most_sequences: bounds of a micro-batch. shared: a prompt is computed once for all its answers there.
     budget_len: the longest answer that may be drawn. slices: ranks that compute every micro-batch together, a slice of
     its tokens each. tp: so many neighbours compute the same tokens, a slice of the layers each.
+    padded: a micro-batch is computed as padded rows.
     """
 
     prompts: int
@@ -42,6 +58,7 @@ class Workload:
     budget_len: int
     slices: int = 1
     tp: int = 1
+    padded: bool = False
 
     def learners(self, ranks: int) -> int:
         """Shares that a step is dealt into for learning."""
@@ -73,7 +90,7 @@ class Workload:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.tokens(middle) <= self.token_budget else (low, middle - 1)
         tokens, scored = ceil(self.tokens(low) / self.slices), ceil(low * self.response_len / self.slices)
-        return MicroBatch(low, tokens, scored, ceil(low / self.samples))
+        return MicroBatch(low, tokens, scored, ceil(low / self.samples), self._rows(low))
 
     def largest(self, ranks: int) -> MicroBatch:
         """The largest micro-batch there may be: answers of other lengths than expected fill the budget to its end."""
@@ -81,7 +98,12 @@ class Workload:
         tokens = max(usual.tokens, ceil(min(self.token_budget, self.tokens(most)) / self.slices))
         grown = tokens / usual.tokens
         prompts = min(ceil(most / self.samples), ceil(usual.prompts * grown))
-        return MicroBatch(usual.sequences, tokens, min(tokens, ceil(usual.scored * grown)), prompts)
+        scored = min(tokens, ceil(usual.scored * grown))
+        return MicroBatch(usual.sequences, tokens, scored, prompts, self._rows(scored // self.response_len))
+
+    def _rows(self, answers: int) -> Rows | None:
+        rows = Rows(answers, self.response_len, self.samples, self.prompt_len, self.shared)
+        return rows if self.padded else None
 
     def micro_batches(self, ranks: int) -> int:
         """Micro-batches of one optimiser step on one rank."""

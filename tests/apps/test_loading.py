@@ -1,0 +1,200 @@
+"""Where ranks hold shards, none of them has a whole model in memory on the way, and the run is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lightrft_apps.config import ModelArgs
+from lightrft_apps.models import compose
+from lightrft_core import OneRank
+from lightrft_strategy.language import load_language_model
+from lightrft_strategy.training.meta import empty_language_model
+from lightrft_strategy.training.whole import Whole
+
+from ..strategy.training.processes import Processes
+from .loading_runs import loading, refused, run_of
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Two ranks."""
+    group = Processes(2, tmp_path_factory.mktemp("store"))
+    yield group
+    group.close()
+
+
+def test_no_rank_holds_more_than_its_share_on_the_way_and_no_copy_is_made_in_float32(
+    two: Processes, tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A model of 26 million weights that are stored, as is usual, in bfloat16."""
+    shape = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 32, "vocab_size": 2048}
+    model = tiny_model(**shape).to(torch.bfloat16)
+    model.save_pretrained(tmp_path, max_shard_size="20MB")
+    in_float32 = 4 * sum(weight.numel() for weight in model.parameters())
+    del model
+    for first, second, right in two.run(loading, tmp_path, False):
+        assert right
+        assert first < 0.75 * in_float32, "half of it, and what one layer takes"
+        assert second < 0.75 * in_float32, "a copy in bfloat16"
+    assert all(first > in_float32 for first, *_ in two.run(loading, tmp_path, True)), "what is compared is seen"
+
+
+@pytest.mark.parametrize(
+    ("family", "critic", "how", "message"),
+    [
+        ("Gemma2", False, {}, "Gemma2ForCausalLM does more to its logits than multiply"),
+        ("Gemma2", True, {"packing": True}, "Gemma2Model cannot compute packed rows"),
+    ],
+)
+def test_what_cannot_be_computed_is_found_once_the_weights_are_there(
+    two: Processes, tmp_path: Path, family: str, critic: bool, how: dict[str, Any], message: str
+) -> None:
+    import transformers
+
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 61, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.5, "sliding_window": 16}
+    config = getattr(transformers, f"{family}Config")(**shape | heads, final_logit_softcapping=2.0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    for said in two.run(refused, tmp_path, critic, how):
+        assert f"--pretrain {tmp_path}: {message}" in said
+
+
+def pickled(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+def quantised(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def twice(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def renamed(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({name.replace("mlp.", "ffn."): value for name, value in weights.items()}, folder / "model.safetensors")
+
+
+@pytest.fixture
+def stored(tiny_model: Callable[..., Any], tmp_path: Path) -> Path:
+    model = tiny_model(tie_word_embeddings=True)
+    model.generation_config.temperature = 0.6
+    model.generation_config.do_sample = True
+    model.save_pretrained(tmp_path / "stored")
+    return tmp_path / "stored"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (pickled, "has no weights as safetensors: load this model whole"),
+        (quantised, "has a quantization_config: load this model whole"),
+        (twice, "has model.embed_tokens.weight and lm_head.weight for model.embed_tokens.weight"),
+        (renamed, "has no weight for model.layers.0.mlp.gate_proj.weight"),
+    ],
+)
+def test_what_shards_cannot_be_read_of_is_not_built_without_weights(
+    stored: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    damage(stored)
+    with pytest.raises(ValueError, match=message):
+        empty_language_model(stored)
+
+
+@pytest.mark.parametrize("more", [{"lora_rank": 4}, {"trust_remote_code": True}, {"fsdp": False}])
+def test_runs_whose_models_need_their_numbers_early_load_them_whole(stored: Path, more: dict[str, Any]) -> None:
+    for flags, empty in (({}, True), (more, False)):
+        model = compose.load_to_hold(run_of(stored, **flags))
+        assert all(weight.is_meta == empty for weight in model.parameters())
+
+
+def test_pickled_weights_are_loaded_whole(stored: Path) -> None:
+    pickled(stored)
+    assert not any(weight.is_meta for weight in compose.load_to_hold(run_of(stored)).parameters())
+
+
+def test_a_model_without_weights_knows_all_else_that_a_loaded_one_knows(stored: Path) -> None:
+    for keep in (True, False):
+        if not keep:
+            (stored / "generation_config.json").unlink()
+        empty, whole = empty_language_model(stored), load_language_model(stored)
+        assert empty.generation_config.to_dict() == whole.generation_config.to_dict()
+        assert empty.config.to_dict() == whole.config.to_dict()
+        assert empty.name_or_path == whole.name_or_path
+        assert empty.get_input_embeddings().weight is empty.get_output_embeddings().weight
+
+
+def test_a_copy_that_must_be_loaded_is_converted_before_it_takes_room_on_the_device() -> None:
+    moved: list[torch.dtype] = []
+
+    class Copy(nn.Linear):
+        def to(self, *places: Any) -> Any:
+            moved.append(self.weight.dtype)
+            return self
+
+    config = run_of(Path("model"))
+    config = replace(config, model=ModelArgs("model", bf16=True))
+    shards = Whole(nn.Linear(2, 3), None, torch.bfloat16, OneRank())
+    replica = compose.replica_of(config, lambda: Copy(2, 3), shards)
+    assert moved == [torch.bfloat16]
+    assert replica is not None and torch.equal(replica.actor.weight, shards.module.weight)
+
+
+def launched(words: list[str]) -> None:
+    command = [sys.executable, "-m", "lightrft_apps", "launch", "--nproc_per_node=2", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["rl", "--packing_samples", "--init_kl_coef=0.1"],
+        ["rl", "--tp_size=2", "--bf16", "--advantage_estimator=gae", "--enable_ema"],
+    ],
+)
+def test_a_run_has_the_bits_of_one_whose_models_are_loaded_whole(
+    flags: dict[str, Any], tiny_folder: Path, tmp_path: Path, more: list[str]
+) -> None:
+    """Pickled weights are loaded whole."""
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_folder, folder)
+    pickled(folder)
+    runs = {str(tiny_folder): tmp_path / "shards", str(folder): tmp_path / "whole"}
+    numbers, weights = [], []
+    for pretrain, run in runs.items():
+        chosen = flags | {"pretrain": pretrain, "output_dir": str(run)}
+        launched([more[0], "--fsdp", *(f"--{name}={value}" for name, value in chosen.items()), *more[1:]])
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        timed = ("time/", "memory/")
+        numbers.append([{name: line[name] for name in line if not name.startswith(timed)} for line in lines])
+        weights.append(load_file(run / "final" / "model.safetensors"))
+    assert numbers[0] == numbers[1] and len(numbers[0]) > 1
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    for name in ("config.json", "generation_config.json"):
+        mine, theirs = (json.loads((run / "final" / name).read_text()) for run in runs.values())
+        assert mine == theirs
