@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ class Growth:
     """Bytes of this process's own memory (mapped files left out) beyond those at the beginning, at most."""
 
     def __init__(self) -> None:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
         self.before = self.most = own_memory()
 
     @property
@@ -75,7 +79,8 @@ def loading(folder: Path, whole: bool) -> tuple[int, int, bool]:
     with watched() as second:
         replica = compose.build_replica(config, Senses(None, None), strategy)
     assert replica is not None
-    stored = {f"model.{name}": value for path in folder.glob("*.safetensors") for name, value in load_file(path).items()}
+    files = [load_file(path) for path in folder.glob("*.safetensors")]
+    stored = {f"model.{name}": weight for file in files for name, weight in file.items()}
     found = dict(full_tensors(strategy.held["policy"].module))
     right = all(torch.equal(value, stored[name].float()) for name, value in found.items())
     copied = replica.actor.state_dict()

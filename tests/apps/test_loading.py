@@ -42,14 +42,16 @@ def test_no_rank_holds_more_than_its_share_on_the_way_and_no_copy_is_made_in_flo
     """A model of 26 million weights that are stored, as is usual, in bfloat16."""
     shape = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 32, "vocab_size": 2048}
     model = tiny_model(**shape).to(torch.bfloat16)
-    model.save_pretrained(tmp_path, max_shard_size="20MB")
+    model.save_pretrained(tmp_path / "large", max_shard_size="20MB")
     in_float32 = 4 * sum(weight.numel() for weight in model.parameters())
     del model
-    for first, second, right in two.run(loading, tmp_path, False):
+    tiny_model(vocab_size=61).save_pretrained(tmp_path / "tiny")
+    assert all(right for *_, right in two.run(loading, tmp_path / "tiny", False)), "from now on all is imported"
+    for first, second, right in two.run(loading, tmp_path / "large", False):
         assert right
         assert first < 0.75 * in_float32, "half of it, and what one layer takes"
         assert second < 0.75 * in_float32, "a copy in bfloat16"
-    assert all(first > in_float32 for first, *_ in two.run(loading, tmp_path, True)), "what is compared is seen"
+    assert all(first > in_float32 for first, *_ in two.run(loading, tmp_path / "large", True)), "what is compared is seen"
 
 
 @pytest.mark.parametrize(

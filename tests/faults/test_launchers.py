@@ -1,4 +1,4 @@
-"""The scripts for Slurm and Ray with two nodes, played by this machine: they start one run, and it survives a lost rank.
+"""The scripts for Slurm and Ray on two nodes, which this machine plays: one run, which makes up for a lost rank.
 
 Neither Slurm nor Ray is here: `stand_ins` has as much of them as the scripts call.
 """

@@ -71,7 +71,7 @@ class Pass:
     """One micro-batch. peak: most bytes alive at once besides weights. saved: kept by autograd for the backward pass.
 
     scoring: most bytes alive in the log-probabilities alone. flops: of matrix products, those of the decoder's
-    attention left out. seeing: of them, those of towers. sends: bytes to the ranks that hold other slices of the layers.
+    attention left out. seeing: of them, those of towers. sends: bytes to ranks with other slices of layers.
     """
 
     peak: int

@@ -15,8 +15,9 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cache
 from transformers.utils.hub import get_checkpoint_shard_files
 
 from lightrft_strategy.devices import device
-from lightrft_strategy.language import without_dropout
+from lightrft_strategy.language import LanguageActor, LanguageCritic, without_dropout
 from lightrft_strategy.training.full import local, tied
+from lightrft_strategy.training.held import Held
 from lightrft_strategy.training.regions import held_region
 
 
@@ -85,6 +86,17 @@ def materialise(module: nn.Module, place: torch.device) -> None:
     for owner in module.modules():
         for name, buffer in owner.named_buffers(recurse=False):
             setattr(owner, name, buffer.to(device()))
+
+
+def fill(held: Held) -> None:
+    """Read what this rank holds of an empty_language_model in `held.module.model`, from where its config came from.
+
+    Every rank calls it, before a checkpoint is loaded. Raises ValueError as load_shards does, and require_exact.
+    """
+    module: Any = held.module
+    load_shards(module.model, module.model.name_or_path)
+    if isinstance(module, LanguageActor | LanguageCritic):
+        held.gathered(module.require_exact)
 
 
 @torch.no_grad()
