@@ -36,7 +36,7 @@ GIB = 2**30
 COMMON = {
     "pretrain": "smollm2",
     "reward_fn": f"{BENCHMARKS / 'plan.py'}:coin",
-    "rollout_batch_size": 2,
+    "rollout_batch_size": 1,
     "n_samples_per_prompt": 16,
     "prompt_max_len": 64,
     "generate_max_len": 32,
@@ -50,9 +50,10 @@ COMMON = {
 """Of every run; all answers have the same length, and so have all prompts."""
 
 SHORT = {"max_tokens_per_micro_batch": 512}
-LONG = {"max_tokens_per_micro_batch": 2048, "n_samples_per_prompt": 32}
+LONG = {"max_tokens_per_micro_batch": 2048, "n_samples_per_prompt": 64}
 PACKED, BF16, RECOMPUTED = {"packing_samples": True}, {"bf16": True}, {"gradient_checkpointing": True}
-LONGER = {"n_samples_per_prompt": 32, "generate_max_len": 128, "generate_min_len": 128}
+MANY = {"n_samples_per_prompt": 64, "generate_max_len": 48, "generate_min_len": 48}
+TWO = BF16 | PACKED | SHORT | {"rollout_batch_size": 2}
 MORE = {"algorithm": "ppo", "init_kl_coef": 0.1}
 
 SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -67,13 +68,12 @@ SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "float32, padded, 512, recomputed": (1, SHORT | RECOMPUTED),
     "bf16, packed, 2048, LoRA": (1, BF16 | PACKED | LONG | {"lora_rank": 16}),
     "float32, packed, 512, reference and critic": (1, PACKED | SHORT | MORE),
-    "bf16, packed, 512, 64 answers of 128": (1, BF16 | PACKED | SHORT | LONGER),
-    "bf16, packed, 512, two processes": (2, BF16 | PACKED | SHORT),
-    "bf16, packed, 512, --fsdp on two": (2, BF16 | PACKED | SHORT | {"fsdp": True}),
-    "float32, packed, 512, --fsdp on two": (2, PACKED | SHORT | {"fsdp": True}),
-    "bf16, packed, 512, --zero_stage 1 on two": (2, BF16 | PACKED | SHORT | {"zero_stage": 1}),
-    "bf16, packed, 512, --zero_stage 2 on two": (2, BF16 | PACKED | SHORT | {"zero_stage": 2}),
-    "bf16, packed, 512, --zero_stage 3 on two": (2, BF16 | PACKED | SHORT | {"zero_stage": 3}),
+    "bf16, packed, 512, 64 answers of 48": (1, BF16 | PACKED | SHORT | MANY),
+    "bf16, packed, 512, two processes": (2, TWO),
+    "bf16, packed, 512, --fsdp on two": (2, TWO | {"fsdp": True}),
+    "bf16, packed, 512, --zero_stage 1 on two": (2, TWO | {"zero_stage": 1}),
+    "bf16, packed, 512, --zero_stage 2 on two": (2, TWO | {"zero_stage": 2}),
+    "bf16, packed, 512, --zero_stage 3 on two": (2, TWO | {"zero_stage": 3}),
 }
 """By what a row of the table is called: processes, and flags beside the common ones."""
 
@@ -150,10 +150,9 @@ def show(run: dict[str, Any]) -> str:
     lines = [run["name"]]
     for phase in PHASES[:3]:
         row = run["phases"][phase]
-        lines.append(
-            f"  {phase:<9} planned {row['planned'] / GIB:5.2f} GiB; tensors alive {row['alive'] / GIB:5.2f}: "
-            f"{row['planned_over_alive']:.2f}; resident {row['resident'] / GIB:5.2f}: {row['planned_over_resident']:.2f}"
-        )
+        alive = f"tensors {row['alive'] / GIB:5.2f}: {row['planned_over_alive']:.2f}"
+        resident = f"resident {row['resident'] / GIB:5.2f}: {row['planned_over_resident']:.2f}"
+        lines.append(f"  {phase:<9} planned {row['planned'] / GIB:5.2f} GiB; {alive}; {resident}")
     return "\n".join(lines)
 
 

@@ -33,7 +33,7 @@ from lightrft_strategy.placement import memory_in_use
 
 
 class Watched(RunRecorder):
-    """The run's recorder. alive: most bytes of tensors at once, by phase. lengths: of prompts and answers, in tokens."""
+    """The run's recorder. alive: most bytes of tensors at once, by phase. lengths: tokens of prompts and of answers."""
 
     alive: ClassVar[dict[str, int]] = {}
     lengths: ClassVar[set[tuple[int, int]]] = set()

@@ -65,10 +65,17 @@ def test_a_recipe_for_several_processes_is_valid_in_them(recipe: Path, monkeypat
     assert parse_rl(words[words.index("rl") + 1 :]).parallel.fsdp
 
 
+def row_of(report: str) -> str:
+    """The line of docs/benchmarks that says what a report holds."""
+    page = (ROOT / "docs/benchmarks/README.md").read_text().splitlines()
+    (row,) = [line for line in page if f"`{report}.json`" in line]
+    return row
+
+
 def test_what_is_said_of_trl_is_what_was_measured() -> None:
     (shape,) = json.loads((ROOT / "docs/benchmarks/vs_trl.json").read_text())["shapes"].values()
     blocks = [block for run in shape["runs"].values() for block in run["blocks"][1:]]
-    (row,) = [line for line in (ROOT / "docs/benchmarks/README.md").read_text().splitlines() if "`vs_trl.json`" in line]
+    row = row_of("vs_trl")
     lengths = {length for block in blocks for side in ("trl", "lightrft") for length in block[side]["lengths"]}
     assert lengths == {64} and "16 answers of exactly 64 tokens each" in row
     ratios = [block["trl"]["seconds"] / block["lightrft"]["seconds"] for block in blocks]
@@ -76,6 +83,41 @@ def test_what_is_said_of_trl_is_what_was_measured() -> None:
     over = {name: side["seconds_over_floor"]["median"] for name, side in shape["summary"]["sides"].items()}
     assert said in row
     assert f"took us {over['lightrft']:.1f} times what its arithmetic alone takes, TRL {over['trl']:.1f} times" in row
+
+
+@pytest.mark.parametrize("page", ["plan.md", "plan_zh.md"])
+def test_what_is_said_of_plans_is_what_runs_took(page: str) -> None:
+    text, gib = (ROOT / "docs/source/best_practice" / page).read_text(), 2**30
+    runs = json.loads((ROOT / "docs/benchmarks/plan.json").read_text())["runs"]
+    for run in runs:
+        cells, most = [run["name"]], 0
+        for name in ("sample", "optimise"):
+            phase = run["phases"][name]
+            planned = sum(phase["planned_parts"].values())
+            most = max(most, planned)
+            over = planned / phase["alive"], most / phase["resident"]
+            cells += [f"{planned / gib:.2f}", f"{over[0]:.2f}", f"{over[1]:.2f}"]
+        assert f"| {' | '.join(cells)} |\n" in text
+    assert len(re.findall(r"^\| (?:float32|bf16), ", text, re.MULTILINE)) == len(runs)
+
+
+def test_what_is_said_of_strategies_is_how_far_their_runs_were() -> None:
+    runs = json.loads((ROOT / "docs/benchmarks/strategies.json").read_text())["runs"]
+    exact = [run for run in runs if run["way"].endswith("float64")]
+    measures = ("relative_difference", "relative_difference_of_any_tensor")
+    far = max(value for run in exact for measure in measures for value in run[measure].values())
+    loss = max(run["difference_of_loss"] for run in runs if run not in exact)
+    row = row_of("strategies")
+    assert f"in float64 at most {far:.1e} of them, in float32 losses at most {loss:.1e}" in row
+    assert {run["ranks"] for run in runs} == {1, 2, 4} and "on 1, 2 and 4 processes" in row
+    assert {run["micro_batch"] for run in runs} == {1, 3, 16} and "at most 1, 3 or 16 sequences a micro-batch" in row
+
+
+def test_what_is_said_to_hold_slices_of_layers_was_measured() -> None:
+    runs = json.loads((ROOT / "docs/benchmarks/tensor_parallel.json").read_text())["runs"]
+    assert {run["held_by"] for run in runs} == {"FSDP2", "ZeRO 1", "ZeRO 2"}
+    assert {run["ranks"] for run in runs} == {2, 4}
+    assert "layers 2 and 4 processes hold in slices, sharded by FSDP2, ZeRO 1 or ZeRO 2" in row_of("tensor_parallel")
 
 
 def test_names_that_are_said_to_be_the_same_elsewhere_are_ours() -> None:

@@ -20,13 +20,16 @@ from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.training import TorchRanks
 from lightrft_strategy.training.full import full_tensors
 
+C_LIBRARY, MMAP_THRESHOLD = ctypes.CDLL(None), -3
+
 
 class Growth:
     """Bytes of this process's own memory (mapped files left out) beyond those at the beginning, at most."""
 
     def __init__(self) -> None:
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
+        C_LIBRARY.mallopt(MMAP_THRESHOLD, 1 << 16)  # what is freed is given back
+        C_LIBRARY.malloc_trim(0)
         self.before = self.most = own_memory()
 
     @property
@@ -84,7 +87,7 @@ def loading(folder: Path, whole: bool) -> tuple[int, int, bool]:
     found = dict(full_tensors(strategy.held["policy"].module))
     right = all(torch.equal(value, stored[name].float()) for name, value in found.items())
     copied = replica.actor.state_dict()
-    right &= all(torch.equal(copied[name], value) for name, value in stored.items())
+    right &= all(torch.equal(copied[name], value.to(torch.bfloat16)) for name, value in stored.items())
     return first.bytes, second.bytes, right and found.keys() == stored.keys()
 
 

@@ -82,8 +82,8 @@ def test_what_they_share_is_begun(words: list[str], lightrft: Command, started: 
     ("words", "code", "said"),
     [
         (["--help"], 0, "-- FLAGS"),
-        (["--workers", "2"], 2, "say what to run: -- and the flags of lightrft rl behind it"),
-        (["--workers", "2", "--"], 2, "say what to run"),
+        (["--nodes", "2"], 2, "say what to run: -- and the flags of lightrft rl behind it"),
+        (["--nodes", "2", "--"], 2, "say what to run"),
     ],
     ids=str,
 )

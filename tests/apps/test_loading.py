@@ -51,7 +51,9 @@ def test_no_rank_holds_more_than_its_share_on_the_way_and_no_copy_is_made_in_flo
         assert right
         assert first < 0.75 * in_float32, "half of it, and what one layer takes"
         assert second < 0.75 * in_float32, "a copy in bfloat16"
-    assert all(first > in_float32 for first, *_ in two.run(loading, tmp_path / "large", True)), "what is compared is seen"
+    assert all(first > in_float32 for first, *_ in two.run(loading, tmp_path / "large", True)), (
+        "what is compared is seen"
+    )
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def flags_in(words: list[str]) -> dict[str, str]:
     "flags",
     [
         {"gpus": 4, "bf16": True, "gpu_mem": 1.53},
-        {"gpus": 4, "fsdp": True, "tp_size": 2, "gpu_mem": 1.53},
+        pytest.param({"gpus": 4, "fsdp": True, "tp_size": 2, "gpu_mem": 1.53}, marks=pytest.mark.proof),
         pytest.param({"gpus": 2, "algorithm": "ppo", "zero_stage": 1, "gpu_mem": 2}, marks=pytest.mark.proof),
         pytest.param({"engine_type": "vllm", "engine_mem_util": 0.95, "gpu_mem": 16}, marks=pytest.mark.proof),
     ],
@@ -276,7 +276,7 @@ TOWERS = {
 
 @pytest.fixture(scope="module", params=list(SEERS))
 def seeing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, int]:
-    """A folder with the config alone of a model that sees or hears; what it reads first; and its largest in a prompt."""
+    """A folder with the config alone of a model that sees or hears, what it reads first, its largest in a prompt."""
     build, modality, tokens = SEERS[request.param]
     whole, bare = build(tmp_path_factory.mktemp("whole")), tmp_path_factory.mktemp("bare")
     shutil.copy(whole / "config.json", bare)
@@ -349,12 +349,12 @@ def test_media_that_no_prompt_of_a_model_has_are_named(
     assert named in ended.err
 
 
-def test_a_family_whose_media_have_no_outlines_is_refused_by_name(
-    lightrft: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_family_whose_media_have_no_outlines_is_refused_by_name(lightrft: Callable[..., Any], tmp_path: Path) -> None:
     from transformers import Idefics3Config
 
     Idefics3Config().save_pretrained(tmp_path)
     ended = lightrft("plan", pretrain=str(tmp_path))
     assert ended.code == 2
-    assert ended.err.startswith(f"lightrft plan: --pretrain {tmp_path}: what the towers of idefics3 read is not outlined")
+    assert ended.err.startswith(
+        f"lightrft plan: --pretrain {tmp_path}: what the towers of idefics3 read is not outlined"
+    )

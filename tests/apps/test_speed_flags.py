@@ -1,4 +1,4 @@
-"""--compile, --balance_speeds and --placement: what is refused before anything loads, and what a run makes of them."""
+"""--compile, --balance_speeds, --placement and attention: what is refused early, and what a run makes of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lightrft_apps import RLConfig, train
-from lightrft_apps.config import check
+from lightrft_apps.config import ModelArgs, check
+from lightrft_apps.config.checks.attention import attention_problems
+from lightrft_apps.models import compose
 from lightrft_apps.training import rl as training
 from lightrft_core import Paces, Trainer, TrainState
+from lightrft_strategy.language import LanguageActor
 from lightrft_strategy.training.compiling import SampledUncompiled, compile_layers
+from lightrft_strategy.training.replica import Replica
 
 BASE = {
     "pretrain": "smollm2",
@@ -50,10 +55,42 @@ def test_compiling_needs_a_compiler_on_the_cpu(monkeypatch: pytest.MonkeyPatch) 
         ({"placement": "colocate"}, "--placement colocate: this machine has no accelerator"),
         ({"placement": "colocate", "zero_stage": 2}, "set --adam_offload instead"),
         ({"placement": "colocate", "fsdp": True, "fsdp_offload": True}, "--placement colocate with --fsdp_offload"),
+        ({"attn_implementation": "flash_attention_2"}, "--attn_implementation flash_attention_2: flash attention is"),
+        ({"attn_implementation": "kernels-community/flash-attn2"}, "computed on accelerators, and there is none here"),
+        ({"attn_implementation": "fast"}, "--attn_implementation fast: set it to one of eager, flash_attention_2"),
+        (
+            {"attn_implementation": "eager", "packing_samples": True},
+            "--attn_implementation eager with --packing_samples",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_loads(flags: dict[str, Any], complaint: str) -> None:
     assert any(complaint in problem for problem in problems(**flags))
+
+
+def test_attention_that_can_be_computed_is_accepted() -> None:
+    for flags in ({}, {"packing_samples": True}, {"attn_implementation": "eager"}):
+        assert problems(**flags) == []
+    assert problems(attn_implementation="sdpa", packing_samples=True) == []
+
+
+def test_flash_attention_needs_its_package_and_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import import_utils
+
+    from lightrft_strategy import devices
+
+    monkeypatch.setattr(devices, "device", lambda: torch.device("meta"))
+    for there, bf16, expected in (
+        (False, True, ["the package flash-attn is not installed: install it, or leave --attn_implementation out"]),
+        (True, False, ["flash attention computes in bfloat16 and float16 alone: set --bf16, or leave it out"]),
+        (True, True, []),
+    ):
+        monkeypatch.setattr(import_utils, "is_flash_attn_2_available", lambda there=there: there)
+        args = ModelArgs("model", bf16=bf16, attn_implementation="flash_attention_2")
+        found = [
+            problem.removeprefix("--attn_implementation flash_attention_2: ") for problem in attention_problems(args)
+        ]
+        assert found == expected
 
 
 @pytest.mark.proof
@@ -105,6 +142,24 @@ def test_what_rests_between_phases_is_known_to_what_enters_them(
     held = parts["strategy"].held["reference"].module
     assert {part.data_ptr() for part in reference.tensors()} >= {part.data_ptr() for part in held.parameters()}
     assert built(monkeypatch, flags)["recorder"].placement.resting == []
+
+
+def test_the_copy_that_is_sampled_from_rests_while_nothing_is_sampled(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "require_valid", lambda config: None)
+
+    def copied(config: RLConfig, senses: Any, strategy: Any) -> Replica[Any]:
+        model = compose.load_model(config.model)
+        return Replica(LanguageActor(model), strategy.held["policy"])
+
+    monkeypatch.setattr(compose, "build_replica", copied)
+    parts = built(monkeypatch, flags, placement="colocate")
+    copy, *others = parts["recorder"].placement.resting
+    assert copy.phases == {"sample", "publish", "evaluate", "checkpoint"}
+    assert copy.phases.isdisjoint(phase for other in others for phase in other.phases)
+    weights = parts["engine"].replica.model.parameters()
+    assert {part.data_ptr() for part in copy.tensors()} >= {part.data_ptr() for part in weights}
 
 
 def test_what_samples_from_the_compiled_policy_itself_samples_as_before(

@@ -129,7 +129,7 @@ def test_whichever_rank_is_killed_all_others_end_within_a_minute_and_name_it(tas
     """Writes docs/benchmarks/lost_ranks.json."""
     runs = []
     for holding in ("whole", "fsdp", "zero 2", "zero 3", "slices of layers", "slices of layers beside zero"):
-        for processes, lost in ((2, 0), (2, 1), (4, 0), (4, 3)):
+        for processes, lost in ((2, 0), (4, 3)):
             folder = tmp_path / f"{holding}, {lost} of {processes}"
             ended = broken_off_after(1, task, folder, HOLDINGS[holding], processes, lost)
             assert_told(ended, lost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,11 +104,10 @@ def load_empty(config: LearningConfig, model: ModelArgs) -> Any:
     folder = model_folder(model.pretrain)
     if config.lora.lora_rank or model.trust_remote_code:
         return load_model(model)
-    try:
+    with _naming(model.pretrain):
         if load_adapter(folder) is None:
-            return _checkpointed(empty_language_model(folder, attn_implementation=model.attn_implementation), model)
-    except (OSError, ValueError):
-        pass  # loading it whole works, or says why not
+            with suppress(ValueError):  # loading it whole works, or says why not
+                return _checkpointed(empty_language_model(folder, attn_implementation=model.attn_implementation), model)
     return load_model(model)
 
 

@@ -53,6 +53,8 @@ def _default(command: PlanCommand, adapter: OutlineAdapter) -> list[tuple[str, i
 
 def _sizes(adapter: OutlineAdapter, modality: str, tokens: int) -> str:
     below = adapter.largest(modality, tokens)
-    above = next((size for grown in range(tokens, 64 * tokens + 8192) if (size := adapter.largest(modality, grown)) > below), 0)
+    above = next(
+        (size for grown in range(tokens, 64 * tokens + 8192) if (size := adapter.largest(modality, grown)) > below), 0
+    )
     near = " or ".join(f"{size}" for size in (below, above) if size)
     return f"the model makes {near} tokens of the nearest {modality}: set it to that"

@@ -69,7 +69,9 @@ def _adapter(flag: str, args: ModelArgs) -> OutlineAdapter | None:
     if family is None:
         return None
     if family.outlines is None:
-        problem = f"what the towers of {config.model_type} read is not outlined: plan its decoder, a text model, instead"
+        problem = (
+            f"what the towers of {config.model_type} read is not outlined: plan its decoder, a text model, instead"
+        )
         raise ConfigError([f"--{flag} {args.pretrain}: {problem}"])
     return OutlineAdapter(family, config)
 

@@ -89,10 +89,9 @@ def test_other_families_make_the_same_run(processes, alone, hold: str, family: s
     [
         Case("ddp", packing=True, micro_batch=16),
         Case("ddp", sharing=False),
-        Case("fsdp2", packing=True),
         Case("fsdp2", packing=True, sharing=False),
     ],
-    ids=["ddp, packed", "ddp, prompts copied", "fsdp2, packed", "fsdp2, packed, prompts copied"],
+    ids=["ddp, packed", "ddp, prompts copied", "fsdp2, packed, prompts copied"],
 )
 def test_rows_with_or_without_padding_and_copies_of_prompts_make_the_same_run(processes, alone, case: Case) -> None:
     outcomes = processes(2).run(train, replace(case, optimiser_steps=5))

@@ -17,6 +17,7 @@ from lightrft_core.experience import make_experience
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.placement import Placement
 from lightrft_strategy.training import OptimiserConfig, TorchStrategy
+from lightrft_strategy.training.replica import Replica
 from lightrft_strategy.training.resting import Resting, carry, resting
 
 from .recorded import language_model, recorded
@@ -104,6 +105,30 @@ def test_a_run_whose_parts_come_and_go_computes_the_bits_of_one_whose_parts_stay
         for tensor in held.movable()[1]:
             assert tensor.is_shared() == (name != "policy")
     assert all(tensor.is_shared() for tensor in moved.held["policy"].movable()[0])
+
+
+def test_the_copy_that_is_sampled_from_comes_back_as_it_was_and_is_refreshed_meanwhile_or_not() -> None:
+    strategy = strategy_of(bf16=True)
+    replica = Replica(LanguageActor(language_model(seed=3)).to(torch.bfloat16), strategy.held["policy"])
+    replica.refresh()
+    copy, *_ = parts = resting(strategy, replica, away=away, back=back)
+    placement, policy = Placement(resting=parts), policy_of(strategy)
+    for number in range(2):
+        for name in STEP:
+            with placement.phase(name):
+                assert copy.here == (name in {"sample", "publish", "evaluate", "checkpoint"})
+                if name == "optimise":
+                    for weight in policy:
+                        weight += number + 1
+                if name == "publish":
+                    replica.refresh()
+                if copy.here:
+                    assert all(map(torch.equal, replica.actor.parameters(), policy))
+                else:
+                    assert all(tensor.is_shared() for tensor in replica.tensors())
+    with placement.phase("judge"):
+        replica.refresh()
+        assert all(map(torch.equal, replica.actor.parameters(), policy)), "an export at the end needs no phase"
 
 
 def test_the_policys_weights_stay_and_masters_go_where_they_are_copies() -> None:

@@ -58,7 +58,7 @@ class MachineArgs:
     prompt_len: int | None = None
     """tokens of a prompt as expected, those of its media counted; default: prompt_max_len"""
     prompt_media: str | None = None
-    """media of a prompt by their tokens, such as image:1024,audio:250, or none; default: one kind, all of the prompt"""
+    """media of a prompt by their tokens, such as image:1024,audio:250, or none; default: one that fills the prompt"""
     response_len: int | None = None
     """tokens of an answer as expected; default: generate_max_len"""
     json: bool = False

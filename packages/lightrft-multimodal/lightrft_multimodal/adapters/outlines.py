@@ -59,9 +59,12 @@ class OutlineAdapter(MediaAdapter):
         return self.outlines.inputs(self.config, modality, [tokens])
 
     def empty_model(self) -> Any:
-        """A model of the config, float32 and without dropout, on the meta device; no weight is read."""
+        """A model of the config, float32 and without dropout, on the meta device; no weight is read.
+
+        All of it learns, as of a model that Transformers has loaded, whatever its constructor froze.
+        """
         kind = self.family.model_class()
         build = kind._from_config if issubclass(kind, PreTrainedModel) else kind.from_config
         with torch.device("meta"):
             model = build(self.config, dtype=torch.float32).float()
-        return without_dropout(model)
+        return without_dropout(model.requires_grad_(True))

@@ -102,19 +102,22 @@ class Saved:
 class _Attention(torch.autograd.Function):
     """What a fused attention keeps: queries, keys, values, output and log-sum-exp; no scores (FlashAttention-2).
 
-    mask: what is added to scores, which is kept, too. flops: of its forward pass.
+    mask: what is added to scores, which is kept, too. tower: count operations; the output lies as the queries do.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, flops: int = 0
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, tower: bool = False
     ) -> Tensor:
-        rows, heads, tokens, _ = query.shape
-        out = value.new_empty(rows, tokens, heads, value.shape[-1]).transpose(1, 2)
+        rows, heads, tokens, width = query.shape
+        if tower:
+            out = torch.empty_like(query)
+        else:
+            out = value.new_empty(rows, tokens, heads, value.shape[-1]).transpose(1, 2)
         sums = query.new_empty(rows, heads, tokens, dtype=torch.float32)
         ctx.save_for_backward(query, key, value, out, sums, mask)
-        ctx.flops = flops
-        _computed(flops)
+        ctx.flops = 4 * rows * heads * tokens * key.shape[2] * width if tower else 0
+        _computed(ctx.flops)
         return out
 
     @staticmethod
@@ -145,11 +148,9 @@ def _attend_in_tower(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **others: Any
 ) -> tuple[Tensor, None]:
     """Of all tokens to all; a mask becomes numbers of the queries' type, as PyTorch's own attention makes it."""
-    rows, heads, tokens, width = query.shape
     mask = None if attention_mask is None else query.new_empty(attention_mask.shape)
-    flops = 4 * rows * heads * tokens * key.shape[2] * width
-    attended: Tensor = _Attention.apply(query, key, value, mask, flops)  # type: ignore[no-untyped-call]
-    return attended.transpose(1, 2), None
+    attended: Tensor = _Attention.apply(query, key, value, mask, True)  # type: ignore[no-untyped-call]
+    return attended.transpose(1, 2).contiguous(), None
 
 
 def _tensors(*known: nn.Module | Tensor) -> Iterator[Tensor]:

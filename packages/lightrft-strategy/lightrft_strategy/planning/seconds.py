@@ -85,7 +85,7 @@ def _estimate(job: Job) -> tuple[float, float, float, _Parts]:
     flops = sends = 0.0
     for name in job.scores:
         subject, largest = job.scorer(name), work.largest(ranks)
-        one = subject.forward(largest.tokens, largest.scored, largest.prompts, largest.rows)
+        one = subject.forward(largest.tokens, largest.scored, largest.prompts)
         summed = one.sends / largest.tokens
         flops += _passed(one, largest, work, ranks) + work.attended(ranks) * subject.attention_flops
         sends += work.passes(ranks) * _gather_bytes(job, subject) + work.computed(ranks) * summed
@@ -101,7 +101,7 @@ def _optimise(job: Job) -> tuple[float, float, float, _Parts]:
         attention = 1 + BACKWARD_ATTENTION + (1 if subject.checkpointed else 0)
         largest = work.largest(ranks)
         keep = job.holding.whole_gradients
-        one = subject.training(largest.tokens, largest.scored, largest.prompts, largest.rows, keep=keep)
+        one = subject.training(largest.tokens, largest.scored, largest.prompts, keep=keep)
         summed = one.sends / largest.tokens
         flops += work.epochs * (
             _passed(one, largest, work, ranks) + work.attended(ranks) * attention * subject.attention_flops

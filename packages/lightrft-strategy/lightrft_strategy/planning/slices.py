@@ -71,7 +71,7 @@ class _Slice(nn.Module):
         return self.after(self.row, linear(self.before(self.row, states), self.weight, self.bias))
 
 
-def _cut(weight: nn.Parameter, size: int, dim: int) -> nn.Parameter:
+def _cut(weight: Tensor, size: int, dim: int) -> nn.Parameter:
     part = weight.detach().chunk(size, dim)[0].clone(memory_format=torch.contiguous_format)
     return nn.Parameter(part, requires_grad=weight.requires_grad)
 

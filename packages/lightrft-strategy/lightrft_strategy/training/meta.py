@@ -75,8 +75,8 @@ def materialise(module: nn.Module, place: torch.device) -> None:
     module.to_empty(device=place)
     for first, *others in ties:
         for name in others:
-            owner, _, last = name.rpartition(".")
-            setattr(module.get_submodule(owner), last, module.get_parameter(first))
+            within, _, last = name.rpartition(".")
+            setattr(module.get_submodule(within), last, module.get_parameter(first))
     for name, tensor in _named(module):
         mine = local(tensor)
         if name in real:
@@ -142,12 +142,10 @@ def _stored(model: Any, pretrain: str | Path) -> dict[str, tuple[Path, str]]:
 
 def _weight_files(pretrain: str | Path) -> list[Path]:
     """The safetensors that transformers reads for a folder or hub id, fetched if they are not here."""
-    alone, index = (
-        cached_file(str(pretrain), name, _raise_exceptions_for_missing_entries=False)
-        for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
-    )
+    alone = cached_file(str(pretrain), SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False)
     if alone is not None:
         return [Path(alone)]
+    index = cached_file(str(pretrain), SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False)
     if index is None:
         raise ValueError(f"{pretrain} has no weights as safetensors: load this model whole")
     return [Path(file) for file in get_checkpoint_shard_files(str(pretrain), index)[0]]
