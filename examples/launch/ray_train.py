@@ -25,8 +25,12 @@ class Node:
             free.bind(("", 0))
             return f"{get_node_ip_address()}:{free.getsockname()[1]}"
 
-    def start(self, words: list[str], folder: str) -> None:
-        self.torchrun = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *words], cwd=folder)
+    def start(self, meets_here: bool, words: list[str], folder: str) -> None:
+        """torchrun is told its address: it would look up the node's name, which may stand for 127.0.0.1 there."""
+        from ray.util import get_node_ip_address
+
+        here = ["--local-addr", get_node_ip_address(), "--rdzv-conf", f"is_host={meets_here}"]
+        self.torchrun = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *here, *words], cwd=folder)
 
     def wait(self) -> int:
         return self.torchrun.wait()
@@ -54,7 +58,7 @@ def run(nodes: int, processes: int, resource: str, words: list[str]) -> int:
     actors = [node.options(max_concurrency=2, scheduling_strategy=place, **need).remote() for place in places]
     meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", ray.get(actors[0].address.remote())]
     try:
-        ray.get([actor.start.remote([*meeting, *words], str(Path.cwd())) for actor in actors])
+        ray.get([actor.start.remote(actor is actors[0], [*meeting, *words], str(Path.cwd())) for actor in actors])
         code, going = 0, [actor.wait.remote() for actor in actors]
         while going and not code:
             (ended,), going = ray.wait(going)

@@ -48,4 +48,4 @@ class ParallelArgs(RanksArgs):
     """Several processes (lightrft launch, torchrun)"""
 
     placement: Literal["resident", "colocate"] = "resident"
-    """colocate: moments, the copy sampled from, without --fsdp models that score leave the accelerator when not needed"""
+    """colocate: moments, the copy sampled from, without --fsdp scoring models leave the accelerator when not needed"""

@@ -10,7 +10,7 @@ from lightrft_multimodal.adapters.squares import outlines, patches, see
 
 def embeddings(config: Any) -> int:
     """Of an image: one a patch, and without the "default" choice that of the whole."""
-    return patches(config.vision_config) + (config.vision_feature_select_strategy != "default")
+    return patches(config.vision_config) + int(config.vision_feature_select_strategy != "default")
 
 
 FAMILY = Family(

@@ -51,7 +51,7 @@ def mel_frames(audio: Any, tokens: Sequence[int], frames: int) -> dict[str, Tens
 
 def longest(config: Any, modality: str, tokens: int) -> int:
     """A sound is heard at once."""
-    return min(tokens, config.audio_config.max_source_positions // 2)
+    return min(tokens, int(config.audio_config.max_source_positions) // 2)
 
 
 FAMILY = Family(

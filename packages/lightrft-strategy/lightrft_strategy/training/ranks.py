@@ -101,7 +101,7 @@ def of_this_start(store: Store, rank: int, world_size: int, timeout: timedelta) 
         store.set(_START, mine)
         others = [f"{mine}/{other}" for other in range(1, world_size)]
         seen = store.multi_get(others) if others else []  # waits for them
-        store.set(f"{mine}/seen", b" ".join(seen))
+        store.set(f"{mine}/seen", b" ".join(seen).decode())
         return PrefixStore(mine, store)
     asked, deadline = "", time.monotonic() + timeout.total_seconds()
     while time.monotonic() < deadline:
