@@ -33,10 +33,10 @@ PHASES = ("sample", "estimate", "optimise", "publish")
 PROGRAM = "the program itself"
 GIB = 2**30
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "pretrain": "smollm2",
     "reward_fn": f"{BENCHMARKS / 'plan.py'}:coin",
-    "rollout_batch_size": 1,
+    "rollout_batch_size": 2,
     "n_samples_per_prompt": 16,
     "prompt_max_len": 64,
     "generate_max_len": 32,
@@ -47,13 +47,13 @@ COMMON = {
     "max_steps": 2,
     "progress": False,
 }
-"""Of every run; all answers have the same length, and so have all prompts."""
+"""Of every run; all answers have the same length, and so have all prompts. Of 512 tokens the second micro-batch is."""
 
 SHORT = {"max_tokens_per_micro_batch": 512}
-LONG = {"max_tokens_per_micro_batch": 2048, "n_samples_per_prompt": 64}
+LONG = {"max_tokens_per_micro_batch": 2048, "rollout_batch_size": 1, "n_samples_per_prompt": 62}
 PACKED, BF16, RECOMPUTED = {"packing_samples": True}, {"bf16": True}, {"gradient_checkpointing": True}
-MANY = {"n_samples_per_prompt": 64, "generate_max_len": 48, "generate_min_len": 48}
-TWO = BF16 | PACKED | SHORT | {"rollout_batch_size": 2}
+MANY = {"n_samples_per_prompt": 32, "generate_max_len": 48, "generate_min_len": 48}
+TWO = BF16 | PACKED | SHORT | {"rollout_batch_size": 4}
 MORE = {"algorithm": "ppo", "init_kl_coef": 0.1}
 
 SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {

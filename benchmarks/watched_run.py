@@ -69,9 +69,13 @@ def bytes_alive() -> int:
 def grown(record: profile) -> int:
     """The most bytes handed out in what was profiled and not yet taken back."""
     assert record.profiler is not None and record.profiler.kineto_results is not None
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    sizes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
-    return max(accumulate(sizes, initial=0))
+    noted: list[Any] = record.profiler.kineto_results.events()
+    sizes = sorted((event.start_ns(), number, event.nbytes()) for number, event in enumerate(noted) if _tells(event))
+    return max(accumulate((size for *_, size in sizes), initial=0))
+
+
+def _tells(event: Any) -> bool:
+    return bool(event.name() == "[memory]")
 
 
 def main(file: str, *words: str) -> None:

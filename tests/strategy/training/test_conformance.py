@@ -104,7 +104,7 @@ def test_rows_with_or_without_padding_and_copies_of_prompts_make_the_same_run(pr
         Case("zero 1", "float32", family="Qwen2", packing=True),
         Case("zero 3", "float32", family="DeepseekV3", sharing=False),
     ],
-    ids=str,
+    ids=["zero 1, Qwen2, packed", "zero 3, DeepseekV3, prompts copied"],
 )
 def test_families_in_deepspeeds_hands_make_the_same_run(processes, alone, case: Case) -> None:
     pytest.importorskip("deepspeed")

@@ -67,9 +67,9 @@ def alone(family: str, dtype: str) -> tuple[Outcome, Arrays]:
 def distance(arrays: Arrays, expected: Arrays) -> tuple[float, float]:
     """Relative differences: of all tensors as one vector, and the largest of any tensor by itself."""
     assert arrays.keys() == expected.keys()
-    apart = numpy.array([numpy.linalg.norm(arrays[name] - expected[name]) for name in expected])
+    missed = numpy.array([numpy.linalg.norm(arrays[name] - expected[name]) for name in expected])
     sizes = numpy.array([numpy.linalg.norm(tensor) for tensor in expected.values()])
-    return float(numpy.linalg.norm(apart) / numpy.linalg.norm(sizes)), float((apart / (sizes + 1e-12)).max())
+    return float(numpy.linalg.norm(missed) / numpy.linalg.norm(sizes)), float((missed / (sizes + 1e-12)).max())
 
 
 def apart(found: list[float], expected: list[float]) -> tuple[float, float]:

@@ -99,17 +99,17 @@ def of_this_start(store: Store, rank: int, world_size: int, timeout: timedelta) 
     mine = uuid4().hex
     if rank == 0:
         store.set(_START, mine)
-        others = [f"{mine}/{other}" for other in range(1, world_size)]
+        others = [f"{mine}:{other}" for other in range(1, world_size)]
         seen = store.multi_get(others) if others else []  # waits for them
-        store.set(f"{mine}/seen", b" ".join(seen).decode())
+        store.set(f"{mine}:seen", b" ".join(seen).decode())
         return PrefixStore(mine, store)
     asked, deadline = "", time.monotonic() + timeout.total_seconds()
     while time.monotonic() < deadline:
         name = store.get(_START).decode()
         if name != asked:
-            store.set(f"{name}/{rank}", mine)
+            store.set(f"{name}:{rank}", mine)
             asked = name
-        if store.check([f"{name}/seen"]) and mine in store.get(f"{name}/seen").decode():
+        if store.check([f"{name}:seen"]) and mine in store.get(f"{name}:seen").decode():
             return PrefixStore(name, store)
         time.sleep(_LOOK_SECONDS)
     raise TimeoutError(f"rank {rank} has waited {timeout.total_seconds():g} s for rank 0 and all others to start")
