@@ -91,9 +91,9 @@ def loading(folder: Path, whole: bool) -> tuple[int, int, bool]:
     return first.bytes, second.bytes, right and found.keys() == stored.keys()
 
 
-def refused(folder: Path, critic: bool, how: dict[str, Any]) -> str:
+def refused(folder: Path, critic: bool, how: dict[str, Any], bf16: bool = False) -> str:
     """What is said of a model in shards that cannot be computed in some way."""
-    config = run_of(folder)
+    config = run_of(folder, bf16=bf16)
     model = compose.load_to_hold(config)
     assert all(weight.is_meta for weight in model.parameters())
     try:

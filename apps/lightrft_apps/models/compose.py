@@ -34,8 +34,9 @@ from lightrft_strategy.lora import AdapterOff, sharing
 from lightrft_strategy.smollm2 import NAME, smollm2
 from lightrft_strategy.training import TorchStrategy
 from lightrft_strategy.training.compiling import compile_layers
+from lightrft_strategy.training.filling import fill
 from lightrft_strategy.training.held import Held
-from lightrft_strategy.training.meta import empty_language_model, fill, materialise
+from lightrft_strategy.training.meta import empty_language_model, materialise
 from lightrft_strategy.training.optimiser import OptimiserConfig, set_precision
 from lightrft_strategy.training.replica import Replica
 

@@ -39,7 +39,7 @@ class Routers:
             router.register_forward_hook(partial(self._note, layer, index))
         self.number = len(found)
         if not model.get_input_embeddings().weight.is_meta:
-            self.require_told(model)
+            self._require_told(model)
 
     @contextmanager
     def noting(self) -> Iterator[list[list[Routing]]]:
@@ -65,7 +65,7 @@ class Routers:
         self.layers[layer].append(Routing(parts[index], chosen[0]))
 
     @torch.no_grad()
-    def require_told(self, model: Any) -> None:
+    def _require_told(self, model: Any) -> None:
         """Raise ValueError if the routers, which are this model's, do not say which experts they chose."""
         with self.noting(), on_any_device(model.base_model):
             model.base_model(input_ids=torch.arange(4, device=model.device)[None], use_cache=False)

@@ -87,8 +87,9 @@ def pack_attention(model: Any, reader: Reader = TEXT) -> None:
     """Let a language model's decoder compute packed rows from now on; without a row it computes as with sdpa.
 
     The choice stays with the model: gradient checkpointing computes again in the backward pass.
-    Raises ValueError, naming the model and leaving it as it was, where require_packable does, which is not asked about
-    a model without weights (on the meta device).
+    Raises ValueError, naming the model and leaving it as it was, if a packed row would give it other hidden states than
+    each sequence alone: linear attention, chunks, soft caps, sinks, a window that attention is not told of. A model
+    without weights (on the meta device) is not asked.
     """
     decoder = reader.decoder(model)
     config, before = decoder.config, decoder.config._attn_implementation
@@ -103,24 +104,11 @@ def pack_attention(model: Any, reader: Reader = TEXT) -> None:
     if decoder.get_input_embeddings().weight.is_meta:
         return
     try:
-        require_packable(model, reader)
-    except ValueError:
-        config._attn_implementation = before
-        raise
-
-
-@torch.no_grad()
-def require_packable(model: Any, reader: Reader = TEXT) -> None:
-    """Raise ValueError, naming the model, if a packed row gives it other hidden states than each sequence alone.
-
-    So do linear attention, chunks, soft caps, sinks, a window that attention is not told of. After pack_attention.
-    """
-    decoder = reader.decoder(model)
-    try:
-        problem = _problem(decoder, decoder.config)
+        problem = _problem(decoder, config)
     except ValueError as error:
         problem = str(error)
     if problem:
+        config._attn_implementation = before
         raise ValueError(f"{type(model).__name__} cannot compute packed rows ({problem}): turn packing off")
 
 

@@ -15,17 +15,21 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cache
 from transformers.utils.hub import get_checkpoint_shard_files
 
 from lightrft_strategy.devices import device
-from lightrft_strategy.language import LanguageActor, LanguageCritic, without_dropout
+from lightrft_strategy.language import without_dropout
 from lightrft_strategy.training.full import local, tied
-from lightrft_strategy.training.held import Held
 from lightrft_strategy.training.regions import held_region
 
 
 def empty_language_model(
-    pretrain: str | Path, *, attn_implementation: str | None = None, trust_remote_code: bool = False
+    pretrain: str | Path,
+    *,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    layers: int | None = None,
 ) -> Any:
     """A causal language model to be filled by load_shards, in float32: its weights are on the meta device.
 
+    layers: its first so many alone; None: all.
     Buffers that no checkpoint holds (rotary frequencies) are computed for real. Raises ValueError, saying why, for a
     model that must be loaded whole: its weights are quantised, are not those of load_shards, or one of those buffers
     cannot be computed anew.
@@ -34,6 +38,10 @@ def empty_language_model(
     told = {"quantization_config", "transformers_weights"} & vars(config).keys()
     if told:
         raise ValueError(f"{pretrain} has a {', '.join(sorted(told))}: load this model whole")
+    if layers is not None:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config,
@@ -86,17 +94,6 @@ def materialise(module: nn.Module, place: torch.device) -> None:
     for owner in module.modules():
         for name, buffer in owner.named_buffers(recurse=False):
             setattr(owner, name, buffer.to(device()))
-
-
-def fill(held: Held) -> None:
-    """Read what this rank holds of an empty_language_model in `held.module.model`, from where its config came from.
-
-    Every rank calls it, before a checkpoint is loaded. Raises ValueError as load_shards does, and require_exact.
-    """
-    module: Any = held.module
-    load_shards(module.model, module.model.name_or_path)
-    if isinstance(module, LanguageActor | LanguageCritic):
-        held.gathered(module.require_exact)
 
 
 @torch.no_grad()
