@@ -102,7 +102,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lightrft", nargs="*", default=[], metavar="FLAG=JSON", help="flags of lightrft rl to change")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/vs_trl.json"))
     parser.add_argument("--again", action="store_true", help="measure anew what is there")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not any(side.startswith("trl") for side in args.sides):
+        parser.error("--sides: one of them must be TRL's, for the model's size is read there")
+    return args
 
 
 def main() -> None:
