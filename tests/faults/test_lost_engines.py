@@ -71,7 +71,10 @@ def serve(port: Connection, by: int) -> None:
 
         def log_message(self, *args: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # of more than that, the system resets those that a stopped process does not accept
+
+    server = Server(("127.0.0.1", 0), Handler)
     port.send(server.server_port)
     server.serve_forever()
 
