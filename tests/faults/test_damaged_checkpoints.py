@@ -20,6 +20,7 @@ def ended(words: list[str], code: int = 0) -> str:
     return str(output)
 
 
+@pytest.mark.proof
 def test_what_one_process_finds_damaged_no_process_goes_on_from(task: Any, tmp_path: Path) -> None:
     run, weights = tmp_path / "run", "final/model.safetensors"
     words = task.words(run, "--max_steps=2", "--save_steps=1")

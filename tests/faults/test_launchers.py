@@ -56,7 +56,7 @@ def alone(task: Any, launch: Callable[..., int], tmp_path_factory: pytest.TempPa
     return folder
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["slurm", pytest.param("ray", marks=pytest.mark.proof)])
 def test_two_nodes_do_the_run_of_one_process(task: Any, alone: Path, tmp_path: Path, launcher: str) -> None:
     _, *flags = task.words(tmp_path / "run")
     with LAUNCHERS[launcher](flags) as process:
