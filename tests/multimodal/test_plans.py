@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
@@ -27,6 +27,7 @@ from lightrft_strategy.planning.counting import BACKWARD_ATTENTION, Alive
 from lightrft_strategy.reading import Reader
 from lightrft_strategy.training import OptimiserConfig, TorchStrategy
 
+from ..saved import saved_bytes, storages
 from .conformance.prompts import Clip, Picture, Sound, asked
 from .tiny import gemma3, internvl, llava
 from .tiny.qwen import build_qwen2_vl, build_qwen3_vl
@@ -177,24 +178,6 @@ def frozen(seer: Seer) -> Callable[[Any], Any]:
         return model
 
     return change
-
-
-def storages(*tensors: Tensor) -> dict[int, int]:
-    return {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
-
-
-def saved_bytes(module: nn.Module, run: Callable[[], Tensor]) -> int:
-    """What autograd keeps of a real forward pass, parameters left out."""
-    weights, sizes = storages(*module.parameters(), *module.buffers()), dict[int, int]()
-
-    def pack(tensor: Tensor) -> Tensor:
-        sizes.update(storages(tensor))
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = run()
-    assert loss.requires_grad
-    return sum(size for key, size in sizes.items() if key not in weights)
 
 
 def test_a_model_by_its_config_has_the_weights_of_the_real_one(seer: Seer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
@@ -26,6 +25,8 @@ from lightrft_strategy.planning.subject import FOUR_BIT_BYTES
 from lightrft_strategy.planning.workload import Rows
 from lightrft_strategy.roofline import Roofline
 from lightrft_strategy.training import OptimiserConfig, TorchStrategy
+
+from ..saved import saved_bytes, storages
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -70,24 +71,6 @@ def batch_of(answers: int, prompt: int, answer: int) -> Batch:
             for _ in range(answers)
         ]
     )
-
-
-def storages(*tensors: Tensor) -> dict[int, int]:
-    return {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
-
-
-def saved_bytes(module: nn.Module, run: Callable[[], Tensor]) -> int:
-    """What autograd keeps of a real forward pass, parameters left out."""
-    weights, sizes = storages(*module.parameters(), *module.buffers()), dict[int, int]()
-
-    def pack(tensor: Tensor) -> Tensor:
-        sizes.update(storages(tensor))
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = run()
-    assert loss.requires_grad
-    return sum(size for key, size in sizes.items() if key not in weights)
 
 
 FAMILIES = [

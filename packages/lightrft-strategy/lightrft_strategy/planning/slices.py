@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,11 @@ class Row:
         return tensor.narrow(-1, 0, tensor.shape[-1] // self.size).contiguous()
 
 
+Way: TypeAlias = Callable[[Row, Tensor], Tensor]
+Exchange: TypeAlias = tuple[Way, Way] | None
+"""What is done to states forward and to their gradients backward; None: nothing is exchanged."""
+
+
 @dataclass(frozen=True)
 class Sliced:
     """A module with one rank's slices. attending: how many ranks share its attention heads."""
@@ -68,7 +73,13 @@ class _Slice(nn.Module):
         self.bias = whole.bias if whole.bias is None or not by_output else _cut(whole.bias, row.size, 0)
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.after(self.row, linear(self.before(self.row, states), self.weight, self.bias))
+        return self._exchanged(self.after, linear(self._exchanged(self.before, states), self.weight, self.bias))
+
+    def _exchanged(self, exchange: Exchange, states: Tensor) -> Tensor:
+        if exchange is None:
+            return states
+        exchanged: Tensor = _Exchanged.apply(self.row, *exchange, states)  # type: ignore[no-untyped-call]
+        return exchanged
 
 
 def _cut(weight: Tensor, size: int, dim: int) -> nn.Parameter:
@@ -76,59 +87,30 @@ def _cut(weight: Tensor, size: int, dim: int) -> nn.Parameter:
     return nn.Parameter(part, requires_grad=weight.requires_grad)
 
 
-class _Meet(torch.autograd.Function):
-    """What all ranks have alike and each uses for its slice, so that gradients of all add up."""
+class _Exchanged(torch.autograd.Function):
+    """there: what is done to states on their way forward; back: what is done to their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, row: Row, states: Tensor) -> Tensor:
-        ctx.row = row
-        return states.view_as(states)
+    def forward(ctx: Any, row: Row, there: Way, back: Way, states: Tensor) -> Tensor:
+        ctx.row, ctx.back = row, back
+        return there(row, states)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.row.summed(gradients[0])
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, row: Row, states: Tensor) -> Tensor:
-        return row.summed(states)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, gradients[0]
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, row: Row, states: Tensor) -> Tensor:
-        ctx.row = row
-        return row.gathered(states)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.row.own(gradients[0])
-
-
-class _Split(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, row: Row, states: Tensor) -> Tensor:
-        ctx.row = row
-        return row.own(states)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.row.gathered(gradients[0])
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None, Tensor]:
+        return None, None, None, ctx.back(ctx.row, gradients[0])
 
 
 def _as_it_is(_: Row, states: Tensor) -> Tensor:
-    return states
+    return states.view_as(states)
 
 
-_Exchange = Callable[[Row, Tensor], Tensor]
-_EXCHANGES: Mapping[str, tuple[_Exchange, _Exchange]] = {
-    "colwise": (_Meet.apply, _as_it_is),
-    "rowwise": (_as_it_is, _Sum.apply),
-    "colwise_gather_output": (_Meet.apply, _Gather.apply),
-    "rowwise_split_input": (_Split.apply, _Sum.apply),
+_MEET, _SUM = (_as_it_is, Row.summed), (Row.summed, _as_it_is)
+_GATHER, _SPLIT = (Row.gathered, Row.own), (Row.own, Row.gathered)
+
+_EXCHANGES: Mapping[str, tuple[Exchange, Exchange]] = {
+    "colwise": (_MEET, None),
+    "rowwise": (None, _SUM),
+    "colwise_gather_output": (_MEET, _GATHER),
+    "rowwise_split_input": (_SPLIT, _SUM),
 }
+"""(before, after) a linear layer of each kind. _MEET: all ranks have it alike and use it each for a slice."""
