@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
+from typing import Any
 
 import pytest
 import yaml
@@ -72,24 +74,66 @@ def row_of(report: str) -> str:
     return row
 
 
-def test_what_is_said_of_trl_is_what_was_measured() -> None:
+def beside_trl(full_length: bool) -> Iterator[tuple[str, Any]]:
+    """(prompts x answers, what was found) where all answers have 64 tokens, or where they end by themselves."""
+    for key, shape in json.loads((ROOT / "docs/benchmarks/vs_trl.json").read_text())["shapes"].items():
+        if key.endswith("64 tokens each") == full_length:
+            yield key.split()[0].replace("x", " x "), shape
+
+
+def spread_of(blocks: Sequence[Any], peer: str) -> str:
+    """TRL's seconds over ours, step by step."""
+    ratios = [block[peer]["seconds"] / block["lightrft"]["seconds"] for block in blocks]
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def test_what_is_said_of_equal_work_beside_trl_is_what_was_measured() -> None:
     """The table, cell by cell, from each step."""
     page = (ROOT / "docs/benchmarks/README.md").read_text()
-    for key, shape in json.loads((ROOT / "docs/benchmarks/vs_trl.json").read_text())["shapes"].items():
+    for name, shape in beside_trl(full_length=True):
         blocks = [block for run in shape["runs"].values() for block in run["blocks"][1:]]
         assert {length for block in blocks for side in ("trl", "lightrft") for length in block[side]["lengths"]} == {64}
         sides = shape["summary"]["sides"]
-        cells = [" x ".join(key.split()[0].split("x"))]
-        for name in ("trl", "lightrft"):
-            seconds = median(block[name]["seconds"] for block in blocks)
-            sampling = median(block[name]["phases"]["generate"] for block in blocks)
-            cells.append(f"{seconds:.1f}, {sampling:.1f}, {sides[name]['seconds_over_floor']['median']:.1f}")
-        ratios = [block["trl"]["seconds"] / block["lightrft"]["seconds"] for block in blocks]
-        cells.append(f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-        cells.append(f"{sides['lightrft']['floor_seconds']['median']:.1f} s")
+        cells = [name]
+        for side in ("trl", "lightrft"):
+            seconds = median(block[side]["seconds"] for block in blocks)
+            sampling = median(block[side]["phases"]["generate"] for block in blocks)
+            cells.append(f"{seconds:.1f}, {sampling:.1f}, {sides[side]['seconds_over_floor']['median']:.1f}")
+        cells += [spread_of(blocks, "trl"), f"{sides['lightrft']['floor_seconds']['median']:.1f} s"]
         assert f"| {' | '.join(cells)} |" in page
     floor, trl = (sides[name][what]["median"] for name, what in (("lightrft", "floor_seconds"), ("trl", "seconds")))
     assert trl / 4 < floor, "what is said of four times"
+
+
+def test_what_is_said_of_learning_beside_trl_is_what_was_measured() -> None:
+    """Rewards, lengths and seconds of each seed's run, and how far the curves are from each other."""
+    page = (ROOT / "docs/benchmarks/README.md").read_text()
+    for name, shape in beside_trl(full_length=False):
+        for peer in (side for side in shape["settings"]["sides"] if side.startswith("trl")):
+            for seed, run in shape["runs"].items():
+                cells = [f"{name}, `{peer}`, {seed}"]
+                for side in (peer, "lightrft"):
+                    steps = [block[side] for block in run["blocks"]]
+                    found = [
+                        [mean(reward or 0.0 for step in part for reward in step["rewards"]) for part in ends_of(steps)],
+                        [mean(length for step in part for length in step["lengths"]) for part in ends_of(steps)],
+                    ]
+                    seconds = sum(step["seconds"] for step in steps[1:])
+                    cells.append("{:.2f} to {:.2f}, {:.0f} to {:.0f}, {:,.0f}".format(*found[0], *found[1], seconds))
+                assert f"| {' | '.join([*cells, spread_of(run['blocks'][1:], peer)])} |" in page
+    found = dict(beside_trl(full_length=False))["16 x 8"]["summary"]["sides"]
+    trl, ours = ([*zip(*found[side]["rewards"].values(), strict=True)] for side in ("trl-mixed", "lightrft"))
+    less = mean(mean(one) - mean(other) for one, other in zip(trl, ours, strict=True))
+    meet = [max(min(one), min(other)) <= min(max(one), max(other)) for one, other in zip(trl, ours, strict=True)]
+    said = (
+        f"{len(meet)} steps of 16 x 8 LightRFT's mean reward is {less:.2f} less than TRL's on average, and the ranges"
+    )
+    assert f"{said} of both seeds overlap in {sum(meet)}." in " ".join(page.split())
+
+
+def ends_of(steps: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The first three steps and the last three."""
+    return steps[:3], steps[-3:]
 
 
 @pytest.mark.parametrize("page", ["plan.md", "plan_zh.md"])
