@@ -87,6 +87,12 @@ def alone(case: Case) -> Outcome:
     return train(case.alone)
 
 
+def require_deepspeed(zero: int) -> None:
+    """Skip the test where the slices are DeepSpeed's and it is not installed."""
+    if zero:
+        pytest.importorskip("deepspeed")
+
+
 def bound(case: Case) -> float:
     """Gemma's norms are computed in float32 whatever the model is in."""
     return 1e-9 if case.dtype == "float64" else 1e-4
@@ -102,11 +108,13 @@ def test_two_ranks_a_layer_make_the_run_of_one_process(processes) -> None:
 
 
 def test_so_do_two_ranks_a_layer_of_deepspeed(processes) -> None:
+    pytest.importorskip("deepspeed")
     case = replace(ZERO, family="Qwen3", optimiser_steps=4)
     assert_same_run(processes(2).run(train, case), alone(case), 1e-4)
 
 
 def test_deepspeed_slices_layers_alone_and_the_export_is_whole(processes) -> None:
+    pytest.importorskip("deepspeed")
     case = replace(ZERO, changes=(("tie_word_embeddings", False),))
     assert processes(2).run(exported, case) == [(True, True, True)] * 2
 
@@ -155,6 +163,7 @@ def told(world: int, case: Case, found: Outcome, expected: Outcome) -> dict[str,
 @pytest.mark.proof
 @pytest.mark.parametrize(("world", "zero"), [(2, 0), (4, 0), (2, 2), (4, 1)])
 def test_policy_critic_and_reference_learn_together(processes, world: int, zero: int) -> None:
+    require_deepspeed(zero)
     case = Case(2, dtype="float32", algorithm="ppo", zero=zero)
     for outcome in processes(world).run(train, case):
         numpy.testing.assert_allclose(outcome.losses, alone(case).losses, rtol=1e-4, atol=1e-4)
@@ -174,6 +183,7 @@ def test_in_bfloat16_a_run_is_as_near_to_float32_as_that_of_one_process(processe
 @pytest.mark.proof
 @pytest.mark.parametrize("zero", [0, 2])
 def test_in_float16_a_run_is_as_near_to_float32_as_that_of_one_process(processes, zero: int) -> None:
+    require_deepspeed(zero)
     case = Case(2, dtype="float32", fp16=True, zero=zero)
     exact = alone(replace(case, fp16=False))
     rounding = difference(alone(case), exact)
@@ -184,6 +194,7 @@ def test_in_float16_a_run_is_as_near_to_float32_as_that_of_one_process(processes
 
 @pytest.mark.parametrize("zero", [0, pytest.param(2, marks=pytest.mark.proof)])
 def test_in_float16_an_overflow_halves_the_scale_on_all_ranks_and_skips_the_step(processes, zero: int) -> None:
+    require_deepspeed(zero)
     expected = {
         "scales": [FITTING, FITTING, FITTING // 2, FITTING // 2],
         "overflowed": [False, True, False, False],
@@ -226,6 +237,7 @@ def test_a_checkpoint_goes_on_in_another_layout(
 @pytest.mark.parametrize("zero", [pytest.param(0, marks=pytest.mark.proof), 1])
 def test_a_checkpoint_of_deepspeeds_slices_goes_on(processes, tmp_path: Path, zero: int) -> None:
     """With the same bits on the same layout; to one process, and there from FSDP2's slices too."""
+    require_deepspeed(zero)
     case = replace(ZERO, zero=zero, optimiser_steps=20)
     processes(2).run(saved, case, 1, tmp_path)
     straight = processes(2).run(resumed, case, range(2), None)[0]
@@ -238,6 +250,7 @@ def test_a_checkpoint_of_deepspeeds_slices_goes_on(processes, tmp_path: Path, ze
 
 @pytest.mark.parametrize("case", [Case(2, dtype="float32"), replace(ZERO, zero=1)], ids=["fsdp2", "zero 1"])
 def test_slices_keep_the_moving_average_of_one_process(processes, tmp_path: Path, case: Case) -> None:
+    require_deepspeed(case.zero)
     expected, _, _ = averaged(case.alone, tmp_path / "alone")
     for found, within, same in processes(2).run(averaged, case, tmp_path / "slices"):
         assert same, "a resumed average has the same bits"
