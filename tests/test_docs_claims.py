@@ -164,6 +164,20 @@ def test_what_is_said_of_strategies_is_how_far_their_runs_were() -> None:
     assert {run["micro_batch"] for run in runs} == {1, 3, 16} and "at most 1, 3 or 16 sequences a micro-batch" in row
 
 
+def test_what_is_said_of_sharing_and_of_long_answers_was_measured() -> None:
+    rows = json.loads((ROOT / "docs/benchmarks/prefix_sharing.json").read_text())["rows"]
+    saved = {
+        unit: [row["share_of_ideal_saving"][unit]["median"] for row in rows.values()]
+        for unit in ("tokens", "operations")
+    }
+    tokens, operations = ([f"{share:.0%}" for share in sorted(shares)] for shares in saved.values())
+    said = f"{tokens[0]}, {tokens[1]} and {tokens[2]} of the ideal saving in tokens, {operations[0]} to {operations[2]}"
+    assert said in row_of("prefix_sharing")
+    cases = json.loads((ROOT / "docs/benchmarks/fused_logprobs.json").read_text())["cases"]
+    peaks = [case["longer"]["peak_ratio"] for case in cases]
+    assert f"at 8192 tokens {min(peaks):.0%} to {max(peaks):.0%} of the peak" in row_of("fused_logprobs")
+
+
 def test_what_is_said_to_hold_slices_of_layers_was_measured() -> None:
     runs = json.loads((ROOT / "docs/benchmarks/tensor_parallel.json").read_text())["runs"]
     assert {run["held_by"] for run in runs} == {"FSDP2", "ZeRO 1", "ZeRO 2"}

@@ -105,6 +105,7 @@ def together(case: Case) -> tuple[Ranks, SequenceGroup | None]:
 
 
 def build(case: Case) -> TorchStrategy:
+    """In float16 with DeepSpeed too, which would refuse this processor."""
     ranks, group = together(case)
     algorithm = ALGORITHMS[case.algorithm]
     how = {"packing": case.packing, "sharing": case.sharing, "sequence_group": group}
@@ -115,7 +116,8 @@ def build(case: Case) -> TorchStrategy:
     if algorithm.estimator.critic:
         models["critic"] = LanguageCritic(language_model(case, 2), **how).to(getattr(torch, case.dtype))
         optimisers["critic"] = replace(CONFIG, learning_rate=1e-2)
-    ours = TorchStrategy(models, optimisers, bf16=case.bf16, fp16=case.fp16, hold=case.hold, ranks=ranks)
+    with able() if case.fp16 and case.zero else nullcontext():
+        ours = TorchStrategy(models, optimisers, bf16=case.bf16, fp16=case.fp16, hold=case.hold, ranks=ranks)
     ours.scales = {name: LossScale(FITTING) for name in ours.scales}
     return ours
 
@@ -231,8 +233,7 @@ def averaged(case: Case, folder: Path) -> tuple[Arrays, Arrays, bool]:
 
 def overflowing(case: Case) -> dict[str, list[Any]]:
     """Four steps, in the second of which the gradient overflows."""
-    with able() if case.zero else nullcontext():
-        ours = build(case)
+    ours = build(case)
     notes: dict[str, list[Any]] = {"scales": [], "overflowed": [], "faults": [], "moved": []}
     for number in range(4):
         before = weights(ours)
@@ -244,12 +245,6 @@ def overflowing(case: Case) -> dict[str, list[Any]]:
         notes["faults"].append(report.fault)
         notes["moved"].append(any(not numpy.array_equal(before[name], after[name]) for name in before))
     return notes
-
-
-def halved(case: Case) -> Outcome:
-    """`train` in float16, which DeepSpeed would refuse on this processor."""
-    with able() if case.zero else nullcontext():
-        return train(case)
 
 
 def patience(seconds: float) -> list[float]:

@@ -28,7 +28,6 @@ from .tensor_runs import (
     averaged,
     exported,
     filled,
-    halved,
     language_model,
     overflowing,
     patience,
@@ -187,7 +186,7 @@ def test_in_float16_a_run_is_as_near_to_float32_as_that_of_one_process(processes
     case = Case(2, dtype="float32", fp16=True, zero=zero)
     exact = alone(replace(case, fp16=False))
     rounding = difference(alone(case), exact)
-    for outcome in processes(4).run(halved, case):
+    for outcome in processes(4).run(train, case):
         numpy.testing.assert_allclose(outcome.losses, exact.losses, rtol=0.03, atol=0.01)
         assert difference(outcome, exact) < 2 * rounding
 
