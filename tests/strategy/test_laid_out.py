@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -38,6 +40,64 @@ def test_weights_that_change_later_are_read_on_the_next_entry():
         after = model(states)
     assert torch.allclose(after, model(states), atol=2e-2)
     assert not torch.allclose(after, before, atol=0.5)
+
+
+class Attention(nn.Module):
+    """Three layers by the names of siblings; `asked` is in which order."""
+
+    def __init__(self, biased: str = "qkv", asked: str = "qkv") -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.asked = asked
+        for name, size in (("q", 48), ("k", 16), ("v", 16)):
+            setattr(self, f"{name}_proj", nn.Linear(96, size, bias=name in biased))
+
+    def forward(self, *inputs):
+        by_name = [(name, states) for states in inputs for name in self.asked]
+        return [getattr(self, f"{name}_proj")(states) for name, states in by_name]
+
+
+@pytest.mark.parametrize("asked", ["qkv", "vkq", "qk", "qqv", "qkvqkv"])
+@pytest.mark.parametrize("biased", ["qkv", "", "q"])
+@torch.inference_mode()
+def test_siblings_say_the_same_bits_as_each_alone(biased, asked):
+    model, states = Attention(biased, asked).bfloat16(), torch.randn(3, 2, 5, 96).bfloat16()
+    alone = []
+    for name in "qkv":
+        with laid_out(nn.Sequential(getattr(model, f"{name}_proj")), 5):
+            alone.append([getattr(model, f"{name}_proj")(each) for each in states])
+    with laid_out(model, 5):
+        together = model(*states)
+    wanted = [alone["qkv".index(name)][i] for i in range(3) for name in asked]
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(together, wanted, strict=True))
+
+
+@torch.inference_mode()
+def test_siblings_that_read_different_inputs_each_read_their_own():
+    model, (one, other) = Attention().bfloat16(), torch.randn(2, 5, 96).bfloat16()
+    with laid_out(model, 5):
+        crossed = model.q_proj(one), model.k_proj(other), model.v_proj(one)
+        (query, _, value), (_, key, _) = model(one), model(other)
+    assert all(torch.equal(*pair) for pair in zip(crossed, (query, key, value), strict=True))
+
+
+@torch.inference_mode()
+def test_siblings_read_an_input_that_has_changed_since():
+    model, states = Attention().bfloat16(), torch.ones(2, 96).bfloat16()
+    with laid_out(model, 2):
+        before = model(states)
+        states.neg_()
+        after = model(states)
+    assert not any(torch.allclose(one, other, atol=0.1) for one, other in zip(before, after, strict=True))
+
+
+@torch.inference_mode()
+def test_nothing_of_what_siblings_computed_is_kept_once_each_has_its_part():
+    model, states = Attention().bfloat16(), torch.ones(2, 96).bfloat16()
+    with laid_out(model, 2):
+        kept = [weakref.ref(tensor) for tensor in (*model(states), states)]
+        del states
+        assert not any(tensor() is not None for tensor in kept)
 
 
 def test_afterwards_layers_are_as_they_were_even_after_an_error():
