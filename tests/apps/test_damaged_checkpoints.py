@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lightrft_apps.diagnosis.run_files import size_of
 from lightrft_strategy import manifest
 from lightrft_strategy.checkpoints import checkpoints
 
@@ -75,6 +76,26 @@ def test_a_run_names_the_damaged_file_and_goes_on_from_the_checkpoint_before(
     assert learnt(run) == before
     assert list(checkpoints(run / "checkpoints")) == [1, 2][-kept:]
     assert not (run / "checkpoints" / "step_2.damaged").exists(), "the run has passed it"
+
+
+def test_a_checkpoint_put_aside_goes_before_the_others_when_they_take_more_than_allowed(
+    flags: dict[str, Any], lightrft: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    flags |= {"rollout_batch_size": 2, "save_steps": 1, "max_ckpt_num": 9}
+    assert lightrft("rl", **flags).code == 0
+    (tmp_path / "run" / "summary.json").unlink()
+    one = max(size_of(path) for path in folder.iterdir())
+    for step in (3, 4):
+        damage(folder / f"step_{step}" / TENSORS, flipped)
+    ended = lightrft("rl", **flags, max_ckpt_mem=3.5 * one / 1e9)
+    assert ended.code == 0, ended.err
+    lines = [line for line in ended.err.splitlines() if line.startswith("warning:")]
+    kept = "and the damaged one is kept as step_{}.damaged, while --max_ckpt_mem has room for it"
+    assert [line.endswith(kept.format(step)) for line, step in zip(lines, (4, 3), strict=False)] == [True, True]
+    gone = f"{folder / 'step_4.damaged'} has been removed: --max_ckpt_mem has no room for it beside the checkpoints"
+    assert lines[2:] == [f"warning: step 3: {gone}"]
+    assert sorted(path.name for path in folder.iterdir()) == ["step_2", "step_3", "step_4"]
 
 
 def test_without_a_whole_checkpoint_the_run_ends_with_the_names_of_the_files_and_nothing_is_lost(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ def train(**flags: Any) -> Path:
 
     train(RLConfig.create(**flags, progress=False))
     return Path(flags["output_dir"])
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -220,25 +225,68 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_damage_is_told_by_the_file_and_an_older_checkpoint_is_taken_only_for_a_missing_one(
-    plain: Path, lightrft: Command, tmp_path: Path
+DAMAGES = {"is damaged: its checksum does not match": flip, "is missing": Path.unlink}
+WEIGHTS = Path("policy", "tensors_00000.safetensors")
+
+
+@pytest.mark.parametrize("words", DAMAGES)
+def test_a_damaged_file_of_a_run_is_named_and_the_newest_whole_checkpoint_is_exported(
+    plain: Path, lightrft: Command, tmp_path: Path, words: str
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(plain, run)
-    weights = Path("policy", "tensors_00000.safetensors")
-    flip(run / "checkpoints" / "step_3" / weights)
+    bad = run / "checkpoints" / "step_3" / WEIGHTS
+    DAMAGES[words](bad)
+    before = everything(run)
     ended = lightrft("export", str(run), str(tmp_path / "out"))
-    assert (ended.code, f"step_3/{weights} is damaged: its checksum does not match" in ended.err) == (1, True), (
-        ended.err
-    )
-    (run / "checkpoints" / "step_3" / weights).unlink()
-    ended = lightrft("export", str(run), str(tmp_path / "out"))
-    assert (ended.code, f"step_3/{weights} is missing" in ended.err) == (0, True), ended.err
+    assert (ended.code, ended.out) == (0, ""), ended.err
+    (warning,) = [line for line in ended.err.splitlines() if "warning" in line]
+    assert warning.startswith(f"warning: {bad} {words}") and warning.endswith(": step_2 is read instead")
     assert contents(tmp_path / "out") == contents(plain / "checkpoints" / "step_2" / "huggingface")
-    (run / "checkpoints" / "step_2" / weights).unlink()
+    assert everything(run) == before, "it only reads"
+    DAMAGES[words](run / "checkpoints" / "step_2" / "trainer.json")
     ended = lightrft("export", str(run), str(tmp_path / "none"))
-    assert (ended.code, "has no whole checkpoint" in ended.err) == (1, True)
+    assert (ended.code, f"--checkpoint {run} has no whole checkpoint" in ended.err) == (1, True)
+    assert f"{bad} {words}" in ended.err and f"step_2/trainer.json {words}" in ended.err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("words", DAMAGES)
+@pytest.mark.parametrize("chosen", ["step", "best", "folder"])
+def test_a_checkpoint_that_is_named_is_the_only_one_and_its_damaged_file_ends_the_export(
+    plain: Path, lightrft: Command, tmp_path: Path, words: str, chosen: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(plain, run)
+    bad = run / "checkpoints" / "step_3" / WEIGHTS
+    DAMAGES[words](bad)
+    (run / "metrics.jsonl").write_text(json.dumps({"step": 3, "eval/accuracy": 0.5}) + "\n")
+    before = everything(run)
+    place = run / "checkpoints" / "step_3" if chosen == "folder" else run
+    flags: dict[str, Any] = {"step": {"step": 3}, "best": {"best": "true"}, "folder": {}}[chosen]
+    ended = lightrft("export", str(place), str(tmp_path / "out"), **flags)
+    assert (ended.code, f"{bad} {words}" in ended.err) == (1, True), ended.err
+    assert not (tmp_path / "out").exists() and everything(run) == before
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_no_file_is_read_twice_for_its_checksum(
+    plain: Path, lightrft: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    from lightrft_strategy import manifest
+
+    read, seal_of = Counter[str](), manifest.seal_of
+    checkpoint = plain / "checkpoints" / "step_3"
+
+    def counted(path: Path) -> manifest.Seal:
+        read[path.relative_to(checkpoint).as_posix()] += 1
+        return seal_of(path)
+
+    monkeypatch.setattr(manifest, "seal_of", counted)
+    assert lightrft("export", str(checkpoint if named else plain), str(tmp_path / "out")).code == 0
+    files = {path.relative_to(checkpoint) for path in checkpoint.rglob("*") if path.is_file()}
+    wanted = {WEIGHTS} if named else files - {Path("manifest.json")}
+    assert read == {path.as_posix(): 1 for path in wanted}
 
 
 @pytest.mark.parametrize(

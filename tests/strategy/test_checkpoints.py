@@ -255,6 +255,13 @@ def test_a_damaged_checkpoint_never_costs_the_one_before(tmp_path: Path) -> None
     assert steps(tmp_path) == [4]
 
 
+def test_what_lacks_files_goes_for_want_of_room_before_what_is_whole(tmp_path: Path) -> None:
+    write_all(tmp_path, 1, 2, 3, size=KB)
+    (tmp_path / "step_2" / "weights").unlink()
+    prune_checkpoints(tmp_path, keep=3, max_bytes=5.5 * KB)
+    assert steps(tmp_path) == [1, 3]
+
+
 def test_the_only_checkpoint_is_kept_though_it_is_damaged(tmp_path: Path) -> None:
     write_all(tmp_path, 1)
     damage(tmp_path / "step_1")
@@ -302,6 +309,47 @@ def test_what_is_put_aside_is_no_checkpoint_and_lies_there_until_the_run_has_pas
     assert names(tmp_path) == ["step_10.damaged", "step_8"]
     write_checkpoint(tmp_path, 12, fill_with("12"), keep=1)
     assert names(tmp_path) == ["step_12"]
+
+
+def sized(folder: Path, *, whole: list[int], aside: list[int]) -> list[int]:
+    """Checkpoints of these steps, some of them put aside; how much each takes, in the order of their names."""
+    write_all(folder, *whole, *aside, size=10 * KB)
+    put_aside(folder, after=max(whole))
+    return [sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in sorted(folder.iterdir())]
+
+
+@pytest.mark.parametrize(
+    ("room", "left"),
+    [
+        (5, ["step_1", "step_2", "step_3", "step_8.damaged", "step_9.damaged"]),
+        (4, ["step_1", "step_2", "step_3", "step_9.damaged"]),
+        (3, ["step_1", "step_2", "step_3"]),
+        (2, ["step_2", "step_3"]),
+        (0, ["step_3"]),
+    ],
+)
+def test_what_was_put_aside_counts_in_the_room_and_is_first_to_go_once_a_newer_one_is_written(
+    tmp_path: Path, room: int, left: list[str]
+) -> None:
+    (size, *_) = sized(tmp_path, whole=[1, 2], aside=[8, 9])
+    removed = write_checkpoint(tmp_path, 3, fill_with("x" * 10 * KB), keep=3, max_bytes=room * size)
+    assert names(tmp_path) == left
+    assert removed == [tmp_path / f"step_{step}.damaged" for step in (8, 9) if f"step_{step}.damaged" not in left]
+
+
+def test_what_was_put_aside_is_no_checkpoint_to_keep(tmp_path: Path) -> None:
+    sized(tmp_path, whole=[1, 2], aside=[8, 9])
+    assert write_checkpoint(tmp_path, 3, fill_with("3"), keep=2) == []
+    assert names(tmp_path) == ["step_2", "step_3", "step_8.damaged", "step_9.damaged"]
+
+
+@pytest.mark.parametrize(("room", "left"), [(2, ["step_1", "step_2"]), (1, ["step_2"])])
+def test_until_one_is_written_what_was_put_aside_neither_counts_nor_goes(
+    tmp_path: Path, room: int, left: list[str]
+) -> None:
+    (size, *_) = sized(tmp_path, whole=[1, 2], aside=[8])
+    assert prune_checkpoints(tmp_path, keep=2, max_bytes=room * size, count_aside=False) == []
+    assert names(tmp_path) == [*left, "step_8.damaged"]
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:

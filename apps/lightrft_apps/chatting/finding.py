@@ -11,9 +11,10 @@ from lightrft_apps.config.checks.lora import OF_AN_ADAPTER
 from lightrft_apps.config.checks.places import missing_source
 from lightrft_apps.config.commands.export import ExportArgs
 from lightrft_apps.converting.exporting import export_checkpoint
+from lightrft_apps.converting.newest import newest_of
 from lightrft_apps.recording.directory import HUGGING_FACE, RunDirectory
-from lightrft_strategy.checkpoints import newest_whole
 from lightrft_strategy.lora import read_adapter
+from lightrft_strategy.manifest import check_files, read_manifest
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,36 @@ def _model_in(place: Path, config: RunConfig | None, who: WhoArgs, scratch: Path
     if config is not None and run.config.is_file():
         if run.final.is_dir():
             return run.final
-        newest, faults = newest_whole(run.checkpoints) if run.checkpoints.is_dir() else (None, [])
-        if newest is None:
-            raise ConfigError([f"{place}: the run has neither final/ nor a whole checkpoint yet", *faults])
-        return _model_in(newest, config, who, scratch)
+        newest = newest_of(run, f"{place}: the run has neither final/ nor a whole checkpoint yet")
+        return _model_of(newest, config, who, scratch, checksums=False)
     if config is None or place.parent.name != run.checkpoints.name:
         return place
-    if (place / HUGGING_FACE).is_dir():
-        return place / HUGGING_FACE
-    output = scratch / place.name
+    return _model_of(place, config, who, scratch, checksums=True)
+
+
+def _model_of(checkpoint: Path, config: RunConfig, who: WhoArgs, scratch: Path, *, checksums: bool) -> Path:
+    """The folder of a checkpoint's model: what the run wrote for others to load, or else an export of its own.
+
+    checksums: compare every byte that is loaded; False for a checkpoint that newest_of has just found.
+    """
+    if (checkpoint / HUGGING_FACE).is_dir():
+        if checksums:
+            _compare_hugging_face(checkpoint)
+        return checkpoint / HUGGING_FACE
+    output = scratch / checkpoint.name
     adapted = config.lora.lora_rank > 0
-    trusted = who.trust_remote_code
-    export_checkpoint(ExportArgs(str(place), str(output), merge=adapted, trust_remote_code=trusted))
+    args = ExportArgs(str(checkpoint), str(output), merge=adapted, trust_remote_code=who.trust_remote_code)
+    export_checkpoint(args, checksums=checksums)
     return output
+
+
+def _compare_hugging_face(checkpoint: Path) -> None:
+    try:
+        files = read_manifest(checkpoint)["files"].items()
+        within = {name: seal for name, seal in files if name.startswith(f"{HUGGING_FACE}/")}
+        check_files(checkpoint, {"files": within}, checksums=True)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _run_of(place: Path) -> RunConfig | None:

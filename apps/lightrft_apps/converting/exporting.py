@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 from transformers.utils.logging import disable_progress_bar as hide_progress_bars
 
 from lightrft_apps.config import ConfigError, GRMConfig, ModelArgs, RLConfig, RMConfig, RunConfig, stored_config
 from lightrft_apps.config.checks.lora import NO_BITSANDBYTES
 from lightrft_apps.config.commands.export import ExportArgs
+from lightrft_apps.converting.newest import newest_of
 from lightrft_apps.models import compose
 from lightrft_apps.models.adaptation import adapt
 from lightrft_apps.models.hugging_face import fill_new, write_new
@@ -29,7 +29,7 @@ from lightrft_apps.training.grm import form_of
 from lightrft_apps.training.srm import reward_model, write_reward_model
 from lightrft_apps.training.srm_summary import held_out_moments
 from lightrft_rewards.models.judges import JudgeForm
-from lightrft_strategy.checkpoints import checkpoints, newest_whole
+from lightrft_strategy.checkpoints import checkpoints
 from lightrft_strategy.four_bit import round_to_four_bits
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.lora import merged
@@ -38,17 +38,20 @@ from lightrft_strategy.training.masters import MASTER, load_masters
 from lightrft_strategy.training.optimiser import set_precision
 
 
-def export_checkpoint(args: ExportArgs) -> None:
-    """Write the model and its tokenizer. Raises ConfigError, naming the file or the flag, if something is not there."""
+def export_checkpoint(args: ExportArgs, *, checksums: bool = True) -> None:
+    """Write the model and its tokenizer. Raises ConfigError, naming the file or the flag, if something is not there.
+
+    checksums: compare every byte that is loaded; False for a checkpoint that newest_of has just found.
+    """
     hide_progress_bars()
-    console = Console(stderr=True, highlight=False)
-    folder, config = _found(args, console)
+    folder, config, compared = _found(args)
+    checksums = checksums and not compared
     name = args.model or ("rm" if (folder / "rm").is_dir() else "policy")
     if not (folder / name).is_dir():
         there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
         raise ConfigError([f"--model {name}: {folder} holds {there}, and no trained {name}"])
     if name == "rm":
-        _export_reward_model(args, folder, config)
+        _export_reward_model(args, folder, config, checksums)
         return
     if args.merge and config is None:
         problem = "--merge needs the run's config.yaml, which is not there: give RUN/checkpoints/step_N"
@@ -60,7 +63,7 @@ def export_checkpoint(args: ExportArgs) -> None:
     if args.model == "critic" and adapter and not args.merge:
         raise ConfigError(["--model critic: a value head beside an adapter is no folder of peft: set --merge"])
     with _refused(config):
-        model, untrained = _trained(args, of, config if adapter else None, folder / name)
+        model, untrained = _trained(args, of, config if adapter else None, folder / name, checksums)
     dtype = args.dtype or dtype_name(of)
     set_precision(model, getattr(torch, dtype))
     said = f"{name} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
@@ -68,37 +71,34 @@ def export_checkpoint(args: ExportArgs) -> None:
     write_new(args.output, model, compose.load_senses(of).processor, said, form)
 
 
-def _found(args: ExportArgs, console: Console) -> tuple[Path, RunConfig | None]:
-    """The checkpoint, and the configuration of its run if that is there."""
+def _found(args: ExportArgs) -> tuple[Path, RunConfig | None, bool]:
+    """The checkpoint, the configuration of its run if that is there, and whether every byte has been compared."""
     place = Path(args.checkpoint).expanduser()
     run = RunDirectory(place)
+    compared = False
     if run.checkpoints.is_dir():
-        folder = _of_run(run, args, console)
+        named = _named(run, args)
+        compared = named is None
+        folder = newest_of(run, f"--checkpoint {place} has no whole checkpoint") if named is None else named
     elif args.step is not None or args.best:
         problem = f"--checkpoint {place} is no run to choose from: give a run's folder, or leave --step and --best out"
         raise ConfigError([problem])
     else:
         folder, run = place, RunDirectory(place.absolute().parent.parent)
     known = folder.absolute().parent.name == run.checkpoints.name and run.config.is_file()
-    return folder, stored_config(run.config) if known else None
+    return folder, stored_config(run.config) if known else None, compared
 
 
-def _of_run(run: RunDirectory, args: ExportArgs, console: Console) -> Path:
+def _named(run: RunDirectory, args: ExportArgs) -> Path | None:
+    """The checkpoint of a run that --step or --best names; None without them."""
     present = checkpoints(run.checkpoints)
     step = run.best() if args.best else args.step
     if args.best and step is None:
         raise ConfigError([f"--best: no checkpoint of {run.path} is of a step that was evaluated: set --step"])
-    if step is not None:
-        if step not in present:
-            there = ", ".join(map(str, present)) or "no step"
-            raise ConfigError([f"--step {step}: {run.path} has checkpoints of {there}"])
-        return present[step]
-    newest, faults = newest_whole(run.checkpoints)
-    if newest is None:
-        raise ConfigError([f"--checkpoint {run.path} has no whole checkpoint", *faults])
-    for fault in faults:
-        console.print(fault, markup=False, soft_wrap=True)
-    return newest
+    if step is not None and step not in present:
+        there = ", ".join(map(str, present)) or "no step"
+        raise ConfigError([f"--step {step}: {run.path} has checkpoints of {there}"])
+    return None if step is None else present[step]
 
 
 def _began_as(args: ExportArgs, config: RunConfig | None) -> ModelArgs:
@@ -135,17 +135,20 @@ def _kept(untrained: int, pretrain: str) -> str:
     return f"; {weights} of {pretrain}, for {was} not trained"
 
 
-def _trained(args: ExportArgs, of: ModelArgs, adapted: RunConfig | None, part: Path) -> tuple[Any, int]:
+def _trained(
+    args: ExportArgs, of: ModelArgs, adapted: RunConfig | None, part: Path, checksums: bool
+) -> tuple[Any, int]:
     """The model with a checkpoint's weights, and how many weights of a whole model are not among them.
 
     adapted: the run's configuration if it trained an adapter. part: what of the checkpoint is of this model.
+    checksums: as in load_masters.
     """
     model = compose.load_model(of)
     if adapted is not None:
         adapt(model, replace(adapted, lora=replace(adapted.lora, load_in_4bit=False)))
     critic = LanguageCritic(model) if args.model == "critic" else None
     module = LanguageActor(model) if critic is None else critic
-    missing = load_masters(module, part, EMA if args.ema else MASTER)
+    missing = load_masters(module, part, EMA if args.ema else MASTER, checksums=checksums)
     if adapted is not None and args.merge:
         with TemporaryDirectory() as adapter:
             model.save_pretrained(adapter)
@@ -166,7 +169,7 @@ def _base(of: ModelArgs, config: RunConfig) -> Any:
     return model
 
 
-def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | None) -> None:
+def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | None, checksums: bool) -> None:
     """As the run itself writes one, into the folder that --output names."""
     if not isinstance(config, RMConfig):
         raise ConfigError(["--model rm needs the run's config.yaml, which is not there: give RUN/checkpoints/step_N"])
@@ -178,7 +181,7 @@ def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | Non
     senses = compose.load_senses(of)
     rewards = reward_model(config, base, senses)
     with _refused(config):
-        missing = load_masters(rewards, folder / "rm", EMA if args.ema else MASTER)
+        missing = load_masters(rewards, folder / "rm", EMA if args.ema else MASTER, checksums=checksums)
     step = int(folder.name.removeprefix("step_"))
     lines = [
         line for line in read_lines(RunDirectory(folder.absolute().parent.parent).metrics).lines if line["step"] == step

@@ -120,7 +120,9 @@ class RunRecorder:
                 on_first(self.ranks, lambda: export(folder / HUGGING_FACE))
 
         with self.phase("checkpoint", step):
-            write_checkpoint(self.run.checkpoints, step, fill, **limits, ranks=self.ranks)
+            removed = write_checkpoint(self.run.checkpoints, step, fill, **limits, ranks=self.ranks)
+        for path in removed:
+            self.warn(step, f"{path} has been removed: --max_ckpt_mem has no room for it beside the checkpoints")
 
     def _trajectories(self, kind: str, step: int, groups: Sequence[Group]) -> None:
         if self.keeps_answers and not self.ranks.rank:

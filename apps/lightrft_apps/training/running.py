@@ -100,9 +100,10 @@ def rewound(config: LearningConfig, run: RunDirectory, together: Together) -> tu
         if newest is None and faults:
             raise RunDirectoryError(_none_whole(run.checkpoints, faults))
         aside, keep, max_bytes = run.rewind(newest), config.run.max_ckpt_num, bytes_for_checkpoints(config)
-        prune_checkpoints(run.checkpoints, keep=keep, max_bytes=max_bytes, best=run.best())
+        prune_checkpoints(run.checkpoints, keep=keep, max_bytes=max_bytes, best=run.best(), count_aside=False)
         done = "" if newest is None else f"this run goes on from {newest.name}, and the damaged one is kept as"
-        return [f"{fault}: {done} {path.name}" for fault, path in zip(faults, aside, strict=True)]
+        until = "" if max_bytes is None else ", while --max_ckpt_mem has room for it"
+        return [f"{fault}: {done} {path.name}{until}" for fault, path in zip(faults, aside, strict=True)]
 
     return newest, by_the_first(together.ranks, rewind)
 

@@ -55,15 +55,20 @@ def write_checkpoint(
     max_bytes: float | None = None,
     best: int | None = None,
     ranks: Ranks | None = None,
-) -> None:
-    """Write and seal `folder`/step_N, then remove others: see write_folder and prune_checkpoints."""
+) -> list[Path]:
+    """Write and seal `folder`/step_N, then remove others: see write_folder and prune_checkpoints.
+
+    Returns, on rank 0, what was put aside as damaged and has been removed for max_bytes.
+    """
+    removed: list[Path] = []
 
     def fill_and_seal(unfinished: Path) -> None:
         together(ranks, lambda: fill(unfinished))
         on_first(ranks, lambda: seal(unfinished))
 
     write_folder(folder / f"step_{step}", fill_and_seal, ranks=ranks)
-    on_first(ranks, lambda: prune_checkpoints(folder, keep=keep, max_bytes=max_bytes, best=best))
+    on_first(ranks, lambda: removed.extend(prune_checkpoints(folder, keep=keep, max_bytes=max_bytes, best=best)))
+    return removed
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
@@ -100,7 +105,7 @@ def newest_whole(folder: Path, *, checksums: bool = False, ranks: Ranks | None =
 def put_aside(folder: Path, *, after: int) -> list[Path]:
     """Rename the checkpoints of later steps to step_N.damaged, which nothing takes for one. Returns them newest first.
 
-    prune_checkpoints removes them once there is a whole one of their step or of a later one.
+    prune_checkpoints removes them once there is a whole one of their step or of a later one, or for want of room.
     """
     aside = []
     for step, path in reversed(checkpoints(folder).items()):
@@ -111,14 +116,19 @@ def put_aside(folder: Path, *, after: int) -> list[Path]:
     return aside
 
 
-def prune_checkpoints(folder: Path, *, keep: int, max_bytes: float | None = None, best: int | None = None) -> None:
+def prune_checkpoints(
+    folder: Path, *, keep: int, max_bytes: float | None = None, best: int | None = None, count_aside: bool = True
+) -> list[Path]:
     """Remove all but the newest `keep` checkpoints and the best one, and what a kill has left of unfinished ones.
 
     Sizes are compared, no byte is read: call it where the newest whole one is known to be as it was written.
 
     keep: at least 1; of checkpoints whose files are all there: a damaged one never costs one before it.
-    max_bytes: of all that are kept; the oldest go first, the best after them, the newest whole one never.
+    max_bytes: of all that are kept and all that was put aside, which goes first; then go those that lack files, the
+    oldest, and the best; the newest whole one never.
     best: the step of the checkpoint to keep whatever its age.
+    count_aside: False where no checkpoint was written since: what was put aside is not counted, and no room made of it.
+    Returns what was put aside and has been removed for max_bytes.
     """
     clear_leftovers(folder)
     present = checkpoints(folder)
@@ -127,17 +137,24 @@ def prune_checkpoints(folder: Path, *, keep: int, max_bytes: float | None = None
     kept = [step for step in present if step >= oldest or step == best]
     for step in sorted(present.keys() - set(kept)):
         _remove(present[step])
-    for step, path in _of_steps(folder, _DAMAGED).items():
-        if whole and step <= whole[-1]:
-            shutil.rmtree(path)
-    if max_bytes is not None:
-        sizes = {step: _size(present[step]) for step in kept}
-        newest = (whole or list(present))[-1:]
-        for step in sorted(set(kept).difference(newest), key=lambda step: (step == best, step)):
-            if sum(sizes.values()) <= max_bytes:
-                break
-            _remove(present[step])
-            del sizes[step]
+    aside = _of_steps(folder, _DAMAGED)
+    for step in [step for step in aside if whole and step <= whole[-1]]:
+        shutil.rmtree(aside.pop(step))
+    if max_bytes is None:
+        return []
+    newest = (whole or list(present))[-1:]
+    ranked = sorted(set(kept).difference(newest), key=lambda step: (step in whole, step == best, step))
+    counted = list(aside.values()) if count_aside else []
+    others = [*counted, *(present[step] for step in ranked)]
+    room = max_bytes - sum(map(_size, [*others, *(present[step] for step in newest)]))
+    removed = []
+    for path in others:
+        if room >= 0:
+            break
+        room += _size(path)
+        _remove(path)
+        removed.append(path)
+    return [path for path in removed if path in counted]
 
 
 def _make_empty(folder: Path) -> None:

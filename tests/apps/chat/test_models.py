@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -26,6 +26,7 @@ from lightrft_apps.config.commands.chat import parse_chat
 from lightrft_apps.config.reading.flat import from_flat
 from lightrft_core import Prompt
 from lightrft_multimodal.tiny import Sizes, build_qwen2_5_vl
+from lightrft_strategy.manifest import seal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -173,6 +174,65 @@ def test_an_image_reaches_a_model_that_sees_and_no_other(seeing: Path, model: Pa
         with pytest.raises(ChatError, match=r"torn\.png"):
             run_command(session, f"/image {tmp_path / 'torn.png'}", lambda place, piece: None)
         assert session.attachments == ()
+
+
+def flip(path: Path) -> Path:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def stopped(run: Path, tmp_path: Path) -> Path:
+    """The run as it is when it was stopped before its end."""
+    return Path(copytree(run, tmp_path / "stopped", ignore=ignore_patterns("final", "summary.json")))
+
+
+def test_of_a_run_whose_newest_checkpoint_is_damaged_the_newest_whole_one_talks(
+    stopped: Path, talk: Any, known_bandwidth: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: dict[str, list[str]] = {}
+    bad = stopped / "checkpoints/step_2/policy/tensors_00000.safetensors"
+    for name, place in {"1": "checkpoints/step_1", "2": "checkpoints/step_2", "whole": "", "damaged": ""}.items():
+        if name == "damaged":
+            flip(bad)
+        before = everything(stopped)
+        with talk(pretrain=str(stopped / place), generate_max_len=30) as session:
+            said[name] = say(session, "3 and") + say(session, "4 and")
+        assert everything(stopped) == before
+    assert said["damaged"] == said["1"] != said["2"] == said["whole"]
+    warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert len(warned) == 1 and warned[0].startswith(f"warning: {bad} is damaged: its checksum does not match; ")
+    assert warned[0].endswith(": step_1 is read instead")
+    with pytest.raises(ConfigError, match=f"{bad} is damaged"), talk(pretrain=str(stopped / "checkpoints/step_2")):
+        pass
+
+
+def test_what_a_checkpoint_holds_for_others_is_compared_before_it_talks(
+    stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (1, 2):
+        checkpoint = stopped / "checkpoints" / f"step_{step}"
+        (checkpoint / "huggingface").mkdir()
+        (checkpoint / "huggingface" / "model.safetensors").write_bytes(bytes(64))
+        (checkpoint / "manifest.json").unlink()
+        seal(checkpoint)
+    newest = stopped / "checkpoints/step_2"
+    for place in (stopped, newest):
+        assert find_model(str(place), None, WhoArgs(), tmp_path).pretrain == str(newest / "huggingface")
+    flip(newest / "policy/tensors_00000.safetensors")
+    assert find_model(str(newest), None, WhoArgs(), tmp_path).pretrain == str(newest / "huggingface"), "nothing of it"
+    bad = flip(newest / "huggingface/model.safetensors")
+    with pytest.raises(ConfigError, match=f"{bad} is damaged: its checksum does not match"):
+        find_model(str(newest), None, WhoArgs(), tmp_path)
+    before = stopped / "checkpoints/step_1/huggingface"
+    assert find_model(str(stopped), None, WhoArgs(), tmp_path).pretrain == str(before)
+    assert capsys.readouterr().err.endswith(": step_1 is read instead\n")
 
 
 def test_what_is_no_model_to_talk_with_is_named(run: Path, tmp_path: Path) -> None:

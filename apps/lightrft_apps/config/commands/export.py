@@ -17,8 +17,9 @@ Write a checkpoint as an ordinary Hugging Face folder: weights, configuration, t
 
 The checkpoint may be of any strategy (one process, ddp, fsdp2, ZeRO) and any number of ranks; it is read by this one
 process, which holds the model once (with --merge twice) in float32 and one weight of the checkpoint at a time. Every
-file is compared with its checksum first. What was not trained (frozen weights, the model of an adapter) comes from the
-run's --pretrain. The folder appears whole or not at all.
+file is compared with its checksum first: of a run's folder a damaged checkpoint is named and the newest whole one read
+instead, a checkpoint that you name must be whole. What was not trained (frozen weights, the model of an adapter) comes
+from the run's --pretrain. The folder appears whole or not at all.
 
 The critic is written as a token classifier with one label: AutoModelForTokenClassification gives, at each token, the
 value of the state after it. A reward model is written as its own run writes it, an adapter merged into it.

@@ -18,7 +18,7 @@ class FolderArgs:
     max_ckpt_num: int = 2
     """checkpoints to keep, the newest; the one that does best on what is held out is kept besides"""
     max_ckpt_mem: float | None = None
-    """gigabytes that all checkpoints may take; the newest is kept in any case"""
+    """gigabytes that all checkpoints may take, with damaged ones put aside; the newest is kept in any case"""
     save_hf_ckpt: bool = False
     """also write the policy in Hugging Face form into every checkpoint, as its folder huggingface"""
     profile_steps: str | None = None

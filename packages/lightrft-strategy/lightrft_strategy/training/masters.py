@@ -13,15 +13,16 @@ MASTER = "master."
 """What stands before a weight's own name: see Held.state."""
 
 
-def load_masters(module: nn.Module, folder: Path, kind: str = MASTER) -> list[str]:
+def load_masters(module: nn.Module, folder: Path, kind: str = MASTER, *, checksums: bool = True) -> list[str]:
     """Fill a module that is held whole with the weights of a checkpoint, one at a time, in the module's own precision.
 
-    folder: one model's part of a checkpoint. kind: what stands before the names of the weights to take.
+    folder: one model's part of a checkpoint. kind: what stands before the names of the weights to take. checksums:
+    compare every byte; False for what newest_whole has just found by its checksums.
     Returns the parameters that it does not hold because they were not trained.
     Raises ValueError, naming the file or the weight, if a file is missing or damaged, a weight is of another model, or
     there is none of that kind.
     """
-    stored = open_tensors(folder, OneRank())
+    stored = open_tensors(folder, OneRank(), checksums=checksums)
     own = dict(module.named_parameters())
     held = [name.removeprefix(kind) for name in stored if name.startswith(kind)]
     if not held:
