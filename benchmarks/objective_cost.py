@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lightrft_apps import RLConfig
 from lightrft_apps.config.commands.quickstart import DEFAULTS
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_core import ALGORITHMS, Algorithm, Batch, BatchSizes, Group, Metrics, OneRank, Verdict, make_experience
 from lightrft_core import experience as experience_module
 from lightrft_core.updates import update
@@ -115,7 +115,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     flags = DEFAULTS | {"output_dir": "unused", "init_kl_coef": 0.01, "train_batch_size": 64}
     config = RLConfig.create(**flags | {"teacher_pretrain": "smollm2", "teacher_kl_coef": 0.01, "algorithm": "ppo"})
-    senses, model = compose.load_senses(config.model), compose.load_model(config.model)
+    senses, model = loading.load_senses(config.model), loading.load_model(config.model)
     everything = replace(ALGORITHMS["ppo"], teacher_kl_coef=0.01)
     strategy = compose.build_strategy(config, everything, model, senses, OneRank(), steps_per_batch=2, batches=1000)
     groups = sample_batch(config, model, senses.tokenizer)

@@ -117,7 +117,8 @@ def main() -> None:
             more["trl_side"].append(f'generation_kwargs={{"min_new_tokens": {tokens}}}')
             more["lightrft_side"].append(f"generate_min_len={tokens}")
         settings = {"reward": args.reward, "steps": args.steps, "sides": args.sides, "changes": more}
-        key = f"{shape} {args.reward}" + (f" {tokens} tokens each" if args.full_length else "")
+        peers = " and ".join(side for side in args.sides if side.startswith("trl"))
+        key = f"{shape} {args.reward} beside {peers}" + (f", {tokens} tokens each" if args.full_length else "")
         entry = found["shapes"].get(key)
         if entry is None or entry["settings"] != settings or args.again:
             entry = {"settings": settings, "runs": {}}

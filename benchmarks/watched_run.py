@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 from torch.profiler import ProfilerActivity, profile
 
 from lightrft_apps.config import LearningConfig, ModelArgs, parse_rl
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_apps.recording.recorder import RunRecorder
 from lightrft_apps.training import rl as training
 from lightrft_core import Group
@@ -80,13 +80,13 @@ def _tells(event: Any) -> bool:
 
 def main(file: str, *words: str) -> None:
     own: list[int] = []
-    load = compose.load_to_hold
+    load = loading.load_to_hold
 
-    def noted(config: LearningConfig, model: ModelArgs | None = None) -> Any:
+    def noted(config: LearningConfig, model: ModelArgs | None = None, **told: Any) -> Any:
         own.append(memory_in_use())
-        return load(config, model)
+        return load(config, model, **told)
 
-    compose.load_to_hold = noted
+    loading.load_to_hold = noted
     training.RunRecorder = Watched  # type: ignore[attr-defined]
     training.train(parse_rl(words))
     if os.environ.get("RANK", "0") == "0":

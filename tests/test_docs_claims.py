@@ -121,7 +121,19 @@ def test_what_is_said_of_learning_beside_trl_is_what_was_measured() -> None:
                     seconds = sum(step["seconds"] for step in steps[1:])
                     cells.append("{:.2f} to {:.2f}, {:.0f} to {:.0f}, {:,.0f}".format(*found[0], *found[1], seconds))
                 assert f"| {' | '.join([*cells, spread_of(run['blocks'][1:], peer)])} |" in page
-    found = dict(beside_trl(full_length=False))["16 x 8"]["summary"]["sides"]
+    taken = {
+        (peer, name): shape["summary"]["ratios"][f"{peer} / lightrft"]["median"]
+        for name, shape in beside_trl(full_length=False)
+        for peer in shape["settings"]["sides"][:-1]
+    }
+    mixed, rounded = ([f"{taken[peer, name]:.2f}" for name in ("4 x 4", "16 x 8")] for peer in ("trl-mixed", "trl"))
+    words = f"{mixed[0]} at 4 x 4 and {mixed[1]} at 16 x 8 beside `trl-mixed`, {' and '.join(rounded)} beside `trl`."
+    assert words in " ".join(page.split())
+    (found,) = (
+        shape["summary"]["sides"]
+        for name, shape in beside_trl(full_length=False)
+        if name == "16 x 8" and "trl-mixed" in shape["settings"]["sides"]
+    )
     trl, ours = ([*zip(*found[side]["rewards"].values(), strict=True)] for side in ("trl-mixed", "lightrft"))
     less = mean(mean(one) - mean(other) for one, other in zip(trl, ours, strict=True))
     meet = [max(min(one), min(other)) <= min(max(one), max(other)) for one, other in zip(trl, ours, strict=True)]

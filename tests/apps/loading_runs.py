@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from lightrft_apps.config import ConfigError, RLConfig
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.senses import Senses
 from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.training import TorchRanks
@@ -69,7 +69,7 @@ def held(config: RLConfig, model: Any, **how: Any) -> Any:
     return compose.held(config, {"policy": LanguageActor(model, **how)}, {}, TorchRanks())
 
 
-def loading(folder: Path, whole: bool) -> tuple[int, int, bool]:
+def grown_by_loading(folder: Path, whole: bool) -> tuple[int, int, bool]:
     """The most memory that a frozen model takes until it is held, and its copy in bfloat16; whether both are right.
 
     whole: load the model as other runs do.
@@ -77,7 +77,7 @@ def loading(folder: Path, whole: bool) -> tuple[int, int, bool]:
     config = run_of(folder, bf16=True)
     plain = run_of(folder)
     with watched() as first:
-        model = compose.load_model(plain.model) if whole else compose.load_to_hold(plain)
+        model = loading.load_model(plain.model) if whole else loading.load_to_hold(plain)
         strategy = held(plain, model)
     with watched() as second:
         replica = compose.build_replica(config, Senses(None, None), strategy)
@@ -94,7 +94,7 @@ def loading(folder: Path, whole: bool) -> tuple[int, int, bool]:
 def refused(folder: Path, critic: bool, how: dict[str, Any], bf16: bool = False) -> str:
     """What is said of a model in shards that cannot be computed in some way."""
     config = run_of(folder, bf16=bf16)
-    model = compose.load_to_hold(config)
+    model = loading.load_to_hold(config)
     assert all(weight.is_meta for weight in model.parameters())
     try:
         compose.held(config, {"policy": (LanguageCritic if critic else LanguageActor)(model, **how)}, {}, TorchRanks())

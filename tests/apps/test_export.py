@@ -139,14 +139,14 @@ def changed(run: Path, there: str, here: str) -> None:
 def test_a_strangers_configuration_lets_no_code_run(
     plain: Path, tiny_folder: Path, lightrft: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightrft_apps.models import compose
+    from lightrft_apps.models import loading
 
     run = tmp_path / "run"
     shutil.copytree(plain, run)
     changed(run, "trust_remote_code: false", "trust_remote_code: true")
     trusted: list[bool] = []
-    loaded = compose.load_model
-    monkeypatch.setattr(compose, "load_model", lambda of: (trusted.append(of.trust_remote_code), loaded(of))[1])
+    loaded = loading.load_model
+    monkeypatch.setattr(loading, "load_model", lambda of: (trusted.append(of.trust_remote_code), loaded(of))[1])
     ended = lightrft("export", str(run), str(tmp_path / "out"))
     assert (ended.code, trusted) == (1, [])
     assert f"the run used --trust_remote_code: add it if you trust {tiny_folder}" in ended.err

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lightrft_apps.config import ModelArgs
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_core import OneRank
 from lightrft_strategy.language import load_language_model
 from lightrft_strategy.smollm2 import smollm2
@@ -27,7 +27,7 @@ from lightrft_strategy.training.meta import empty_language_model
 from lightrft_strategy.training.whole import Whole
 
 from ..strategy.training.processes import Processes
-from .loading_runs import loading, refused, run_of
+from .loading_runs import grown_by_loading, refused, run_of
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,14 @@ def test_no_rank_holds_more_than_its_share_on_the_way_and_no_copy_is_made_in_flo
     in_float32 = 4 * sum(weight.numel() for weight in model.parameters())
     del model
     tiny_model(vocab_size=61).save_pretrained(tmp_path / "tiny")
-    assert all(right for *_, right in two.run(loading, tmp_path / "tiny", False)), "from now on all is imported"
-    for first, second, right in two.run(loading, tmp_path / "large", False):
+    assert all(right for *_, right in two.run(grown_by_loading, tmp_path / "tiny", False)), (
+        "from now on all is imported"
+    )
+    for first, second, right in two.run(grown_by_loading, tmp_path / "large", False):
         assert right
         assert first < 0.75 * in_float32, "half of it, and what one layer takes"
         assert second < 0.75 * in_float32, "a copy in bfloat16"
-    assert all(first > in_float32 for first, *_ in two.run(loading, tmp_path / "large", True)), (
+    assert all(first > in_float32 for first, *_ in two.run(grown_by_loading, tmp_path / "large", True)), (
         "what is compared is seen"
     )
 
@@ -156,13 +158,58 @@ def test_what_shards_cannot_be_read_of_is_not_built_without_weights(
 @pytest.mark.parametrize("more", [{"lora_rank": 4}, {"trust_remote_code": True}, {"fsdp": False}])
 def test_runs_whose_models_need_their_numbers_early_load_them_whole(stored: Path, more: dict[str, Any]) -> None:
     for flags, empty in (({}, True), (more, False)):
-        model = compose.load_to_hold(run_of(stored, **flags))
+        model = loading.load_to_hold(run_of(stored, **flags))
         assert all(weight.is_meta == empty for weight in model.parameters())
 
 
 def test_pickled_weights_are_loaded_whole(stored: Path) -> None:
     pickled(stored)
-    assert not any(weight.is_meta for weight in compose.load_to_hold(run_of(stored)).parameters())
+    assert not any(weight.is_meta for weight in loading.load_to_hold(run_of(stored)).parameters())
+
+
+@pytest.mark.parametrize(
+    ("prepare", "more", "reason"),
+    [
+        (None, {"lora_rank": 4}, "--lora_rank 4 asks for models with their weights"),
+        (
+            None,
+            {"trust_remote_code": True},
+            "--trust_remote_code lets it bring code of its own, which may need its wei",
+        ),
+        (pickled, {}, "{} has no weights as safetensors: load this model whole"),
+        (renamed, {}, "{} has no weight for model.layers.0.mlp.gate_proj.weight, whose shape is "),
+        (quantised, {"fsdp": False}, None),
+        (None, {"fsdp": False, "lora_rank": 4}, None),
+        (None, {}, None),
+    ],
+)
+def test_why_a_model_is_loaded_whole_is_told_before_it_is(
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[Path], None] | None,
+    more: dict[str, Any],
+    reason: str | None,
+) -> None:
+    if prepare is not None:
+        prepare(stored)
+    config, happened = run_of(stored, **more), list[str]()
+    monkeypatch.setattr(loading, "load_model", lambda model: happened.append("it is loaded whole"))
+    loading.load_to_hold(config, flag="teacher_pretrain", say=happened.append)
+    if reason is None:
+        assert happened == ["it is loaded whole"] * (not config.parallel.fsdp)
+        return
+    line, then = happened
+    told = f"--teacher_pretrain {stored} is loaded whole on every rank before it is sharded: {reason.format(stored)}"
+    assert line.startswith(told) and then == "it is loaded whole"
+    assert loading.load_empty(config, config.model) is None and happened[2:] == [then], "a copy to sample from"
+
+
+def test_that_a_model_sees_is_told_as_the_reason(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(loading, "load_adapter", lambda folder: object())
+    monkeypatch.setattr(loading, "load_model", lambda model: None)
+    loading.load_to_hold(run_of(stored), say=told.append)
+    assert [line.partition("sharded: ")[2] for line in told] == ["models that see or hear are built with their weights"]
 
 
 def test_a_model_without_weights_knows_all_else_that_a_loaded_one_knows(stored: Path) -> None:
@@ -192,11 +239,57 @@ def test_a_copy_that_must_be_loaded_is_converted_before_it_takes_room_on_the_dev
     assert replica is not None and torch.equal(replica.actor.weight, shards.module.weight)
 
 
-def launched(words: list[str]) -> None:
+def launched(words: list[str]) -> str:
+    """What two ranks have said."""
     command = [sys.executable, "-m", "lightrft_apps", "launch", "--nproc_per_node=2", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def two_pickled(tiny_folder: Path, tmp_path: Path) -> list[Path]:
+    """Folders of a model each that ranks have to load whole."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        shutil.copytree(tiny_folder, folder)
+        pickled(folder)
+    return folders
+
+
+def told(said: str) -> list[str]:
+    """What was said of models that were loaded whole."""
+    return [line for line in said.splitlines() if "loaded whole" in line]
+
+
+def line_of(flag: str, folder: Path) -> str:
+    reason = f"{folder} has no weights as safetensors: load this model whole"
+    return f"warning: --{flag} {folder} is loaded whole on every rank before it is sharded: {reason}"
+
+
+def test_a_run_says_once_of_each_model_that_it_is_loaded_whole(
+    flags: dict[str, Any], two_pickled: list[Path], tmp_path: Path
+) -> None:
+    """Two ranks load the first as policy, as reference and as the copy to sample from."""
+    one, other = two_pickled
+    chosen = flags | {"pretrain": one, "critic_pretrain": other, "init_kl_coef": 0.1, "advantage_estimator": "gae"}
+    said = launched(["rl", "--fsdp", *(f"--{name}={value}" for name, value in chosen.items())])
+    assert told(said) == [line_of("pretrain", one), line_of("critic_pretrain", other)]
+
+
+@pytest.mark.parametrize(("command", "data"), [("sft", "dataset"), ("srm", "train_data")])
+def test_a_supervised_run_says_so_too(
+    two_pickled: list[Path], tiny_model: Callable[..., Any], tmp_path: Path, command: str, data: str
+) -> None:
+    """The model has an embedding to spare, for a token that a reward model pads with."""
+    one, rows = two_pickled[0], tmp_path / "rows.jsonl"
+    tiny_model(vocab_size=18, eos_token_id=0).save_pretrained(one)
+    pickled(one)
+    row = {"input": "1+1=", "output": "2", "prompt": "1+1=", "chosen": "2", "rejected": "33"}
+    rows.write_text(8 * (json.dumps(row) + "\n"))
+    words = [f"--pretrain={one}", f"--{data}={rows}", f"--output_dir={tmp_path}/run", "--train_batch_size=8"]
+    assert told(launched([command, "--fsdp", *words])) == [line_of("pretrain", one)]
 
 
 @pytest.mark.proof

@@ -12,7 +12,7 @@ import torch
 from lightrft_apps import RLConfig, train
 from lightrft_apps.config import ModelArgs, check
 from lightrft_apps.config.checks.attention import attention_problems
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.training import rl as training
 from lightrft_core import Paces, Trainer, TrainState
 from lightrft_strategy.language import LanguageActor
@@ -150,7 +150,7 @@ def test_the_copy_that_is_sampled_from_rests_while_nothing_is_sampled(
     monkeypatch.setattr(training, "require_valid", lambda config: None)
 
     def copied(config: RLConfig, senses: Any, strategy: Any) -> Replica[Any]:
-        model = compose.load_model(config.model)
+        model = loading.load_model(config.model)
         return Replica(LanguageActor(model), strategy.held["policy"])
 
     monkeypatch.setattr(compose, "build_replica", copied)

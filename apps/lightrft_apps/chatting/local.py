@@ -16,7 +16,7 @@ from lightrft_apps.chatting.manner import Manner, continued, manner_of
 from lightrft_apps.config import ConfigError
 from lightrft_apps.config.chat import ChatCommand
 from lightrft_apps.engines.own import AnyEngine, EngineNeeds, open_engine
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.precision import compute_dtype
 from lightrft_apps.models.senses import Senses
 from lightrft_core import Media, Message, Prompt, Rollout, SamplingParams
@@ -50,7 +50,7 @@ def load_speaker(
     """
     of, answers = command.who.model(found.pretrain), command.answers
     senses = senses_of(command, found)
-    model = compose.load_model(of)
+    model = loading.load_model(of)
     if found.adapter is not None:
         try:
             model = merged(model, found.adapter)
@@ -83,10 +83,10 @@ def load_speaker(
 
 def senses_of(command: ChatCommand, found: Found) -> Senses:
     """What the model reads with: the tokenizer beside an adapter, if there is one, goes before that of its model."""
-    senses = compose.load_senses(command.who.model(found.pretrain))
+    senses = loading.load_senses(command.who.model(found.pretrain))
     if found.adapter is None or senses.adapter is not None or not _has_tokenizer(found.adapter):
         return senses
-    return Senses(compose.load_tokenizer(command.who.model(str(found.adapter))))
+    return Senses(loading.load_tokenizer(command.who.model(str(found.adapter))))
 
 
 def _has_tokenizer(folder: Path) -> bool:

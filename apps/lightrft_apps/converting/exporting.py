@@ -19,7 +19,7 @@ from lightrft_apps.config import ConfigError, GRMConfig, ModelArgs, RLConfig, RM
 from lightrft_apps.config.checks.lora import NO_BITSANDBYTES
 from lightrft_apps.config.commands.export import ExportArgs
 from lightrft_apps.converting.newest import newest_of
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_apps.models.adaptation import adapt
 from lightrft_apps.models.hugging_face import fill_new, write_new
 from lightrft_apps.models.precision import dtype_name
@@ -68,7 +68,7 @@ def export_checkpoint(args: ExportArgs, *, checksums: bool = True) -> None:
     set_precision(model, getattr(torch, dtype))
     said = f"{name} of {folder}, {dtype}{_kept(untrained, of.pretrain)}"
     form = _form(folder, config) if name == "policy" else None
-    write_new(args.output, model, compose.load_senses(of).processor, said, form)
+    write_new(args.output, model, loading.load_senses(of).processor, said, form)
 
 
 def _found(args: ExportArgs) -> tuple[Path, RunConfig | None, bool]:
@@ -143,7 +143,7 @@ def _trained(
     adapted: the run's configuration if it trained an adapter. part: what of the checkpoint is of this model.
     checksums: as in load_masters.
     """
-    model = compose.load_model(of)
+    model = loading.load_model(of)
     if adapted is not None:
         adapt(model, replace(adapted, lora=replace(adapted.lora, load_in_4bit=False)))
     critic = LanguageCritic(model) if args.model == "critic" else None
@@ -161,10 +161,10 @@ def _trained(
 def _base(of: ModelArgs, config: RunConfig) -> Any:
     """The model that a run's adapter was trained on: of a run with --load_in_4bit, the numbers its 4 bits stood for."""
     if not config.lora.load_in_4bit:
-        return compose.load_model(of)
+        return loading.load_model(of)
     if find_spec("bitsandbytes") is None:
         raise ConfigError([NO_BITSANDBYTES])
-    model = compose.load_model(of)
+    model = loading.load_model(of)
     round_to_four_bits(model)
     return model
 
@@ -178,7 +178,7 @@ def _export_reward_model(args: ExportArgs, folder: Path, config: RunConfig | Non
     of = _began_as(args, config)
     base = _base(of, config)
     config = replace(config, model=of, lora=replace(config.lora, load_in_4bit=False))
-    senses = compose.load_senses(of)
+    senses = loading.load_senses(of)
     rewards = reward_model(config, base, senses)
     with _refused(config):
         missing = load_masters(rewards, folder / "rm", EMA if args.ema else MASTER, checksums=checksums)

@@ -9,7 +9,7 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.commands.importing import ImportArgs
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_apps.models.hugging_face import write_new
 from lightrft_strategy.foreign import open_foreign, take_weights
 from lightrft_strategy.training.optimiser import set_precision
@@ -23,7 +23,7 @@ def import_checkpoint(args: ImportArgs) -> None:
         foreign = open_foreign(folder)
     except ValueError as error:
         raise ConfigError([f"--checkpoint {error}"]) from error
-    model, processor = compose.load_model(of), compose.load_senses(of).processor
+    model, processor = loading.load_model(of), loading.load_senses(of).processor
     try:
         prefix = take_weights(model, foreign, args.prefix)
     except ValueError as error:

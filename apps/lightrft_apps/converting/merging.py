@@ -12,7 +12,7 @@ from transformers.utils.logging import disable_progress_bar as hide_progress_bar
 
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.commands.merge_lora import MergeArgs
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_apps.models.hugging_face import write_new
 from lightrft_rewards.models.judges.form import JudgeForm
 from lightrft_strategy.four_bit import round_to_four_bits
@@ -28,15 +28,15 @@ def merge_adapter(args: MergeArgs) -> None:
     of = ModelArgs(args.pretrain, trust_remote_code=args.trust_remote_code)
     with _naming_the_adapter():
         read_adapter(adapter)
-    base = compose.load_model(of)
+    base = loading.load_model(of)
     if args.load_in_4bit:
         round_to_four_bits(base)
     with _naming_the_adapter():
         model = merged(base, adapter)
     beside = (adapter / "tokenizer_config.json").is_file()
-    senses = compose.load_senses(of)
+    senses = loading.load_senses(of)
     own_words = beside and senses.adapter is None
-    processor = compose.load_tokenizer(replace(of, pretrain=str(adapter))) if own_words else senses.processor
+    processor = loading.load_tokenizer(replace(of, pretrain=str(adapter))) if own_words else senses.processor
     set_precision(model, getattr(torch, args.dtype))
     said = f"{args.pretrain} with {args.adapter}, {args.dtype}"
     write_new(args.output, model, processor, said, JudgeForm.read(adapter))

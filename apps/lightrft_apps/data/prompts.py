@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightrft_apps.config import RLConfig
 from lightrft_apps.data.judge_prompts import AllPrompts, load_all_prompts
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.senses import Senses
 from lightrft_core import Prompt
 from lightrft_strategy.data import (
@@ -47,7 +47,7 @@ class RunPrompts:
 def read_prompts(config: RLConfig, senses: Senses, rejected: Path | None) -> RunPrompts:
     """Read all prompts; rows that cannot be used go to the file `rejected`, or nowhere. Raises PromptDataError."""
     try:
-        folder = compose.model_folder(config.model.pretrain)
+        folder = loading.model_folder(config.model.pretrain)
         loaded = load_all_prompts(compose.prompt_spec(config.data), senses, folder)
         spec = compose.eval_spec(config)
         held_out = LoadedPrompts([], [], [])

@@ -13,7 +13,7 @@ import yaml
 from lightrft_apps.diagnosis.asking import ask_rank
 from lightrft_apps.diagnosis.engine_servers import servers
 from lightrft_apps.diagnosis.findings import Finding, Found
-from lightrft_apps.diagnosis.keeping import kept
+from lightrft_apps.diagnosis.keeping import kept, put_aside
 from lightrft_apps.diagnosis.progress_of_steps import against_median, steps_done
 from lightrft_apps.diagnosis.run_files import read_beats
 from lightrft_apps.diagnosis.waiting import RankState, culprits, verdict
@@ -38,7 +38,11 @@ def examine_run(path: Path, *, checksums: bool = False) -> Found:
         [*_verdict(run, metrics, states), *servers(states, config), *unread],
         {"The run": [*steps_done(metrics, config.get("max_steps"))], "On disk": [*kept(run, checksums=checksums)]},
         _stacks(states),
-        {"ranks": [_numbers(state) for state in states], "last_metrics": metrics.lines[-1] if metrics.lines else None},
+        {
+            "ranks": [_numbers(state) for state in states],
+            "last_metrics": metrics.lines[-1] if metrics.lines else None,
+            "damaged_checkpoints": [{"folder": str(path), "bytes": size} for path, size in put_aside(run).items()],
+        },
     )
 
 

@@ -10,16 +10,20 @@ from pathlib import Path
 from lightrft_apps.diagnosis.findings import Finding, Level
 from lightrft_apps.diagnosis.run_files import rejected_reasons, size_of
 from lightrft_apps.recording.directory import RunDirectory
-from lightrft_strategy.checkpoints import checkpoints
+from lightrft_strategy.checkpoints import checkpoints, damaged_checkpoints
 from lightrft_strategy.manifest import check_files, read_manifest
 
 GB = 1e9
 _SHOWN = 3
+_ASIDE = "delete it, or move it out of the folder to look at it: the run removes it once it has passed that step"
 _NONE_WHOLE = "the run cannot go on: put the files back, or remove the checkpoints to begin again"
 
 
 def kept(run: RunDirectory, *, checksums: bool) -> Iterator[Finding]:
-    """Checkpoints that are damaged, the disk, and rejected rows. checksums: read every byte of the checkpoints."""
+    """Checkpoints, whole, damaged or put aside, the disk, and rejected rows.
+
+    checksums: read every byte of the checkpoints that were not put aside.
+    """
     present = checkpoints(run.checkpoints)
     whole, faults = [], []
     for step, folder in present.items():
@@ -37,8 +41,16 @@ def kept(run: RunDirectory, *, checksums: bool) -> Iterator[Finding]:
     advice = "the same command goes on from the newest whole one" if whole else _NONE_WHOLE
     for fault in faults:
         yield Finding("checkpoints", "bad", fault, advice)
+    for folder, size in put_aside(run).items():
+        words = f"{folder} takes {size / GB:.3g} GB: it was found damaged and put aside, and nothing reads it"
+        yield Finding("checkpoints", "note", words, _ASIDE)
     yield _room(run.path, size_of(present[max(present)]) if present else 0)
     yield from _rejected(run)
+
+
+def put_aside(run: RunDirectory) -> dict[Path, int]:
+    """The folders of checkpoints that were found damaged, when the run went on, with their bytes."""
+    return {folder: size_of(folder) for folder in damaged_checkpoints(run.checkpoints).values()}
 
 
 def _room(path: Path, needed: int) -> Finding:

@@ -20,7 +20,7 @@ from lightrft_apps.config.audit import BUILT_IN, PASS, AuditCommand
 from lightrft_apps.engines.any_engine import open_engine
 from lightrft_apps.engines.audit_report import Scores, advice_for, as_json, causes_in, show, verdict_of
 from lightrft_apps.engines.own import EngineNeeds
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.precision import dtype_name
 from lightrft_apps.models.senses import Senses
 from lightrft_apps.recording.progress import Progress
@@ -45,10 +45,10 @@ def audit_logprobs(command: AuditCommand) -> dict[str, Any]:
     """
     keep_freed_memory()
     hide_progress_bars()
-    senses = compose.load_senses(command.model)
+    senses = loading.load_senses(command.model)
     prompts = _prompts(command, senses)
     reader = Reader(senses.adapter)
-    actor = LanguageActor(compose.load_model(command.model), command.answers.temperature, reader=reader)
+    actor = LanguageActor(loading.load_model(command.model), command.answers.temperature, reader=reader)
     trainer = TorchStrategy({"policy": actor}, {}, bf16=command.model.bf16, fp16=command.model.fp16)
     sampling = replace(compose.law_of(command.answers), n=command.answers.n_samples_per_prompt)
     needs = EngineNeeds(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs, engine_urls
-from lightrft_apps.models.compose import model_folder
+from lightrft_apps.models.loading import model_folder
 from lightrft_apps.models.parallel import Together
 from lightrft_apps.models.precision import dtype_name
 from lightrft_apps.models.senses import Senses

@@ -16,7 +16,7 @@ from lightrft_apps.engines.own import EngineNeeds
 from lightrft_apps.evaluating.beam import BeamSearch
 from lightrft_apps.evaluating.problems import SCORE, Problem, problems_of
 from lightrft_apps.evaluating.tasks import Task
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.precision import compute_dtype
 from lightrft_apps.models.senses import Senses
 from lightrft_apps.recording.progress import Progress
@@ -127,7 +127,7 @@ def open_model(
 
     Raises ConfigError for a model that cannot be loaded, or an engine that cannot draw or read what is asked.
     """
-    model = compose.load_model(command.model).to(device())
+    model = loading.load_model(command.model).to(device())
     set_precision(model, compute_dtype(command.model))
     longest = max(compose.longest_sequence([task.prompts], task.sampling.max_new_tokens) for task in tasks)
     answers = command.answers

@@ -24,7 +24,7 @@ from lightrft_apps.evaluating.comparing import (
 from lightrft_apps.evaluating.report import report_of, write_json, write_report
 from lightrft_apps.evaluating.table import lines_of, show
 from lightrft_apps.evaluating.tasks import load_tasks
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_strategy.devices import keep_freed_memory
 from lightrft_strategy.token_texts import TokenTexts
 
@@ -56,8 +56,8 @@ def evaluate_model(command: EvalCommand) -> dict[str, Any]:
 
 
 def _evaluated(command: EvalCommand, folder: Path | None, *, named: str = "") -> tuple[dict[str, Any], list[Answered]]:
-    senses = compose.load_senses(command.model)
-    tasks = load_tasks(command, senses, compose.model_folder(command.model.pretrain))
+    senses = loading.load_senses(command.model)
+    tasks = load_tasks(command, senses, loading.model_folder(command.model.pretrain))
     answered = answer_tasks(command, senses, tasks)
     report = report_of(command, answered)
     show(([f"{named}:"] if named else []) + [*lines_of(report)])

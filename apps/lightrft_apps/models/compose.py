@@ -1,12 +1,11 @@
-"""From a configuration to the parts of a run: tokenizer, prompts, rewards, models, engine."""
+"""From a configuration to the parts of a run: its prompts, its models on the ranks, how they learn and sample."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
@@ -16,124 +15,29 @@ from lightrft_apps.config import (
     DataArgs,
     LearningArgs,
     LearningConfig,
-    ModelArgs,
     RLConfig,
     SamplingArgs,
     stop_texts,
 )
+from lightrft_apps.models import loading
 from lightrft_apps.models.adaptation import adapt, freeze_named
 from lightrft_apps.models.parallel import hold_of, row_group_of
 from lightrft_apps.models.precision import compute_dtype
 from lightrft_apps.models.senses import Senses
 from lightrft_core import Algorithm, BatchSizes, Cost, FirstToken, Prompt, Ranks, SamplingParams, Schedule
-from lightrft_multimodal.adapters import load_adapter
 from lightrft_strategy.data import PromptSpec
 from lightrft_strategy.devices import device
-from lightrft_strategy.language import LanguageActor, LanguageCritic, load_language_model
+from lightrft_strategy.language import LanguageActor, LanguageCritic
 from lightrft_strategy.lora import AdapterOff, sharing
-from lightrft_strategy.smollm2 import NAME, smollm2
 from lightrft_strategy.training import TorchStrategy
 from lightrft_strategy.training.compiling import compile_layers
 from lightrft_strategy.training.filling import fill
 from lightrft_strategy.training.held import Held
-from lightrft_strategy.training.meta import empty_language_model, materialise
+from lightrft_strategy.training.meta import materialise
 from lightrft_strategy.training.optimiser import OptimiserConfig, set_precision
 from lightrft_strategy.training.replica import Replica
 
 M = TypeVar("M", bound=nn.Module)
-
-
-def model_folder(pretrain: str) -> str:
-    """What transformers loads for --pretrain: the bundled model by its name, else the folder or hub id itself."""
-    if pretrain == NAME:
-        return str(smollm2())
-    return str(Path(pretrain).expanduser()) if pretrain.startswith("~") else pretrain
-
-
-def model_files(pretrain: str) -> str:
-    """A folder with all of a model's files, downloaded if it is a hub id. Raises OSError if there is no such model."""
-    from huggingface_hub import snapshot_download
-
-    folder = model_folder(pretrain)
-    return folder if Path(folder).is_dir() else str(snapshot_download(folder))
-
-
-def config_of(model: ModelArgs) -> Any:
-    """The model's configuration. Raises OSError or ValueError if there is none."""
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
-
-
-def load_tokenizer(model: ModelArgs) -> Any:
-    """The model's own tokenizer. Raises ConfigError if there is none."""
-    from transformers import AutoTokenizer
-
-    with _naming(model.pretrain):
-        return AutoTokenizer.from_pretrained(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
-
-
-def load_senses(model: ModelArgs) -> Senses:
-    """The model's tokenizer and, if it sees or hears, its family's adapter. Raises ConfigError if they are missing."""
-    with _naming(model.pretrain):
-        adapter = load_adapter(model_folder(model.pretrain), trust_remote_code=model.trust_remote_code)
-    return Senses(load_tokenizer(model) if adapter is None else adapter.tokenizer, adapter)
-
-
-def load_model(model: ModelArgs) -> Any:
-    """The model in float32, its towers with it. Raises ConfigError if it cannot be loaded."""
-    folder, trusted = model_folder(model.pretrain), model.trust_remote_code
-    with _naming(model.pretrain):
-        adapter = load_adapter(folder, trust_remote_code=trusted)
-        load = load_language_model if adapter is None else adapter.load_model
-        loaded = load(folder, attn_implementation=model.attn_implementation, trust_remote_code=trusted)
-    return _checkpointed(loaded, model)
-
-
-def load_to_hold(config: LearningConfig, model: ModelArgs | None = None) -> Any:
-    """A model for `held` to take onto the ranks, in float32; None: the run's own. With --fsdp as load_empty does."""
-    args = config.model if model is None else model
-    return load_empty(config, args) if config.parallel.fsdp else load_model(args)
-
-
-def load_empty(config: LearningConfig, model: ModelArgs) -> Any:
-    """The model in float32 on the meta device, its weights to be read by `held` or copied by a replica.
-
-    Whole if it must be: it gets an adapter, sees or hears, may bring code of its own, or is no empty_language_model.
-    Raises ConfigError if it cannot be loaded.
-    """
-    folder = model_folder(model.pretrain)
-    if config.lora.lora_rank or model.trust_remote_code:
-        return load_model(model)
-    with _naming(model.pretrain):
-        if load_adapter(folder) is None:
-            with suppress(ValueError):  # loading it whole works, or says why not
-                return _checkpointed(empty_language_model(folder, attn_implementation=model.attn_implementation), model)
-    return load_model(model)
-
-
-def _checkpointed(loaded: Any, model: ModelArgs) -> Any:
-    if model.gradient_checkpointing:
-        loaded.gradient_checkpointing_enable()
-        loaded.train()
-    return loaded
-
-
-@contextmanager
-def _naming(pretrain: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise ConfigError([not_loaded("pretrain", pretrain, error)]) from error
-
-
-def not_loaded(flag: str, pretrain: str, error: Exception) -> str:
-    """What to say of a model that cannot be loaded; of one with code of its own, by which flag it may run it."""
-    if "trust_remote_code" in str(error):
-        return (
-            f"--{flag} {pretrain} brings Python code of its own: read it, and set --trust_remote_code if you trust it"
-        )
-    return f"--{flag} {pretrain} cannot be loaded: {error}"
 
 
 def prompt_spec(data: DataArgs) -> PromptSpec:
@@ -169,12 +73,13 @@ def build_strategy(
     *,
     steps_per_batch: int,
     batches: int,
+    say: Callable[[str], None] = lambda line: None,
 ) -> TorchStrategy:
     """The policy with its optimiser, and whom else the algorithm asks: reference, teacher, critic with its own.
 
     With --lora_rank, policy and critic learn adapters, and the reference is the policy's own model without its adapter.
-    steps_per_batch: optimiser steps on each of so many batches of rollouts. Raises ConfigError if a model cannot be
-    loaded or does not fit the policy's tokens.
+    steps_per_batch: optimiser steps on each of so many batches of rollouts. say: as load_to_hold tells it of each model
+    of another flag than --pretrain. Raises ConfigError if a model cannot be loaded or does not fit the policy's tokens.
     """
     temperature, wanted = config.rollout.temperature, algorithm.models(off_policy=False)
     adapt(model, config)
@@ -194,9 +99,9 @@ def build_strategy(
     if "reference" in wanted and config.lora.lora_rank:
         models["reference"] = AdapterOff(models["policy"])
     elif "reference" in wanted:
-        models["reference"] = actor(load_to_hold(config))
+        models["reference"] = actor(loading.load_to_hold(config))
     if "teacher" in wanted:
-        models["teacher"] = actor(_load_beside(config, "teacher_pretrain", config.divergence.teacher_pretrain))
+        models["teacher"] = actor(_load_beside(config, "teacher_pretrain", config.divergence.teacher_pretrain, say))
     frozen = config.critic.freezing_actor_steps
     if frozen >= batches:
         raise ConfigError([f"--freezing_actor_steps {frozen}: the run has {batches} steps, so the policy never learns"])
@@ -205,7 +110,7 @@ def build_strategy(
     factors = senses.factors(rate, train.vision_learning_rate)
     optimisers = {"policy": optimiser_of(train, rate, learning, factors)}
     if "critic" in wanted:
-        critic = _load_beside(config, "critic_pretrain", config.critic.critic_pretrain)
+        critic = _load_beside(config, "critic_pretrain", config.critic.critic_pretrain, say)
         adapt(critic, config)
         with packable(config.critic.critic_pretrain or config.model.pretrain):
             models["critic"] = LanguageCritic(critic, **rows)
@@ -288,7 +193,7 @@ def build_replica(config: LearningConfig, senses: Senses, strategy: TorchStrateg
     """A whole copy of the policy to sample from where its weights lie in shards; None where they are whole."""
 
     def whole() -> LanguageActor:
-        model = load_empty(config, config.model)
+        model = loading.load_empty(config, config.model)
         adapt(model, config)
         return LanguageActor(model, reader=senses.reader(config.parallel))
 
@@ -312,18 +217,18 @@ def replica_of(config: LearningConfig, whole: Callable[[], M], sharded: Held) ->
     return replica
 
 
-def _load_beside(config: RLConfig, flag: str, pretrain: str | None) -> Any:
+def _load_beside(config: RLConfig, flag: str, pretrain: str | None, say: Callable[[str], None]) -> Any:
     """A model that reads the policy's tokens, in float32: the policy's own if no other is named.
 
-    Raises ConfigError if its tokens are others.
+    say: see load_to_hold. Raises ConfigError if its tokens are others.
     """
     if pretrain is None:
-        return load_to_hold(config)
+        return loading.load_to_hold(config)
     args = replace(config.model, pretrain=pretrain)
-    if load_tokenizer(args).get_vocab() != load_tokenizer(config.model).get_vocab():
+    if loading.load_tokenizer(args).get_vocab() != loading.load_tokenizer(config.model).get_vocab():
         problem = f"its tokenizer is not that of {config.model.pretrain}; take a model of the same family"
         raise ConfigError([f"--{flag} {pretrain}: {problem}"])
-    return load_to_hold(config, args)
+    return loading.load_to_hold(config, args, flag=flag, say=say)
 
 
 def optimiser_of(

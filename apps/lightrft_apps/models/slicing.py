@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightrft_apps.config import ConfigError, LearningConfig
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 
 MODELS = ("pretrain", "critic_pretrain", "teacher_pretrain")
 """The flags that name a model which lies on the processes as --tp_size says."""
@@ -24,7 +24,7 @@ def require_sliceable_models(config: LearningConfig) -> None:
         if flat.get(flag) is None:
             continue
         try:
-            found: Any = compose.config_of(replace(config.model, pretrain=flat[flag]))
+            found: Any = loading.config_of(replace(config.model, pretrain=flat[flag]))
             require_slices(found, tp_size, sp_size)
         except (OSError, ValueError) as error:
             problems.append(f"--{flag} {flat[flag]} with --tp_size {tp_size}: {error}")

@@ -10,7 +10,7 @@ from functools import partial
 from lightrft_apps.config import ConfigError, ModelArgs
 from lightrft_apps.config.commands.plan import PlanCommand, limits_of
 from lightrft_apps.models.adaptation import adapt, freeze_named
-from lightrft_apps.models.compose import config_of, model_folder, not_loaded
+from lightrft_apps.models.loading import config_of, model_folder, not_loaded
 from lightrft_apps.models.precision import compute_dtype
 from lightrft_apps.planning.media import prompt_maker
 from lightrft_multimodal.adapters import family_of

@@ -11,7 +11,7 @@ import torch
 
 from lightrft_apps.config import ConfigError, EngineArgs, ModelArgs
 from lightrft_apps.engines.own import AnyEngine, EngineNeeds, open_engine
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_rewards.models.judges import JudgeForm, JudgeWriter
 from lightrft_rewards.models.scoring import ModelScorer
 from lightrft_strategy.training.optimiser import set_precision
@@ -58,7 +58,7 @@ def open_reward_model(name: str, folder: str, how: Opening, engines: ExitStack) 
     Raises ConfigError if it cannot be loaded.
     """
     with _naming(folder):
-        files = compose.model_files(folder)
+        files = loading.model_files(folder)
         form = JudgeForm.read(files)
         if form is not None:
             return _writing(files, form, how, engines)
@@ -83,12 +83,12 @@ def _writing(folder: str, form: JudgeForm, how: Opening, engines: ExitStack) -> 
         attn_implementation=how.attn_implementation,
         trust_remote_code=how.trust_remote_code,
     )
-    senses = compose.load_senses(of)
+    senses = loading.load_senses(of)
     form = replace(form, max_len=how.max_len or form.max_len)
     writer = JudgeWriter(
         senses.tokenizer, senses.encoder, form, max_len_flag="--reward_max_len", media_urls=how.media_urls
     )
-    model = compose.load_model(of).eval().requires_grad_(False)
+    model = loading.load_model(of).eval().requires_grad_(False)
     set_precision(model, how.dtype)
     args = EngineArgs(engine_type=how.engine_type)
     needs = EngineNeeds(form.max_len or POSITIONS, (), seed=0, media=how.media)
@@ -105,4 +105,4 @@ def _naming(folder: str) -> Iterator[None]:
     except ConfigError:
         raise
     except (OSError, ValueError) as error:
-        raise ConfigError([compose.not_loaded("reward_pretrain", folder, error)]) from error
+        raise ConfigError([loading.not_loaded("reward_pretrain", folder, error)]) from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from lightrft_apps.config import ConfigError, GRMConfig, require_valid_grm
 from lightrft_apps.config.checks.lora import names_in
 from lightrft_apps.data.judgements import read_judgements
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_apps.models.parallel import Together
 from lightrft_apps.models.senses import Senses
 from lightrft_apps.recording.directory import RunDirectory
@@ -52,7 +53,7 @@ def form_of(config: GRMConfig) -> JudgeForm:
 
 
 def _run(config: GRMConfig, run: RunDirectory, together: Together) -> None:
-    senses, form = compose.load_senses(config.model), form_of(config)
+    senses, form = loading.load_senses(config.model), form_of(config)
     writer = JudgeWriter(senses.tokenizer, senses.encoder, form, media_urls=config.data.media_urls)
     data, held_out = read_judgements(config, writer, run.rejected if together.first else None)
     engines: list[Engine] = []
@@ -62,8 +63,8 @@ def _run(config: GRMConfig, run: RunDirectory, together: Together) -> None:
         if held_out:
             engines.append(_engine(config, model, senses))
 
-    def build(steps: int) -> Learner[Example]:
-        return language_learner(config, config.data.max_len, senses, together.ranks, steps, form, built)
+    def build(steps: int, say: Callable[[str], None]) -> Learner[Example]:
+        return language_learner(config, config.data.max_len, senses, together.ranks, steps, say, form, built)
 
     def look() -> None:
         mine = share(held_out, together.ranks)

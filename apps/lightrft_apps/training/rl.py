@@ -11,7 +11,7 @@ from lightrft_apps.config.algorithm import build_algorithm
 from lightrft_apps.data.prompts import read_prompts
 from lightrft_apps.engines.any_engine import open_engine
 from lightrft_apps.engines.own import EngineNeeds, awaited_of
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.averaging import export_average
 from lightrft_apps.models.hugging_face import write_model
 from lightrft_apps.models.parallel import Together, by_the_first
@@ -51,7 +51,7 @@ def train(config: RLConfig) -> dict[str, Any]:
 
 def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
     ranks = together.ranks
-    senses = compose.load_senses(config.model)
+    senses = loading.load_senses(config.model)
     prompts = read_prompts(config, senses, run.rejected if together.first else None)
     if together.first and prompts.loaded.form is not None:
         prompts.loaded.form.write(run.path)
@@ -88,7 +88,7 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
             progress.warn(warning)
 
         profiler = build_profiler(config.run, run.profile, ranks, progress.say, done=state.step, num_steps=steps)
-        model = compose.load_to_hold(config)
+        model = loading.load_to_hold(config, say=progress.warn)
         for name, value in ignored_wishes(model).items():
             progress.warn(
                 f"the model's generation_config.json asks for {name}={value}; the flags decide, so it is not used"
@@ -96,7 +96,14 @@ def _run(config: RLConfig, run: RunDirectory, together: Together) -> None:
         steps_per_batch = -(-answers // (config.train.train_batch_size or answers)) * config.train.max_epochs
         algorithm, cost = build_algorithm(config), cost_of(model, senses.adapter)
         strategy = compose.build_strategy(
-            config, algorithm, model, senses, ranks, steps_per_batch=steps_per_batch, batches=steps
+            config,
+            algorithm,
+            model,
+            senses,
+            ranks,
+            steps_per_batch=steps_per_batch,
+            batches=steps,
+            say=progress.warn,
         )
         if checkpoint is not None:
             strategy.load(checkpoint, checksums=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightrft_apps.config import SFTConfig, SupervisedConfig, require_valid_sft
 from lightrft_apps.data.given_answers import read_answers
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.adaptation import adapt, freeze_named
 from lightrft_apps.models.hugging_face import write_model
 from lightrft_apps.models.parallel import Together, row_group_of
@@ -35,13 +35,15 @@ def tune(config: SFTConfig) -> dict[str, Any]:
 
 
 def _run(config: SFTConfig, run: RunDirectory, together: Together) -> None:
-    senses = compose.load_senses(config.model)
+    senses = loading.load_senses(config.model)
     data = read_answers(config, senses, run.rejected if together.first else None)
     supervise(config, run, together, data, partial(_learner, config, senses, together.ranks), write_summary)
 
 
-def _learner(config: SFTConfig, senses: Senses, ranks: Ranks, steps: int) -> Learner[Example]:
-    return language_learner(config, config.data.max_len, senses, ranks, steps)
+def _learner(
+    config: SFTConfig, senses: Senses, ranks: Ranks, steps: int, say: Callable[[str], None]
+) -> Learner[Example]:
+    return language_learner(config, config.data.max_len, senses, ranks, steps, say)
 
 
 def language_learner(
@@ -50,14 +52,15 @@ def language_learner(
     senses: Senses,
     ranks: Ranks,
     steps: int,
+    say: Callable[[str], None],
     form: JudgeForm | None = None,
     built: Callable[[Any], None] = lambda model: None,
 ) -> Learner[Example]:
     """A language model that learns to write what examples of at most max_len tokens say.
 
-    form: of a judge, how it is asked. built: told the whole model, which learns or follows.
+    say: see load_to_hold. form: of a judge, how it is asked. built: told the whole model, which learns or follows.
     """
-    model = compose.load_to_hold(config)
+    model = loading.load_to_hold(config, say=say)
     sizes = batch_sizes(config.train, max_len, cost_of(model, senses.adapter))
     strategy = hold_policy(config, model, senses, ranks, steps)
     replica = compose.build_replica(config, senses, strategy)

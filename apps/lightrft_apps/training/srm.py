@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from lightrft_apps.config import ConfigError, RewardModelArgs, RMConfig, heads_of, require_valid_rm
 from lightrft_apps.data.contests import decided, read_contests
 from lightrft_apps.data.solutions import judged_steps
-from lightrft_apps.models import compose
+from lightrft_apps.models import compose, loading
 from lightrft_apps.models.adaptation import adapt, freeze_named
 from lightrft_apps.models.parallel import Together
 from lightrft_apps.models.senses import Senses
@@ -48,7 +48,7 @@ def train_reward_model(config: RMConfig) -> dict[str, Any]:
 
 
 def _run(config: RMConfig, run: RunDirectory, together: Together) -> None:
-    senses = compose.load_senses(config.model)
+    senses = loading.load_senses(config.model)
     data = read_contests(config, loss_of(config.scores), senses, run.rejected if together.first else None)
     count, unit = (judged_steps, "steps") if config.scores.loss_type == "steps" else (decided, "comparisons")
     known = {head: count(data.read.held_out, head) for head in heads_of(config.scores)}
@@ -56,8 +56,10 @@ def _run(config: RMConfig, run: RunDirectory, together: Together) -> None:
     supervise(config, run, together, data, build, partial(write_summary, decided=known, unit=unit))
 
 
-def _learner(config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, steps: int) -> Learner[Contest]:
-    model = compose.load_to_hold(config)
+def _learner(
+    config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, steps: int, say: Callable[[str], None]
+) -> Learner[Contest]:
+    model = loading.load_to_hold(config, say=say)
     rewards = reward_model(config, model, senses)
     freeze_named(rewards, config)
     if config.train.compile:
@@ -70,7 +72,7 @@ def _learner(config: RMConfig, run: RunDirectory, senses: Senses, ranks: Ranks, 
     strategy = compose.held(config, {MODEL: rewards}, {MODEL: optimiser}, ranks, averaged=MODEL)
 
     def whole() -> RewardModel:
-        return reward_model(config, compose.load_empty(config, config.model), senses)
+        return reward_model(config, loading.load_empty(config, config.model), senses)
 
     replica = compose.replica_of(config, whole, strategy.held[MODEL])
     objective = RewardObjective(heads_of(config.scores), loss_of(config.scores), MODEL)

@@ -51,14 +51,14 @@ def supervise(
     run: RunDirectory,
     together: Together,
     data: RunExamples[E],
-    build: Callable[[int], Learner[E]],
+    build: Callable[[int, Callable[[str], None]], Learner[E]],
     summarise: Callable[[RunDirectory, TrainState], None],
     look: Callable[[], None] = lambda: None,
 ) -> None:
     """Train to the last step and leave final/ and the summary; every rank calls it.
 
-    build: the model as it begins, to be trained for so many steps. summarise: writes summary.json.
-    look: what every rank does with the trained model before that.
+    build: the model as it begins, to be trained for so many steps; it tells the second what should be noticed.
+    summarise: writes summary.json. look: what every rank does with the trained model before that.
     """
     ranks, steps = together.ranks, data.stream.num_steps
     checkpoint, damaged = rewound(config, run, together)
@@ -77,7 +77,7 @@ def supervise(
         for warning in [*damaged, *data.warnings(run.rejected)]:
             progress.warn(warning)
         profiler = build_profiler(config.run, run.profile, ranks, progress.say, done=state.step, num_steps=steps)
-        learner = build(steps)
+        learner = build(steps, progress.warn)
         strategy, replica = learner.strategy, learner.replica
         if checkpoint is not None:
             strategy.load(checkpoint, checksums=False)

@@ -76,6 +76,11 @@ def checkpoints(folder: Path) -> dict[int, Path]:
     return _of_steps(folder, "")
 
 
+def damaged_checkpoints(folder: Path) -> dict[int, Path]:
+    """What put_aside has put aside in a folder by step, oldest first."""
+    return _of_steps(folder, _DAMAGED)
+
+
 def _of_steps(folder: Path, ending: str) -> dict[int, Path]:
     name = re.compile(rf"step_(\d+){re.escape(ending)}")
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := name.fullmatch(path.name))}
@@ -137,7 +142,7 @@ def prune_checkpoints(
     kept = [step for step in present if step >= oldest or step == best]
     for step in sorted(present.keys() - set(kept)):
         _remove(present[step])
-    aside = _of_steps(folder, _DAMAGED)
+    aside = damaged_checkpoints(folder)
     for step in [step for step in aside if whole and step <= whole[-1]]:
         shutil.rmtree(aside.pop(step))
     if max_bytes is None:

@@ -22,7 +22,7 @@ from lightrft_apps.chatting import open_session
 from lightrft_apps.chatting.speaker import Stopped
 from lightrft_apps.config.chat import ChatCommand
 from lightrft_apps.config.reading.flat import from_flat
-from lightrft_apps.models.compose import model_folder
+from lightrft_apps.models.loading import model_folder
 from lightrft_strategy.engines.server_process import ServerProcess, free_port
 
 pytestmark = pytest.mark.proof

@@ -21,7 +21,8 @@ import pytest
 
 from lightrft_apps.diagnosis import keeping, waiting, watched
 from lightrft_apps.diagnosis.examination import examine_run
-from lightrft_strategy.checkpoints import write_checkpoint
+from lightrft_apps.diagnosis.run_files import size_of
+from lightrft_strategy.checkpoints import put_aside, write_checkpoint
 from lightrft_strategy.training.beats import Beat, beat_file, write_beat
 from lightrft_strategy.training.pulse import Pulse
 
@@ -202,6 +203,28 @@ def test_damaged_checkpoints_and_a_full_disk_are_red(
     usage = shutil.disk_usage(run)
     monkeypatch.setattr(keeping.shutil, "disk_usage", lambda path: usage._replace(free=5000))
     assert "make room, or keep fewer by --max_ckpt_num" in lightrft("doctor", str(run)).out
+
+
+def test_checkpoints_put_aside_are_named_with_their_size_and_what_to_do_with_them(lightrft: Command, run: Path) -> None:
+    folder = run / "checkpoints"
+    for step in (1, 2, 3):
+        write_checkpoint(folder, step, lambda place: (place / "a.bin").write_bytes(bytes(5_000_000)) and None, keep=5)
+    put_aside(folder, after=1)
+    (folder / "step_3.damaged" / "a.bin").write_bytes(bytes(12_000_000))
+    ended = lightrft("doctor", str(run), "--checksums")
+    assert ended.code == 0 and "whole: those of step 1 (every byte read)" in ended.out
+    for step, size in ((2, "0.005"), (3, "0.012")):
+        line = f" ! checkpoints  {folder}/step_{step}.damaged takes {size} GB: it was found damaged and put aside, and "
+        advice = (
+            "delete it, or move it out of the folder to look at it: the run removes it once it has passed that step"
+        )
+        assert f"{line}nothing reads it\n     -> {advice}\n" in ended.out
+    said = json.loads(lightrft("doctor", str(run), "--json").out)
+    told = {Path(each["folder"]).name: each["bytes"] for each in said["numbers"]["damaged_checkpoints"]}
+    assert told == {name: size_of(folder / name) for name in ("step_2.damaged", "step_3.damaged")}
+    assert min(told.values()) > 5_000_000
+    words = [finding["words"] for finding in said["sections"]["On disk"]]
+    assert [f"step_{step}.damaged takes" in words[step - 1] for step in (2, 3)] == [True, True]
 
 
 def test_what_the_metrics_warned_of_and_still_do_is_told_and_what_has_become_slow(lightrft: Command, run: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from lightrft_apps.config.commands.eval import parse_eval
 from lightrft_apps.evaluating.answering import open_model, search_engine
 from lightrft_apps.evaluating.tasks import load_tasks
-from lightrft_apps.models import compose
+from lightrft_apps.models import loading
 from lightrft_apps.recording.progress import Progress
 from lightrft_core import Group, Verdict
 
@@ -37,8 +37,8 @@ def test_one_beam_with_one_continuation_is_vllms_greedy_decoding(monkeypatch: py
     words += ["--engine_type", "vllm", "--enforce_eager", "--generate_max_len", "40", "--search", "beam"]
     command = parse_eval([*words, "--reward_pretrain", "r/m", "--beam_width", "1", "--beam_expand", "1"])
     command = replace(command, search=replace(command.search, beam_separator="\\n", beam_step_len=16))
-    senses = compose.load_senses(command.model)
-    (task,) = load_tasks(command, senses, compose.model_folder("smollm2"))
+    senses = loading.load_senses(command.model)
+    (task,) = load_tasks(command, senses, loading.model_folder("smollm2"))
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(num_steps=1, done=0, answers=4, live=False, quiet=True))
         engine, ends = stack.enter_context(open_model(command, senses, [task], {}, progress))

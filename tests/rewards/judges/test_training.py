@@ -16,7 +16,7 @@ from lightrft_apps.config.commands.merge_lora import MergeArgs
 from lightrft_apps.converting.exporting import export_checkpoint
 from lightrft_apps.converting.merging import merge_adapter
 from lightrft_apps.data.judge_prompts import load_all_prompts
-from lightrft_apps.models.compose import load_senses
+from lightrft_apps.models.loading import load_senses
 from lightrft_rewards.models.judges import JudgeForm
 from lightrft_strategy.data import PromptDataError, PromptSpec
 
