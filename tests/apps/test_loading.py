@@ -278,6 +278,7 @@ def test_a_run_says_once_of_each_model_that_it_is_loaded_whole(
     assert told(said) == [line_of("pretrain", one), line_of("critic_pretrain", other)]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("command", "data"), [("sft", "dataset"), ("srm", "train_data")])
 def test_a_supervised_run_says_so_too(
     two_pickled: list[Path], tiny_model: Callable[..., Any], tmp_path: Path, command: str, data: str
