@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 
 from lightrft_apps.diagnosis.run_files import size_of
-from lightrft_strategy import manifest
 from lightrft_strategy.checkpoints import checkpoints
+
+from .bytes_of_files import checksums_read
 
 Command = Callable[..., Any]
 TRAINER, TENSORS = "trainer.json", "policy/tensors_00000.safetensors"
@@ -118,14 +118,7 @@ def test_without_a_whole_checkpoint_the_run_ends_with_the_names_of_the_files_and
 def test_each_file_of_a_checkpoint_is_read_once_for_its_checksum(
     flags: dict[str, Any], lightrft: Command, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, seal_of = Counter[str](), manifest.seal_of
-    checkpoint = run / "checkpoints" / "step_2"
-
-    def counted(path: Path) -> manifest.Seal:
-        read[path.relative_to(checkpoint).as_posix()] += 1
-        return seal_of(path)
-
-    monkeypatch.setattr(manifest, "seal_of", counted)
+    read = checksums_read(run / "checkpoints" / "step_2", monkeypatch)
     ended = lightrft("rl", **flags, save_steps=1)
     assert ended.code == 0, ended.err
     assert read == {TENSORS: 1, "policy/manifest.json": 1, TRAINER: 1}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from .bytes_of_files import checksums_read, everything, flip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,10 +24,6 @@ def train(**flags: Any) -> Path:
 
     train(RLConfig.create(**flags, progress=False))
     return Path(flags["output_dir"])
-
-
-def everything(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -219,12 +216,6 @@ def test_the_best_checkpoint_is_that_of_the_best_accuracy(plain: Path, lightrft:
     assert contents(tmp_path / "best") == contents(plain / "checkpoints" / "step_2" / "huggingface")
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    path.write_bytes(content)
-
-
 DAMAGES = {"is damaged: its checksum does not match": flip, "is missing": Path.unlink}
 WEIGHTS = Path("policy", "tensors_00000.safetensors")
 
@@ -273,16 +264,8 @@ def test_a_checkpoint_that_is_named_is_the_only_one_and_its_damaged_file_ends_th
 def test_no_file_is_read_twice_for_its_checksum(
     plain: Path, lightrft: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
-    from lightrft_strategy import manifest
-
-    read, seal_of = Counter[str](), manifest.seal_of
     checkpoint = plain / "checkpoints" / "step_3"
-
-    def counted(path: Path) -> manifest.Seal:
-        read[path.relative_to(checkpoint).as_posix()] += 1
-        return seal_of(path)
-
-    monkeypatch.setattr(manifest, "seal_of", counted)
+    read = checksums_read(checkpoint, monkeypatch)
     assert lightrft("export", str(checkpoint if named else plain), str(tmp_path / "out")).code == 0
     files = {path.relative_to(checkpoint) for path in checkpoint.rglob("*") if path.is_file()}
     wanted = {WEIGHTS} if named else files - {Path("manifest.json")}

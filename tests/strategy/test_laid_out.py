@@ -57,19 +57,40 @@ class Attention(nn.Module):
         return [getattr(self, f"{name}_proj")(states) for name, states in by_name]
 
 
+def as_one(model: Attention) -> nn.Linear:
+    """The siblings' weights, one after the other, in a layer of their own."""
+    layers = [getattr(model, f"{name}_proj") for name in "qkv"]
+    one = nn.Linear(96, 80, bias=layers[0].bias is not None)
+    one.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]))
+    if one.bias is not None:
+        one.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]))
+    return one
+
+
 @pytest.mark.parametrize("asked", ["qkv", "vkq", "qk", "qqv", "qkvqkv"])
+@pytest.mark.parametrize("biased", ["qkv", ""])
+@torch.inference_mode()
+def test_siblings_say_the_bits_of_the_one_layer_that_they_make(biased, asked):
+    model, states = Attention(biased, asked).bfloat16(), torch.randn(3, 2, 5, 96).bfloat16()
+    one = nn.Sequential(as_one(model))
+    with laid_out(model, 5), laid_out(one, 5):
+        together = model(*states)
+        parts = [dict(zip("qkv", one(each).split([48, 16, 16], -1), strict=True)) for each in states]
+    wanted = [part[name] for part in parts for name in asked]
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(together, wanted, strict=True))
+
+
 @pytest.mark.parametrize("biased", ["qkv", "", "q"])
 @torch.inference_mode()
-def test_siblings_say_the_same_bits_as_each_alone(biased, asked):
-    model, states = Attention(biased, asked).bfloat16(), torch.randn(3, 2, 5, 96).bfloat16()
-    alone = []
-    for name in "qkv":
-        with laid_out(nn.Sequential(getattr(model, f"{name}_proj")), 5):
-            alone.append([getattr(model, f"{name}_proj")(each) for each in states])
-    with laid_out(model, 5):
-        together = model(*states)
-    wanted = [alone["qkv".index(name)][i] for i in range(3) for name in asked]
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(together, wanted, strict=True))
+def test_siblings_say_what_they_say_plainly(biased):
+    """Also where only some have a bias, so that they are no one layer."""
+    model, states = Attention(biased).bfloat16(), torch.randn(4, 96).bfloat16()
+    with laid_out(model, 4):
+        together = model(states)
+    exact = model.double()(states.double())
+    bound = 4 * torch.finfo(torch.bfloat16).eps
+    for mine, true in zip(together, exact, strict=True):
+        assert (mine.double() - true).norm() <= bound * true.norm()
 
 
 @torch.inference_mode()

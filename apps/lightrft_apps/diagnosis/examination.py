@@ -13,7 +13,7 @@ import yaml
 from lightrft_apps.diagnosis.asking import ask_rank
 from lightrft_apps.diagnosis.engine_servers import servers
 from lightrft_apps.diagnosis.findings import Finding, Found
-from lightrft_apps.diagnosis.keeping import kept, put_aside
+from lightrft_apps.diagnosis.keeping import damaged_sizes, kept
 from lightrft_apps.diagnosis.progress_of_steps import against_median, steps_done
 from lightrft_apps.diagnosis.run_files import read_beats
 from lightrft_apps.diagnosis.waiting import RankState, culprits, verdict
@@ -41,7 +41,7 @@ def examine_run(path: Path, *, checksums: bool = False) -> Found:
         {
             "ranks": [_numbers(state) for state in states],
             "last_metrics": metrics.lines[-1] if metrics.lines else None,
-            "damaged_checkpoints": [{"folder": str(path), "bytes": size} for path, size in put_aside(run).items()],
+            "damaged_checkpoints": [{"folder": str(path), "bytes": size} for path, size in damaged_sizes(run).items()],
         },
     )
 

@@ -41,14 +41,14 @@ def kept(run: RunDirectory, *, checksums: bool) -> Iterator[Finding]:
     advice = "the same command goes on from the newest whole one" if whole else _NONE_WHOLE
     for fault in faults:
         yield Finding("checkpoints", "bad", fault, advice)
-    for folder, size in put_aside(run).items():
+    for folder, size in damaged_sizes(run).items():
         words = f"{folder} takes {size / GB:.3g} GB: it was found damaged and put aside, and nothing reads it"
         yield Finding("checkpoints", "note", words, _ASIDE)
     yield _room(run.path, size_of(present[max(present)]) if present else 0)
     yield from _rejected(run)
 
 
-def put_aside(run: RunDirectory) -> dict[Path, int]:
+def damaged_sizes(run: RunDirectory) -> dict[Path, int]:
     """The folders of checkpoints that were found damaged, when the run went on, with their bytes."""
     return {folder: size_of(folder) for folder in damaged_checkpoints(run.checkpoints).values()}
 

@@ -151,15 +151,12 @@ def prune_checkpoints(
     ranked = sorted(set(kept).difference(newest), key=lambda step: (step in whole, step == best, step))
     counted = list(aside.values()) if count_aside else []
     others = [*counted, *(present[step] for step in ranked)]
-    room = max_bytes - sum(map(_size, [*others, *(present[step] for step in newest)]))
-    removed = []
-    for path in others:
-        if room >= 0:
-            break
-        room += _size(path)
+    sizes = {path: _size(path) for path in [*others, *(present[step] for step in newest)]}
+    while others and sum(sizes.values()) > max_bytes:
+        path = others.pop(0)
         _remove(path)
-        removed.append(path)
-    return [path for path in removed if path in counted]
+        del sizes[path]
+    return [path for path in counted if path not in sizes]
 
 
 def _make_empty(folder: Path) -> None:

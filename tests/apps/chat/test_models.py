@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
+from tests.apps.bytes_of_files import everything, flip
 
 from lightrft_apps import RLConfig, train
 from lightrft_apps.chatting import open_session
@@ -174,17 +175,6 @@ def test_an_image_reaches_a_model_that_sees_and_no_other(seeing: Path, model: Pa
         with pytest.raises(ChatError, match=r"torn\.png"):
             run_command(session, f"/image {tmp_path / 'torn.png'}", lambda place, piece: None)
         assert session.attachments == ()
-
-
-def flip(path: Path) -> Path:
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    path.write_bytes(content)
-    return path
-
-
-def everything(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
